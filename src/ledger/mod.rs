@@ -1,0 +1,393 @@
+//! The durable record of intent and outcome.
+//!
+//! The order is the promise: an **intent** is durable before its batch is fetched; facts are durable before the
+//! outcome that refers to them; an outcome is durable before anything is built on it. Every change takes a
+//! [`Claim`] and is refused, in the same transaction, if a newer fence exists. Every backend passes
+//! `tests/it/contract_ledger.rs`. No SQL type leaves this module.
+
+mod facts;
+pub mod sqlite;
+
+use async_trait::async_trait;
+
+use crate::model::{
+    Fact, FlagMap, Flags, FolderId, FolderPath, Mailbox, MailboxKey, Result, RunSet, Skip, SourceId,
+    SpecialUse, Stamp,
+};
+
+/// A worker's hold of a mailbox. A claim taken later has a larger fence and makes this one powerless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The mailbox.
+    pub mailbox: MailboxKey,
+    /// The ledger's own number of the mailbox.
+    pub row: i64,
+    /// Grows with every claim.
+    pub fence: u64,
+}
+
+/// The number of an open batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub i64);
+
+/// All that is known of a mailbox but its facts.
+#[derive(Debug, Clone, Default)]
+pub struct MailboxState {
+    /// Identity of the target mailbox the copies are in; `None` before the first pass.
+    pub target_identity: Option<String>,
+    /// Complete passes so far.
+    pub passes: u64,
+    /// Folders, by id.
+    pub folders: Vec<FolderState>,
+    /// Batches whose outcome was not recorded: cut by a stop, or unknown.
+    pub open: Vec<OpenBatch>,
+    /// Stamps that once had an unknown outcome and are still to be looked at for a late twin.
+    pub watch: Vec<Watch>,
+    /// Messages deliberately not moved.
+    pub skips: Vec<(FolderId, Skip)>,
+}
+
+/// What is known of a folder.
+#[derive(Debug, Clone)]
+pub struct FolderState {
+    /// Its id, given at first sight.
+    pub id: FolderId,
+    /// Its place at the source when last seen.
+    pub path: FolderPath,
+    /// Its role when last seen.
+    pub special: Option<SpecialUse>,
+    /// Its object id at the source, if it has one.
+    pub object_id: Option<String>,
+    /// Its epoch (UIDVALIDITY); `done`, `flags` and `live` are of this epoch.
+    pub epoch: u64,
+    /// The target's id of its counterpart.
+    pub target_folder: String,
+    /// Numbers that need nothing more: stored, gone, or proven holes.
+    pub done: RunSet,
+    /// Flags last synced.
+    pub flags: FlagMap,
+    /// Stored messages of this epoch whose copies are ours to look after.
+    pub live: u64,
+    /// Stored messages of earlier epochs, not yet bound to new numbers.
+    pub orphans: u64,
+    /// The next number to give to a named message.
+    pub next_number: u64,
+    /// HIGHESTMODSEQ before the last complete listing; 0 if unknown.
+    pub modseq: u64,
+    /// UIDNEXT at the last complete listing; 0 if unknown.
+    pub uidnext: u64,
+    /// Not seen at the source in the last complete pass.
+    pub missing: bool,
+}
+
+/// A batch without a recorded outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenBatch {
+    /// Its number.
+    pub id: BatchId,
+    /// Its folder.
+    pub folder: FolderId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// When the intent was recorded, milliseconds since 1970.
+    pub since: i64,
+    /// Its messages: those not yet resolved.
+    pub items: Vec<IntentItem>,
+}
+
+/// One message of an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentItem {
+    /// Its number.
+    pub number: u64,
+    /// The source's own name for it.
+    pub id: SourceId,
+    /// The size the listing told.
+    pub size: Option<u64>,
+}
+
+/// A stamp to be looked at again: an attempt to store it once had an unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// The stamp.
+    pub stamp: Stamp,
+    /// Where we wrote.
+    pub target_folder: String,
+    /// When the intent of the attempt was recorded, milliseconds since 1970.
+    pub since: i64,
+    /// When its outcome was declared unknown, milliseconds since 1970.
+    pub until: i64,
+}
+
+/// One stored message of an outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// What is kept of it.
+    pub fact: Fact,
+    /// All numbers from here to the fact's own are done by this: the ones before it are proven holes. Equal to the
+    /// fact's number if nothing is proven.
+    pub from: u64,
+    /// Flags the copy has now.
+    pub flags: Flags,
+}
+
+/// What became of (part of) a batch. Numbers not named stay open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Stored, with their facts.
+    pub stored: Vec<Stored>,
+    /// Deliberately not moved.
+    pub skipped: Vec<Skip>,
+    /// Gone at the source before they could be fetched.
+    pub gone: Vec<u64>,
+    /// Certainly not stored: they will be tried again under a new intent.
+    pub unsent: Vec<u64>,
+    /// Unknown: they stay open, and their stamps are watched from now on.
+    pub unknown: Vec<(u64, Stamp)>,
+}
+
+/// A folder as it is now: recorded at first sight and whenever something of it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderRow {
+    /// `None`: give it a new id.
+    pub id: Option<FolderId>,
+    /// Its place at the source.
+    pub path: FolderPath,
+    /// Its role.
+    pub special: Option<SpecialUse>,
+    /// Its object id at the source.
+    pub object_id: Option<String>,
+    /// Its epoch. Another one than recorded empties `done` and `flags` and turns `live` into `orphans`.
+    pub epoch: u64,
+    /// The target's id of its counterpart.
+    pub target_folder: String,
+}
+
+/// How a pass ended, for `status` and `report`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PassSummary {
+    /// Did it walk everything to the end?
+    pub complete: bool,
+    /// Messages newly stored.
+    pub stored: u64,
+    /// Messages already there.
+    pub already: u64,
+    /// Bytes newly stored (octets at the source).
+    pub bytes: u64,
+    /// Copies moved, removed, and with changed flags.
+    pub moved: u64,
+    /// Copies removed because their originals were.
+    pub removed: u64,
+    /// Copies whose flags were changed.
+    pub reflagged: u64,
+    /// Copies the target holds by its own count, if it was asked.
+    pub recounted: Option<u64>,
+    /// `perfect`, `good`, `investigate` or `poor`.
+    pub verdict: String,
+    /// The reasons of the verdict, one safe line each.
+    pub reasons: Vec<String>,
+    /// When it began and ended, milliseconds since 1970.
+    pub began: i64,
+    /// See `began`.
+    pub ended: i64,
+}
+
+/// A change to what is recorded of a claimed mailbox. Applied whole or not at all.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Binds the mailbox to a target mailbox.
+    BindTarget {
+        /// The target's identity.
+        identity: String,
+    },
+    /// Forgets folders, facts, open batches, watches and skips: the copies are gone and all begins anew, against
+    /// this target identity. The fence and the names stay.
+    StartOver {
+        /// The target's identity.
+        identity: String,
+    },
+    /// A folder, new or changed. Answer: [`Applied::Folder`].
+    Folder(FolderRow),
+    /// A folder was not at the source in a complete pass.
+    FolderMissing(FolderId),
+    /// A batch is about to be fetched and stored. Answer: [`Applied::Batch`]. Names without a number in `items` do
+    /// not occur: [`Ledger::number`] gave them theirs.
+    Intent {
+        /// Its folder.
+        folder: FolderId,
+        /// Its epoch.
+        epoch: u64,
+        /// Its messages.
+        items: Vec<IntentItem>,
+    },
+    /// What became of (part of) a batch.
+    Outcome {
+        /// The batch.
+        batch: BatchId,
+        /// What became of it.
+        outcomes: Outcomes,
+    },
+    /// Copies whose originals are gone were removed, or are left alone for good: their facts end.
+    Ended {
+        /// The folder they were recorded in.
+        folder: FolderId,
+        /// Their epoch and numbers.
+        numbers: Vec<(u64, u64)>,
+    },
+    /// A message moved at the source: its copy is bound to its new key, its old key ends.
+    Moved {
+        /// The folder, epoch and number it was recorded under.
+        from: (FolderId, u64, u64),
+        /// The folder it is in now.
+        to: FolderId,
+        /// What is kept under the new key; `fact.bound` names the stamp on the copy.
+        stored: Stored,
+    },
+    /// Flags were synced.
+    FlagsSynced {
+        /// The folder.
+        folder: FolderId,
+        /// Numbers and the flags the copies have now.
+        flags: Vec<(u64, Flags)>,
+    },
+    /// Skipped before they were fetched (too large …), outside any batch.
+    Skipped {
+        /// The folder.
+        folder: FolderId,
+        /// Its messages.
+        skips: Vec<Skip>,
+    },
+    /// These watched stamps need no more looking at.
+    Unwatch(Vec<Stamp>),
+    /// Skipped messages that are no longer at the source, or were stored after all.
+    Unskip {
+        /// The folder.
+        folder: FolderId,
+        /// Their numbers.
+        numbers: Vec<u64>,
+    },
+    /// A folder was listed to its end and everything found was handled.
+    Position {
+        /// The folder.
+        folder: FolderId,
+        /// UIDNEXT of the listing.
+        uidnext: u64,
+        /// HIGHESTMODSEQ before the listing.
+        modseq: u64,
+    },
+    /// A pass ended.
+    PassEnded(PassSummary),
+    /// The mailbox stopped with an error (one safe line).
+    Failed(String),
+}
+
+/// The answer to a [`Change`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing to tell.
+    Done,
+    /// The folder's id.
+    Folder(FolderId),
+    /// The batch's number.
+    Batch(BatchId),
+}
+
+/// The ledger, as the engine writes it.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Takes (or takes over) a mailbox: its row is made at first sight, its fence grows by one.
+    ///
+    /// # Errors
+    /// `Kind::Ledger` if the ledger cannot be written. Two mailboxes with one key are refused.
+    async fn claim(&self, mailbox: &Mailbox) -> Result<Claim>;
+
+    /// All that is known of the mailbox but its facts.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`: stale claim, or what is stored cannot be read (damaged).
+    async fn load(&self, claim: &Claim) -> Result<MailboxState>;
+
+    /// The live facts recorded in a folder, of every epoch, ascending by (epoch, number).
+    ///
+    /// # Errors
+    /// `Kind::Ledger`: stale claim, or the facts log is damaged (its chain does not verify).
+    async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>>;
+
+    /// Gives the next `count` numbers of a folder to named messages; returns the first. Gaps are harmless.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    async fn number(&self, claim: &Claim, folder: FolderId, count: u64) -> Result<u64>;
+
+    /// Makes a change. **When it returns, the change is durable** (it survives power loss), and so are the facts it
+    /// carries. Changes of one mailbox are applied in the order of their calls.
+    ///
+    /// # Errors
+    /// `Kind::Ledger` with `Scope::Mailbox` for a stale fence, `Scope::Run` if the ledger cannot be written any more:
+    /// then nothing may be stored by anyone.
+    async fn apply(&self, claim: &Claim, change: Change) -> Result<Applied>;
+}
+
+/// One mailbox, as `status` and `report` show it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct MailboxLine {
+    /// Its pseudonym.
+    pub key: String,
+    /// Its ordinal in the ledger, from 1.
+    pub ordinal: i64,
+    /// `new`, `running` (or stopped half way), `complete`, `failed`.
+    pub state: String,
+    /// Complete passes.
+    pub passes: u64,
+    /// Live copies recorded.
+    pub messages: u64,
+    /// Their octets, in bytes.
+    pub bytes: u64,
+    /// Skipped items.
+    pub skipped: u64,
+    /// Messages with an open outcome.
+    pub unknown: u64,
+    /// The last pass, if one ended.
+    #[serde(skip)]
+    pub last: Option<PassSummary>,
+    /// The error it stopped with, if it did.
+    pub error: Option<String>,
+}
+
+/// A skipped item with its place, as `report` lists it.
+#[derive(Debug, Clone)]
+pub struct SkipLine {
+    /// The mailbox's pseudonym.
+    pub mailbox: String,
+    /// The folder's ordinal in the mailbox.
+    pub folder: FolderId,
+    /// The item.
+    pub skip: Skip,
+}
+
+/// The ledger, read only: for `status`, `report` and `verify`, also while a run writes it.
+pub trait LedgerView: Send {
+    /// Every mailbox, by ordinal.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    fn mailboxes(&self) -> Result<Vec<MailboxLine>>;
+
+    /// Every skipped item.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    fn skips(&self) -> Result<Vec<SkipLine>>;
+
+    /// All that is known of a mailbox but its facts; `None` if it is not in the ledger.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    fn state(&self, mailbox: &MailboxKey) -> Result<Option<MailboxState>>;
+
+    /// Live facts of a folder, as [`Ledger::facts`].
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    fn facts(&self, mailbox: &MailboxKey, folder: FolderId) -> Result<Vec<Fact>>;
+}

@@ -1,0 +1,72 @@
+//! The gate: what one target mailbox may send, and when. STUB: signatures are fixed, behaviour comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::env::Env;
+
+/// What something will cost at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Requests.
+    pub requests: u32,
+    /// Bytes on the wire that the service counts as upload (bodies of POST, PATCH, PUT).
+    pub upload_bytes: u64,
+}
+
+/// How a request ended, as far as limits care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Answered, not throttled.
+    Served,
+    /// The service refused to go faster, and said for how long (if it did).
+    Throttled(Option<Duration>),
+    /// No answer: it may still be working on it. The slot stays taken for a while.
+    Unknown,
+}
+
+/// Governs the requests of one app to one mailbox.
+#[derive(Debug)]
+pub struct Gate {
+    _env: Env,
+}
+
+impl Gate {
+    /// A gate that lets everything pass (targets that are local files).
+    pub fn unlimited(env: &Env) -> Arc<Gate> {
+        Arc::new(Gate { _env: env.clone() })
+    }
+
+    /// Waits until the windows have room for `cost` and reserves it. A cost larger than a whole window is
+    /// admitted when the window is empty.
+    pub async fn reserve(self: &Arc<Self>, cost: Cost) -> Ticket {
+        Ticket { cost }
+    }
+
+    /// A ticket with nothing reserved: for look-ups, folders, flags. Its requests go by the reserved lane.
+    pub fn lookup(self: &Arc<Self>) -> Ticket {
+        Ticket { cost: Cost::default() }
+    }
+
+    /// Waits until one request with `upload_bytes` may be sent now; charged to the ticket first, to the windows if
+    /// the ticket is spent.
+    pub async fn admit(self: &Arc<Self>, _ticket: &Ticket, _upload_bytes: u64) -> Slot {
+        Slot {}
+    }
+}
+
+/// A reservation. Dropping it gives back what was not spent.
+#[derive(Debug)]
+pub struct Ticket {
+    #[allow(dead_code)]
+    cost: Cost,
+}
+
+/// The right to have one request under way. Must be [`Slot::finish`]ed; dropping it counts as [`Answer::Unknown`].
+#[derive(Debug)]
+pub struct Slot {}
+
+impl Slot {
+    /// Ends the request.
+    pub fn finish(self, _answer: Answer) {}
+}

@@ -1,0 +1,200 @@
+//! Flags and keywords, and the compact map of what was last synced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::runset::RunSet;
+
+/// A message's flags. `\Recent` is a session's matter and never kept (RFC 3501 §2.3.2).
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flags {
+    /// `\Seen`
+    pub seen: bool,
+    /// `\Answered`
+    pub answered: bool,
+    /// `\Flagged`
+    pub flagged: bool,
+    /// `\Draft`
+    pub draft: bool,
+    /// `\Deleted`
+    pub deleted: bool,
+    /// Keywords as the source spells them, without duplicates by case.
+    pub keywords: BTreeSet<String>,
+}
+
+impl Flags {
+    /// Adds one IMAP flag (`\Seen`, `$Forwarded`, `work` …). Unknown system flags are kept as keywords without their
+    /// backslash; `\Recent` and empty ones are dropped.
+    pub fn add(&mut self, flag: &str) {
+        match flag.to_ascii_lowercase().as_str() {
+            "\\seen" => self.seen = true,
+            "\\answered" => self.answered = true,
+            "\\flagged" => self.flagged = true,
+            "\\draft" => self.draft = true,
+            "\\deleted" => self.deleted = true,
+            "\\recent" | "\\*" | "" => {}
+            _ => {
+                let keyword = flag.trim_start_matches('\\');
+                if !keyword.is_empty() && !self.keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword)) {
+                    self.keywords.insert(keyword.to_owned());
+                }
+            }
+        }
+    }
+
+    /// The five system flags as one letter each, in the order of Maildir (`D`, `F`, `R`, `S`, `T`).
+    pub fn letters(&self) -> String {
+        [(self.draft, 'D'), (self.flagged, 'F'), (self.answered, 'R'), (self.seen, 'S'), (self.deleted, 'T')]
+            .into_iter()
+            .filter_map(|(on, letter)| on.then_some(letter))
+            .collect()
+    }
+
+    /// Compact text for the ledger and the facts: letters, then keywords, each after a space.
+    pub fn encode(&self) -> String {
+        let mut out = self.letters();
+        for keyword in &self.keywords {
+            out.push(' ');
+            out.push_str(keyword);
+        }
+        out
+    }
+
+    /// Reads [`Flags::encode`]'s text.
+    pub fn decode(text: &str) -> Flags {
+        let mut words = text.split(' ');
+        let mut flags = Flags::default();
+        for letter in words.next().unwrap_or("").chars() {
+            match letter {
+                'D' => flags.draft = true,
+                'F' => flags.flagged = true,
+                'R' => flags.answered = true,
+                'S' => flags.seen = true,
+                'T' => flags.deleted = true,
+                _ => {}
+            }
+        }
+        flags.keywords = words.filter(|w| !w.is_empty()).map(str::to_owned).collect();
+        flags
+    }
+
+    /// Three-way merge: `base` was last synced, `source` is there now, `target` is there now. What the target's user
+    /// changed since stays; everything else follows the source.
+    pub fn merge(base: &Flags, source: &Flags, target: &Flags) -> Flags {
+        let pick = |b: bool, s: bool, t: bool| if t == b { s } else { t };
+        let names: BTreeSet<&String> =
+            base.keywords.iter().chain(&source.keywords).chain(&target.keywords).collect();
+        Flags {
+            seen: pick(base.seen, source.seen, target.seen),
+            answered: pick(base.answered, source.answered, target.answered),
+            flagged: pick(base.flagged, source.flagged, target.flagged),
+            draft: pick(base.draft, source.draft, target.draft),
+            deleted: pick(base.deleted, source.deleted, target.deleted),
+            keywords: names
+                .into_iter()
+                .filter(|k| {
+                    pick(
+                        base.keywords.contains(*k),
+                        source.keywords.contains(*k),
+                        target.keywords.contains(*k),
+                    )
+                })
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+/// Last-synced flags of a folder's messages, compactly: one run set per distinct combination.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlagMap(BTreeMap<Flags, RunSet>);
+
+impl FlagMap {
+    /// The flags last synced for message `number`, if any were.
+    pub fn get(&self, number: u64) -> Option<&Flags> {
+        self.0.iter().find_map(|(flags, set)| set.contains(number).then_some(flags))
+    }
+
+    /// Records the flags of message `number`.
+    pub fn set(&mut self, number: u64, flags: &Flags) {
+        self.remove(number);
+        self.0.entry(flags.clone()).or_default().insert(number, number);
+    }
+
+    /// Forgets message `number`.
+    pub fn remove(&mut self, number: u64) {
+        for set in self.0.values_mut() {
+            set.remove(number);
+        }
+        self.0.retain(|_, set| !set.is_empty());
+    }
+
+    /// Bytes for the ledger.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (flags, set) in &self.0 {
+            for part in [flags.encode().into_bytes(), set.encode()] {
+                super::runset::put_varint(&mut out, part.len() as u64);
+                out.extend_from_slice(&part);
+            }
+        }
+        out
+    }
+
+    /// Reads [`FlagMap::encode`]'s bytes; `None` if they are damaged.
+    pub fn decode(mut bytes: &[u8]) -> Option<FlagMap> {
+        let mut map = BTreeMap::new();
+        while !bytes.is_empty() {
+            let mut part = || -> Option<&[u8]> {
+                let len = usize::try_from(super::runset::take_varint(&mut bytes)?).ok()?;
+                let (part, rest) = bytes.split_at_checked(len)?;
+                bytes = rest;
+                Some(part)
+            };
+            let flags = Flags::decode(std::str::from_utf8(part()?).ok()?);
+            map.insert(flags, RunSet::decode(part()?)?);
+        }
+        Some(FlagMap(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(list: &[&str]) -> Flags {
+        let mut f = Flags::default();
+        list.iter().for_each(|x| f.add(x));
+        f
+    }
+
+    #[test]
+    fn recent_is_never_kept_and_keywords_are_not_doubled_by_case() {
+        let f = flags(&["\\Seen", "\\Recent", "$MDNSent", "$MdnSent"]);
+        assert_eq!(f.encode(), "S $MDNSent");
+        assert_eq!(Flags::decode(&f.encode()), f);
+    }
+
+    #[test]
+    fn a_change_by_the_targets_user_wins_over_the_source() {
+        let base = flags(&["\\Seen", "work"]);
+        let source = flags(&["\\Seen", "\\Answered", "work", "home"]);
+        let target = flags(&["\\Flagged"]); // the user marked it unread, flagged it and removed "work"
+        assert_eq!(Flags::merge(&base, &source, &target), flags(&["\\Flagged", "\\Answered", "home"]));
+    }
+
+    #[test]
+    fn the_flag_map_reads_back_and_follows_changes() {
+        let mut map = FlagMap::default();
+        for n in 1..=1000 {
+            map.set(n, &flags(&["\\Seen"]));
+        }
+        map.set(500, &flags(&["\\Seen", "x"]));
+        let bytes = map.encode();
+        assert!(bytes.len() < 40, "{} bytes", bytes.len());
+        let back = FlagMap::decode(&bytes).expect("own bytes");
+        assert_eq!(back, map);
+        assert_eq!(back.get(500), Some(&flags(&["\\Seen", "x"])));
+        assert_eq!(back.get(1001), None);
+        assert_eq!(FlagMap::decode(&[5, 1]), None);
+    }
+}

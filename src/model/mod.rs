@@ -1,0 +1,23 @@
+//! The nouns of a migration: what is moved and what became of it. Depends on nothing else in the crate.
+
+mod body;
+mod date;
+mod digest;
+mod error;
+mod flags;
+mod folder;
+mod message;
+mod outcome;
+mod runset;
+mod stamp;
+
+pub use body::{Bodies, Body, BodyReader, BodyWriter};
+pub use date::Timestamp;
+pub use digest::{Digest, Hasher};
+pub use error::{Error, Kind, Result, Scope, Status};
+pub use flags::{FlagMap, Flags};
+pub use folder::{FolderId, FolderPath, SpecialUse};
+pub use message::{Fact, Listed, Mailbox, SourceId};
+pub use outcome::{Outcome, Skip, SkipReason};
+pub use runset::RunSet;
+pub use stamp::{MailboxKey, SourceName, Stamp, StampPrefix};

@@ -1,0 +1,18 @@
+//! Behaviour seen from outside: contracts of the seams, real servers, crashes, the command line.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
+
+mod bad_input;
+mod cli;
+mod contract_ledger;
+mod contract_source;
+mod contract_target;
+mod dovecot;
+mod files;
+mod graph_mock;
+mod graph_target;
+mod imap_mock;
+mod kill;
+mod layers;
+mod quickstart;
+mod support;
+mod trial;

@@ -70,3 +70,31 @@ impl Slot {
     /// Ends the request.
     pub fn finish(self, _answer: Answer) {}
 }
+
+/// The limits of a process: hands out one [`Gate`] per (target app, mailbox). STUB.
+#[derive(Debug)]
+pub struct Limits {
+    env: Env,
+}
+
+impl Limits {
+    /// No limits at all.
+    pub fn unlimited(env: &Env) -> Arc<Limits> {
+        Arc::new(Limits { env: env.clone() })
+    }
+
+    /// The gate of one mailbox of a named target endpoint; the same one for the same pair.
+    pub fn gate(&self, _endpoint: &str, _mailbox: &str) -> Arc<Gate> {
+        Gate::unlimited(&self.env)
+    }
+
+    /// Reserves memory for one message or batch of `bytes` before it is fetched; waits in line. Larger than the whole
+    /// budget: goes when it is alone. See `budget`.
+    pub async fn memory(self: &Arc<Self>, _bytes: u64) -> MemoryPermit {
+        MemoryPermit {}
+    }
+}
+
+/// A share of the byte budget; returned when dropped.
+#[derive(Debug)]
+pub struct MemoryPermit {}

@@ -6,4 +6,4 @@
 
 mod gate;
 
-pub use gate::{Answer, Cost, Gate, Slot, Ticket};
+pub use gate::{Answer, Cost, Gate, Limits, MemoryPermit, Slot, Ticket};

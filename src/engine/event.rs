@@ -1,0 +1,100 @@
+//! What a run tells while it goes, and how it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::ledger::PassSummary;
+use crate::model::{Error, Mailbox};
+
+/// What happens, as it happens: for progress and logs. Carries pseudonyms only.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A mailbox was opened.
+    Opened(Mailbox),
+    /// Its listing is complete: what there is to do.
+    Planned {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// Messages to store.
+        messages: u64,
+        /// Their octets as the source tells them, in bytes.
+        bytes: u64,
+    },
+    /// Messages were stored and recorded (or skipped).
+    Progress {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// Messages stored.
+        messages: u64,
+        /// Octets stored, in bytes.
+        bytes: u64,
+        /// Messages skipped.
+        skipped: u64,
+    },
+    /// The target or the source told us to slow down, or is out of reach: we wait.
+    Waiting {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// For how long.
+        wait: Duration,
+        /// Why.
+        why: Error,
+    },
+    /// Its pass ended.
+    Closed(MailboxResult),
+}
+
+/// Sees events. Must not block.
+pub trait Watcher: Send + Sync {
+    /// One event.
+    fn event(&self, event: Event);
+}
+
+/// Sees nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwatched;
+
+impl Watcher for Unwatched {
+    fn event(&self, _event: Event) {}
+}
+
+/// How one mailbox ended.
+#[derive(Debug, Clone)]
+pub struct MailboxResult {
+    /// The mailbox.
+    pub mailbox: Mailbox,
+    /// Its pass.
+    pub summary: PassSummary,
+    /// Skipped items now on record.
+    pub skipped: u64,
+    /// Messages whose outcome is unknown now.
+    pub unknown: u64,
+    /// `Some`: it did not come to its end; `Kind::Stopped` when asked to.
+    pub error: Option<Error>,
+}
+
+/// How a wave ended.
+#[derive(Debug, Clone, Default)]
+pub struct WaveResult {
+    /// Every mailbox that was begun, in the order they ended.
+    pub mailboxes: Vec<MailboxResult>,
+    /// Mailboxes not begun because the run was stopped.
+    pub not_begun: u64,
+}
+
+/// Asks a run to drain: nothing new is begun, what is under way is finished and recorded.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Was it asked?
+    pub fn asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,261 @@
+//! What the source holds: listed, matched with what is recorded, compared.
+
+use std::collections::BTreeMap;
+
+use super::diff::{self, NewMessage};
+use super::matching::{self, FoundFolder, Match};
+use super::pass::{Book, Core, stopped};
+use crate::env::Step;
+use crate::ledger::{Applied, Change, FolderRow, FolderState};
+use crate::model::{Error, Fact, Flags, FolderId, Kind, Listed, Result, Scope, SourceId};
+use crate::source::{Listing, SourceFolder, SourceMailbox};
+use crate::target::{FolderWanted, TargetFolderId};
+
+/// A folder in the course of a pass.
+#[derive(Debug)]
+pub(super) struct FolderWork {
+    /// As the source lists it.
+    pub source: SourceFolder,
+    /// Its counterpart.
+    pub target: TargetFolderId,
+    /// What the listing proved.
+    pub listing: Listing,
+    /// The listing, until it is compared.
+    pub listed: Vec<Listed>,
+    /// As recorded before this pass; `None` for a new folder.
+    pub recorded: Option<FolderState>,
+    /// Messages to copy.
+    pub new: Vec<NewMessage>,
+    /// Flags to sync: number and flags now.
+    pub reflagged: Vec<(u64, Flags)>,
+    /// Live facts, if they had to be read.
+    pub facts: Option<Vec<Fact>>,
+}
+
+/// Lists everything and settles which folder is which; every folder has its id and its counterpart afterwards.
+pub(super) async fn list(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+    let mut attempt = 0;
+    let folders = loop {
+        core.parts.env.step(Step::SourceList).await;
+        match source.folders().await {
+            Ok(folders) => break folders,
+            Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
+        }
+    };
+    let mut found = Vec::new();
+    for folder in folders.into_iter().filter(|f| f.selectable) {
+        if core.stop.asked() {
+            return Err(stopped());
+        }
+        let mut attempt = 0;
+        let (listing, mut listed) = loop {
+            let mut listed = Vec::new();
+            match source.list(&folder, &mut |l| listed.push(l)).await {
+                Ok(listing) => break (listing, listed),
+                Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
+            }
+        };
+        if listed.iter().all(|l| matches!(l.id, SourceId::Number(_))) {
+            listed.sort_by(|a, b| a.id.cmp(&b.id));
+        }
+        found.push((folder, listing, listed));
+    }
+
+    let known = std::mem::take(&mut book.state.folders);
+    let matches = {
+        let view: Vec<FoundFolder<'_>> = found
+            .iter()
+            .map(|(folder, listing, listed)| FoundFolder {
+                path: &folder.path,
+                object_id: folder.object_id.as_deref(),
+                epoch: listing.epoch,
+                listed,
+            })
+            .collect();
+        let mut facts = BTreeMap::new();
+        if view.iter().any(|f| !known.iter().any(|k| k.path == *f.path)) {
+            for k in matching::lost(&known, &view) {
+                facts.insert(k, core.parts.ledger.facts(&core.claim, known[k].id).await?);
+            }
+        }
+        matching::match_folders(&known, &view, &facts)
+    };
+
+    // A listing that shows nothing where much was is more likely a fault of the source than a wish of its user.
+    let live: u64 = known.iter().map(|k| k.live + k.orphans).sum();
+    if live > 10 && found.iter().all(|(_, _, listed)| listed.is_empty()) {
+        let what = format!(
+            "the source lists no message at all where {live} were copied before; nothing was changed"
+        );
+        return Err(Error::new(Kind::Conflict, Scope::Mailbox, what)
+            .remedy("look at the source mailbox; if it is empty on purpose, leave it out of the run"));
+    }
+
+    let mut seen = Vec::new();
+    for ((folder, listing, listed), matched) in found.into_iter().zip(matches) {
+        let recorded = match matched {
+            Match::Same(k) | Match::Renamed(k) => Some(known[k].clone()),
+            Match::New => None,
+        };
+        let (id, target) = bind(core, &folder, &listing, recorded.as_ref(), matched).await?;
+        seen.push(id);
+        let work = FolderWork {
+            source: folder,
+            target,
+            listing,
+            listed,
+            recorded,
+            new: Vec::new(),
+            reflagged: Vec::new(),
+            facts: None,
+        };
+        book.folders.insert(id, work);
+    }
+    for folder in &known {
+        if !seen.contains(&folder.id) {
+            if !folder.missing {
+                core.apply(Change::FolderMissing(folder.id)).await?;
+            }
+            if folder.live + folder.orphans > 0 {
+                let facts = core.parts.ledger.facts(&core.claim, folder.id).await?;
+                book.candidates.add(core, folder, facts);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that a folder has its id and its counterpart, and that both are on record as they are now.
+async fn bind(
+    core: &Core,
+    folder: &SourceFolder,
+    listing: &Listing,
+    recorded: Option<&FolderState>,
+    matched: Match,
+) -> Result<(FolderId, TargetFolderId)> {
+    let wanted = FolderWanted { path: folder.path.clone(), special: folder.special };
+    let mut target = recorded.map(|r| r.target_folder.clone()).filter(|t| !t.is_empty()).map(TargetFolderId);
+    if let (Match::Renamed(_), Some(old)) = (matched, &target) {
+        let mut attempt = 0;
+        loop {
+            core.parts.env.step(Step::TargetFolder).await;
+            match core.target.rename_folder(old, &wanted).await {
+                Ok(()) => break,
+                // The new place is taken or the old folder gone: its messages are moved one by one instead.
+                Err(e) if matches!(e.kind, Kind::Conflict | Kind::NotFound) => {
+                    target = None;
+                    break;
+                }
+                Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
+            }
+        }
+    }
+    let target = match target {
+        Some(target) => target,
+        None => {
+            let mut attempt = 0;
+            loop {
+                match core.target.folder(&wanted).await {
+                    Ok(id) => break id,
+                    Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
+                }
+            }
+        }
+    };
+    if let Some(r) = recorded {
+        let unchanged = r.path == folder.path
+            && r.special == folder.special
+            && r.object_id == folder.object_id
+            && r.epoch == listing.epoch
+            && r.target_folder == target.0
+            && !r.missing;
+        if unchanged {
+            return Ok((r.id, target));
+        }
+    }
+    let row = FolderRow {
+        id: recorded.map(|r| r.id),
+        path: folder.path.clone(),
+        special: folder.special,
+        object_id: folder.object_id.clone(),
+        epoch: listing.epoch,
+        target_folder: target.0.clone(),
+    };
+    match core.apply(Change::Folder(row)).await? {
+        Applied::Folder(id) => Ok((id, target)),
+        _ => Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a folder no id")),
+    }
+}
+
+/// Compares each folder's listing with what is recorded now, and plans what is to be done.
+pub(super) async fn plan(core: &Core, _source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+    book.state = core.parts.ledger.load(&core.claim).await?;
+    let limit = core.parts.options.max_message_bytes.min(core.target.capabilities().max_message_bytes);
+    for (id, work) in &mut book.folders {
+        let Some(state) = book.state.folders.iter().find(|f| f.id == *id) else {
+            return Err(Error::new(Kind::Internal, Scope::Run, "the ledger lost a folder"));
+        };
+        let listed = std::mem::take(&mut work.listed);
+        if diff::needs_facts(state, work.listing.epoch, &listed) {
+            work.facts = Some(core.parts.ledger.facts(&core.claim, *id).await?);
+        }
+        let skips: Vec<(u64, String)> = book
+            .state
+            .skips
+            .iter()
+            .filter(|(folder, _)| folder == id)
+            .map(|(_, skip)| (skip.number, skip.name.clone()))
+            .collect();
+        let mut diff = diff::compare(state, work.facts.as_deref(), &skips, work.listing.epoch, listed);
+        book.tally.already += diff.present;
+        if !diff.unskip.is_empty() {
+            core.apply(Change::Unskip { folder: *id, numbers: std::mem::take(&mut diff.unskip) }).await?;
+        }
+        number_the_named(core, *id, &mut diff.new).await?;
+        let (fits, too_large): (Vec<_>, Vec<_>) =
+            diff.new.into_iter().partition(|m| m.size.is_none_or(|s| s <= limit));
+        skip_too_large(core, *id, &too_large, limit, &skips).await?;
+        book.candidates.add(core, state, diff.vanished);
+        work.new = fits;
+        work.reflagged = diff.reflagged;
+        work.recorded = Some(state.clone());
+    }
+    Ok(())
+}
+
+/// Gives named messages their numbers.
+async fn number_the_named(core: &Core, folder: FolderId, new: &mut [NewMessage]) -> Result<()> {
+    let without = new.iter().filter(|m| m.number == 0 && matches!(m.id, SourceId::Name(_))).count() as u64;
+    if without == 0 {
+        return Ok(());
+    }
+    let mut next = core.parts.ledger.number(&core.claim, folder, without).await?;
+    for message in new.iter_mut().filter(|m| m.number == 0 && matches!(m.id, SourceId::Name(_))) {
+        message.number = next;
+        message.from = next;
+        next += 1;
+    }
+    Ok(())
+}
+
+/// Records messages that are too large before anything of them is fetched.
+async fn skip_too_large(
+    core: &Core,
+    folder: FolderId,
+    messages: &[NewMessage],
+    limit: u64,
+    skips: &[(u64, String)],
+) -> Result<()> {
+    let skips: Vec<_> = messages
+        .iter()
+        .filter(|m| !skips.iter().any(|(number, _)| *number == m.number))
+        .map(|m| {
+            let detail = format!("{} bytes, the limit is {limit}", m.size.unwrap_or(0));
+            super::copy::skip(m, crate::model::SkipReason::TooLarge, detail, m.size)
+        })
+        .collect();
+    if !skips.is_empty() {
+        core.apply(Change::Skipped { folder, skips }).await?;
+    }
+    Ok(())
+}

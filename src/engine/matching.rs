@@ -1,0 +1,208 @@
+//! Which listed folder is which recorded folder: a pure function.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ledger::FolderState;
+use crate::model::{Fact, FolderPath, Listed, SourceId};
+
+/// A listed folder, as far as matching cares.
+#[derive(Debug)]
+pub(super) struct FoundFolder<'a> {
+    /// Its place.
+    pub path: &'a FolderPath,
+    /// Its object id, if the source has one.
+    pub object_id: Option<&'a str>,
+    /// The epoch its listing told.
+    pub epoch: u64,
+    /// Its listing.
+    pub listed: &'a [Listed],
+}
+
+/// What a listed folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    /// The recorded folder at this index, where it was.
+    Same(usize),
+    /// The recorded folder at this index, under another path.
+    Renamed(usize),
+    /// Never seen.
+    New,
+}
+
+/// Matches by object id, then by path, then, among what is left over on both sides, by proof that the same messages
+/// are in it. Without proof a folder is new: its messages are then recognised one by one, by digest.
+pub(super) fn match_folders(
+    known: &[FolderState],
+    found: &[FoundFolder<'_>],
+    facts: &BTreeMap<usize, Vec<Fact>>,
+) -> Vec<Match> {
+    let mut result: Vec<Option<Match>> = vec![None; found.len()];
+    let settle = |result: &mut Vec<Option<Match>>, f: usize, k: usize| {
+        let same = known[k].path == *found[f].path;
+        result[f] = Some(if same { Match::Same(k) } else { Match::Renamed(k) });
+    };
+    for (f, folder) in found.iter().enumerate() {
+        let by_id =
+            folder.object_id.and_then(|id| known.iter().position(|k| k.object_id.as_deref() == Some(id)));
+        if let Some(k) = by_id {
+            settle(&mut result, f, k);
+        }
+    }
+    for (f, folder) in found.iter().enumerate() {
+        // A folder deleted and made anew under its old path has another object id: it is another folder.
+        let other_id = |state: &FolderState| {
+            folder.object_id.is_some()
+                && state.object_id.is_some()
+                && folder.object_id != state.object_id.as_deref()
+        };
+        let free =
+            |(k, state): (usize, &FolderState)| (state.path == *folder.path && !other_id(state)).then_some(k);
+        let by_path = known.iter().enumerate().find_map(free);
+        let claimed = |k: &usize, result: &[Option<Match>]| {
+            result.iter().any(|m| matches!(m, Some(Match::Same(x) | Match::Renamed(x)) if x == k))
+        };
+        if result[f].is_none()
+            && let Some(k) = by_path.filter(|k| !claimed(k, &result))
+        {
+            settle(&mut result, f, k);
+        }
+    }
+    for (f, folder) in found.iter().enumerate() {
+        if result[f].is_some() {
+            continue;
+        }
+        let taken_now: BTreeSet<usize> = result
+            .iter()
+            .filter_map(|m| match m {
+                Some(Match::Same(k) | Match::Renamed(k)) => Some(*k),
+                _ => None,
+            })
+            .collect();
+        let proven: Vec<usize> = facts
+            .iter()
+            .filter(|(k, facts)| !taken_now.contains(k) && holds_the_same(folder, facts))
+            .map(|(k, _)| *k)
+            .collect();
+        if let [k] = proven.as_slice() {
+            settle(&mut result, f, *k);
+        }
+    }
+    result.into_iter().map(|m| m.unwrap_or(Match::New)).collect()
+}
+
+/// Candidates for a rename: recorded folders whose path is not listed any more.
+pub(super) fn lost(known: &[FolderState], found: &[FoundFolder<'_>]) -> Vec<usize> {
+    let gone = |state: &FolderState| {
+        !found.iter().any(|f| {
+            f.path == &state.path || (state.object_id.is_some() && f.object_id == state.object_id.as_deref())
+        })
+    };
+    known.iter().enumerate().filter(|(_, s)| !s.missing && gone(s)).map(|(k, _)| k).collect()
+}
+
+/// Does the listing hold most of what the facts say, message by message, with nothing that contradicts? Numbers count
+/// only in their own epoch and with equal size and date: two folders of one second may share a UIDVALIDITY.
+fn holds_the_same(folder: &FoundFolder<'_>, facts: &[Fact]) -> bool {
+    let mut numbers = BTreeMap::new();
+    let mut names = BTreeSet::new();
+    for message in folder.listed {
+        match &message.id {
+            SourceId::Number(n) => {
+                numbers.insert(*n, message);
+            }
+            SourceId::Name(name) => {
+                names.insert(name.as_str());
+            }
+        }
+    }
+    let mut agree = 0usize;
+    for fact in facts {
+        if !fact.name.is_empty() {
+            agree += usize::from(names.contains(fact.name.as_str()));
+        } else if fact.epoch == folder.epoch
+            && folder.epoch != 0
+            && let Some(message) = numbers.get(&fact.number)
+        {
+            if message.size != Some(fact.size)
+                || (fact.received.is_some() && message.received != fact.received)
+            {
+                return false;
+            }
+            agree += 1;
+        }
+    }
+    agree > 0 && agree * 2 > facts.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FlagMap, Flags, FolderId, RunSet};
+
+    fn path(name: &str) -> FolderPath {
+        FolderPath::new(vec![name.to_owned()]).expect("a name")
+    }
+
+    fn state(id: u32, name: &str, epoch: u64) -> FolderState {
+        FolderState {
+            id: FolderId(id),
+            path: path(name),
+            special: None,
+            object_id: None,
+            epoch,
+            target_folder: String::new(),
+            done: RunSet::default(),
+            flags: FlagMap::default(),
+            live: 0,
+            orphans: 0,
+            next_number: 1,
+            modseq: 0,
+            uidnext: 0,
+            missing: false,
+        }
+    }
+
+    fn fact(epoch: u64, number: u64, size: u64) -> Fact {
+        Fact {
+            epoch,
+            number,
+            name: String::new(),
+            target_id: String::new(),
+            digest: None,
+            size,
+            received: None,
+            bound: None,
+            losses: String::new(),
+        }
+    }
+
+    fn listed(n: u64, size: u64) -> Listed {
+        Listed { id: SourceId::Number(n), size: Some(size), received: None, flags: Flags::default() }
+    }
+
+    #[test]
+    fn a_renamed_folder_is_recognised_by_its_messages_and_a_namesake_of_its_epoch_is_not() {
+        let known = [state(1, "old", 5)];
+        let facts = BTreeMap::from([(0, vec![fact(5, 1, 10), fact(5, 2, 20)])]);
+        let new = path("new");
+        for (sizes, expected) in [([10, 20], Match::Renamed(0)), ([10, 21], Match::New)] {
+            let list = [listed(1, sizes[0]), listed(2, sizes[1]), listed(3, 5)];
+            let found = [FoundFolder { path: &new, object_id: None, epoch: 5, listed: &list }];
+            assert_eq!(lost(&known, &found), [0]);
+            assert_eq!(match_folders(&known, &found, &facts), [expected]);
+        }
+    }
+
+    #[test]
+    fn an_object_id_beats_the_path() {
+        let mut a = state(1, "a", 1);
+        a.object_id = Some("x".into());
+        let known = [a, state(2, "b", 2)];
+        let (pa, pb) = (path("a"), path("b"));
+        let found = [
+            FoundFolder { path: &pa, object_id: Some("y"), epoch: 9, listed: &[] },
+            FoundFolder { path: &pb, object_id: Some("x"), epoch: 1, listed: &[] },
+        ];
+        assert_eq!(match_folders(&known, &found, &BTreeMap::new()), [Match::New, Match::Renamed(0)]);
+    }
+}

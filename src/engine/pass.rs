@@ -1,0 +1,276 @@
+//! One pass of one mailbox: claim → settle what a stop left open → list → copy → mirror → recount → verdict.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::inventory::FolderWork;
+use super::mirror::Candidates;
+use super::options::Parts;
+use super::retry::{self, Next};
+use super::{Event, MailboxResult, Stop, Watcher};
+use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary};
+use crate::limit::Gate;
+use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
+use crate::source::SourceMailbox;
+use crate::target::{Copy, TargetMailbox};
+
+/// What every step of a pass needs and none changes.
+pub(super) struct Core {
+    pub parts: Arc<Parts>,
+    pub mailbox: Mailbox,
+    pub claim: Claim,
+    pub target: Arc<dyn TargetMailbox>,
+    pub gate: Arc<Gate>,
+    pub watcher: Arc<dyn Watcher>,
+    pub stop: Stop,
+}
+
+/// What a pass learns and counts.
+#[derive(Default)]
+pub(super) struct Book {
+    pub state: MailboxState,
+    pub folders: BTreeMap<FolderId, FolderWork>,
+    pub candidates: Candidates,
+    pub tally: PassSummary,
+    /// Messages whose outcome is unknown at the end.
+    pub unknown: u64,
+    /// Copies that should be there and are not, twins left alone …: one line each.
+    pub doubts: Vec<String>,
+    /// The first thing that stopped the pass.
+    pub fatal: Option<Error>,
+}
+
+impl Book {
+    /// Stops the pass; the first reason stays.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.fatal.get_or_insert(error);
+    }
+}
+
+impl Core {
+    /// Makes a change durable.
+    pub(super) async fn apply(&self, change: Change) -> Result<Applied> {
+        self.parts.ledger.apply(&self.claim, change).await
+    }
+
+    /// The stamp of a message first seen under this key.
+    pub(super) fn stamp(&self, folder: FolderId, epoch: u64, number: u64) -> Stamp {
+        Stamp {
+            source: self.parts.source_name.clone(),
+            mailbox: self.mailbox.key.clone(),
+            folder,
+            epoch,
+            number,
+        }
+    }
+
+    /// The prefix of every stamp of this mailbox.
+    pub(super) fn all_stamps(&self) -> StampPrefix {
+        StampPrefix::mailbox(&self.parts.source_name, &self.mailbox.key)
+    }
+
+    /// Asks the target for copies, with bounded retries.
+    pub(super) async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+        let mut attempt = 0;
+        loop {
+            match self.target.find(prefix).await {
+                Ok(copies) => return Ok(copies),
+                Err(error) => self.wait_or_give_up(error, &mut attempt).await?,
+            }
+        }
+    }
+
+    /// The copies of these stamps, by stamp: one question each for a few, one for the whole mailbox for many.
+    pub(super) async fn locate(&self, stamps: &[Stamp]) -> Result<BTreeMap<Stamp, Vec<Copy>>> {
+        const FEW: usize = 8;
+        let mut found: BTreeMap<Stamp, Vec<Copy>> = stamps.iter().map(|s| (s.clone(), Vec::new())).collect();
+        let copies = if found.len() <= FEW {
+            let mut copies = Vec::new();
+            for stamp in found.keys() {
+                copies.extend(self.find(&StampPrefix::exactly(stamp)).await?);
+            }
+            copies
+        } else {
+            self.find(&self.all_stamps()).await?
+        };
+        for copy in copies {
+            if let Some(list) = found.get_mut(&copy.stamp) {
+                list.push(copy);
+            }
+        }
+        for list in found.values_mut() {
+            // The same choice each time: complete ones first, then the one made first.
+            list.sort_by(|a, b| (!a.complete, a.made, &a.id).cmp(&(!b.complete, b.made, &b.id)));
+        }
+        Ok(found)
+    }
+
+    /// After a failure: waits if another try makes sense, else gives the error back.
+    pub(super) async fn wait_or_give_up(&self, error: Error, attempt: &mut u32) -> Result<()> {
+        *attempt += 1;
+        let dice = self.parts.env.random(1000);
+        match retry::after(&error, *attempt, self.parts.options.tries, dice) {
+            Next::GiveUp => Err(error),
+            Next::Again(_) if self.stop.asked() => Err(stopped()),
+            Next::Again(wait) => {
+                let mailbox = self.mailbox.clone();
+                self.watcher.event(Event::Waiting { mailbox, wait, why: error });
+                self.parts.env.sleep(wait).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The error of a pass that was asked to stop.
+pub(super) fn stopped() -> Error {
+    Error::new(Kind::Stopped, Scope::Run, "stopped as asked; everything under way was recorded")
+        .remedy("run the same command to go on")
+}
+
+/// Runs one pass. Never fails as a whole: how it ended is in the result.
+pub(super) async fn run(
+    parts: Arc<Parts>,
+    mailbox: Mailbox,
+    watcher: Arc<dyn Watcher>,
+    stop: Stop,
+) -> MailboxResult {
+    let began = parts.env.wall();
+    let mut book = Book { tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
+    let mut claim = None;
+    let error = walk(&parts, &mailbox, &watcher, &stop, &mut book, &mut claim).await.err();
+
+    let mut tally = std::mem::take(&mut book.tally);
+    tally.ended = parts.env.wall();
+    tally.complete = error.is_none();
+    let (mut skipped, mut unknown) = (0, book.unknown);
+    let mut error = error;
+    if let Some(claim) = &claim {
+        // What is on record decides, not what was counted on the way.
+        if let Ok(state) = parts.ledger.load(claim).await {
+            skipped = state.skips.len() as u64;
+            unknown = state.open.iter().map(|b| b.items.len() as u64).sum();
+        }
+        tally.reasons.append(&mut book.doubts);
+        super::recount::judge(&mut tally, skipped, unknown, error.as_ref());
+        let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
+        let recorded = match &error {
+            Some(e) if !asked_to_stop => parts.ledger.apply(claim, Change::Failed(e.to_string())).await,
+            _ => Ok(Applied::Done),
+        };
+        let recorded = match recorded {
+            Ok(_) => parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = recorded {
+            error.get_or_insert(e);
+        }
+    } else {
+        super::recount::judge(&mut tally, skipped, unknown, error.as_ref());
+    }
+    MailboxResult { mailbox, summary: tally, skipped, unknown, error }
+}
+
+/// The pass itself; on an error everything under way has been recorded.
+async fn walk(
+    parts: &Arc<Parts>,
+    mailbox: &Mailbox,
+    watcher: &Arc<dyn Watcher>,
+    stop: &Stop,
+    book: &mut Book,
+    claimed: &mut Option<Claim>,
+) -> Result<()> {
+    let endpoint = |kind: &str, name: &str| {
+        Error::new(Kind::Config, Scope::Mailbox, format!("there is no [{kind}.{name}] in the configuration"))
+    };
+    let source = parts.sources.get(&mailbox.source_endpoint);
+    let source = source.ok_or_else(|| endpoint("source", &mailbox.source_endpoint))?;
+    let target = parts.targets.get(&mailbox.target_endpoint);
+    let target = target.ok_or_else(|| endpoint("target", &mailbox.target_endpoint))?;
+
+    parts.env.step(crate::env::Step::Claim).await;
+    let claim = parts.ledger.claim(mailbox).await?;
+    *claimed = Some(claim.clone());
+    book.state = parts.ledger.load(&claim).await?;
+    watcher.event(Event::Opened(mailbox.clone()));
+
+    let gate = parts.limits.gate(&mailbox.target_endpoint, &mailbox.target);
+    let target = target.open(&mailbox.target, &mailbox.target_place, gate.clone()).await?;
+    let core = Core {
+        parts: parts.clone(),
+        mailbox: mailbox.clone(),
+        claim,
+        target,
+        gate,
+        watcher: watcher.clone(),
+        stop: stop.clone(),
+    };
+    check_identity(&core, book).await?;
+
+    let mut source = source.open(&mailbox.source).await?;
+    let walked = stages(&core, source.as_mut(), book).await;
+    source.release().await;
+    walked
+}
+
+/// The stages of a pass, in order.
+async fn stages(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+    super::inventory::list(core, source, book).await?;
+    super::settle::left_open(core, source, book).await?;
+    super::inventory::plan(core, source, book).await?;
+    let new = book.folders.values().flat_map(|f| &f.new);
+    let (messages, bytes) = new.fold((0, 0), |(n, b), m| (n + 1, b + m.size.unwrap_or(0)));
+    core.watcher.event(Event::Planned { mailbox: core.mailbox.clone(), messages, bytes });
+
+    super::copy::all(core, source, book).await?;
+    if let Some(error) = book.fatal.take() {
+        return Err(error);
+    }
+    super::mirror::vanished(core, book).await?;
+    super::mirror::flags(core, book).await?;
+    for (id, folder) in &book.folders {
+        let (uidnext, modseq) = (folder.listing.next, folder.listing.modseq);
+        if folder.recorded.as_ref().is_none_or(|k| (k.uidnext, k.modseq) != (uidnext, modseq)) {
+            core.apply(Change::Position { folder: *id, uidnext, modseq }).await?;
+        }
+    }
+    super::recount::sweep_and_count(core, book).await
+}
+
+/// Is the target mailbox the one the ledger's copies are in?
+async fn check_identity(core: &Core, book: &mut Book) -> Result<()> {
+    let identity = core.target.identity().to_owned();
+    let same = book.state.target_identity.as_deref() == Some(identity.as_str());
+    if same && !core.parts.options.start_over {
+        return Ok(());
+    }
+    let known: u64 = book.state.folders.iter().map(|f| f.live + f.orphans).sum();
+    if !same && !core.parts.options.start_over && book.state.target_identity.is_some() && known > 0 {
+        let what = format!(
+            "the target mailbox is not the one the ledger knows: it was made anew or emptied since; \
+             {known} copies on record are not in it, nothing was written"
+        );
+        return Err(Error::new(Kind::Conflict, Scope::Mailbox, what).remedy(
+            "restore the target mailbox, or, if its copies are gone for good, run again with --start-over to copy all of it anew",
+        ));
+    }
+    // A ledger that knows nothing of copies must not make them a second time.
+    if core.target.capabilities().stamps {
+        let there = core.find(&core.all_stamps()).await?.len();
+        if there > 0 && (known == 0 || core.parts.options.start_over) {
+            let what = format!(
+                "the target already holds {there} copies of this mailbox that are not in this ledger; nothing was written"
+            );
+            return Err(Error::new(Kind::Conflict, Scope::Mailbox, what)
+                .remedy("use the ledger they were made with, or remove those copies at the target first"));
+        }
+    }
+    let change = if core.parts.options.start_over {
+        Change::StartOver { identity }
+    } else {
+        Change::BindTarget { identity }
+    };
+    core.apply(change).await?;
+    book.state = core.parts.ledger.load(&core.claim).await?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The end of a pass: late twins swept, copies counted by the target's own word, a verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::pass::{Book, Core};
+use super::settle;
+use crate::env::Step;
+use crate::ledger::{Change, PassSummary, Watch};
+use crate::model::{Error, Kind, Result, Stamp};
+use crate::target::Copy;
+
+/// How often a count that comes out short is taken again: a new item may take a while to be found.
+const LOOKS: u32 = 3;
+
+/// Sweeps late twins and compares the target's own count of our stamps with the ledger's.
+pub(super) async fn sweep_and_count(core: &Core, book: &mut Book) -> Result<()> {
+    if !core.target.capabilities().stamps {
+        return Ok(());
+    }
+    book.state = core.parts.ledger.load(&core.claim).await?;
+    if !core.parts.options.recount && book.state.watch.is_empty() {
+        return Ok(());
+    }
+    let live: u64 = book.state.folders.iter().map(|f| f.live + f.orphans).sum();
+    let mut found = by_stamp(look(core).await?);
+    for _ in 1..LOOKS {
+        if complete(&found) >= live {
+            break;
+        }
+        core.parts.env.sleep(core.parts.options.settle).await;
+        found = by_stamp(look(core).await?);
+    }
+    let watch = std::mem::take(&mut book.state.watch);
+    if !watch.is_empty() {
+        sweep(core, book, &mut found, watch).await?;
+    }
+    let copies: u64 = found.values().map(|list| list.iter().filter(|c| c.complete).count() as u64).sum();
+    book.tally.recounted = Some(copies);
+    if copies != live || complete(&found) != live {
+        explain(core, book, &found).await?;
+    }
+    Ok(())
+}
+
+async fn look(core: &Core) -> Result<Vec<Copy>> {
+    core.parts.env.step(Step::TargetFind).await;
+    core.find(&core.all_stamps()).await
+}
+
+fn by_stamp(copies: Vec<Copy>) -> BTreeMap<Stamp, Vec<Copy>> {
+    let mut map: BTreeMap<Stamp, Vec<Copy>> = BTreeMap::new();
+    for copy in copies {
+        map.entry(copy.stamp.clone()).or_default().push(copy);
+    }
+    map
+}
+
+/// Stamps with a complete copy.
+fn complete(found: &BTreeMap<Stamp, Vec<Copy>>) -> u64 {
+    found.values().filter(|list| list.iter().any(|c| c.complete)).count() as u64
+}
+
+/// A late twin is removed only if our ledger recorded an unknown outcome for its stamp, it lies where we wrote, was
+/// made within the attempt, and is as we made it. Anything else is reported and left alone.
+async fn sweep(
+    core: &Core,
+    book: &mut Book,
+    found: &mut BTreeMap<Stamp, Vec<Copy>>,
+    watch: Vec<Watch>,
+) -> Result<()> {
+    let slack = 300_000; // clocks differ, milliseconds
+    let watch_for = i64::try_from(core.parts.options.watch_for.as_millis()).unwrap_or(i64::MAX);
+    let now = core.parts.env.wall();
+    let open: BTreeSet<Stamp> = book
+        .state
+        .open
+        .iter()
+        .flat_map(|b| b.items.iter().map(|i| core.stamp(b.folder, b.epoch, i.number)))
+        .collect();
+    let mut over = Vec::new();
+    for watched in watch {
+        if open.contains(&watched.stamp) {
+            continue;
+        }
+        if let Some(copies) = found.get_mut(&watched.stamp) {
+            let kept = kept_copy(core, copies, &watched.stamp).await?;
+            let late = |c: &Copy| {
+                let in_time = c.made == 0
+                    || (c.made >= watched.since - slack
+                        && c.made <= watched.until.saturating_add(watch_for) + slack);
+                c.folder.0 == watched.target_folder
+                    && in_time
+                    && (!c.complete || kept.as_ref().is_none_or(|k| c.flags == k.flags))
+            };
+            let (keep, others): (Vec<_>, Vec<_>) =
+                std::mem::take(copies).into_iter().partition(|c| kept.as_ref().is_some_and(|k| k.id == c.id));
+            let (twins, doubtful): (Vec<_>, Vec<_>) = others.into_iter().partition(late);
+            settle::remove(core, &twins).await?;
+            if !doubtful.is_empty() {
+                book.doubts.push(
+                    "a second copy of one message was changed at the target and left alone: remove one by hand".into(),
+                );
+            }
+            *copies = keep.into_iter().chain(doubtful).collect();
+        }
+        if now.saturating_sub(watched.until) >= watch_for {
+            over.push(watched.stamp);
+        }
+    }
+    if !over.is_empty() {
+        core.apply(Change::Unwatch(over)).await?;
+    }
+    Ok(())
+}
+
+/// Of several complete copies of one stamp, the one on record; without a record of it the one made first.
+async fn kept_copy(core: &Core, copies: &[Copy], stamp: &Stamp) -> Result<Option<Copy>> {
+    let mut complete: Vec<&Copy> = copies.iter().filter(|c| c.complete).collect();
+    if complete.len() > 1 {
+        let facts = core.parts.ledger.facts(&core.claim, stamp.folder).await?;
+        let recorded = facts.iter().find(|f| f.epoch == stamp.epoch && f.number == stamp.number);
+        if let Some(copy) = recorded.and_then(|f| complete.iter().find(|c| c.id == f.target_id)) {
+            return Ok(Some((*copy).clone()));
+        }
+        complete.sort_by(|a, b| (a.made, &a.id).cmp(&(b.made, &b.id)));
+    }
+    Ok(complete.first().map(|c| (*c).clone()))
+}
+
+/// The counts differ: says how, stamp by stamp.
+async fn explain(core: &Core, book: &mut Book, found: &BTreeMap<Stamp, Vec<Copy>>) -> Result<()> {
+    let mut recorded = BTreeSet::new();
+    for folder in &book.state.folders {
+        for fact in core.parts.ledger.facts(&core.claim, folder.id).await? {
+            recorded.insert(fact.bound.unwrap_or_else(|| core.stamp(folder.id, fact.epoch, fact.number)));
+        }
+    }
+    let is_there = |stamp: &Stamp| found.get(stamp).is_some_and(|list| list.iter().any(|c| c.complete));
+    let missing = recorded.iter().filter(|s| !is_there(s)).count();
+    let twins = found.values().filter(|list| list.iter().filter(|c| c.complete).count() > 1).count();
+    if missing > 0 {
+        book.doubts.push(format!(
+            "{missing} copies on record are not at the target any more: deleted there, or lost by it; `verify` names them"
+        ));
+    }
+    if twins > 0 {
+        book.doubts
+            .push(format!("{twins} messages have more than one copy at the target; `verify` names them"));
+    }
+    Ok(())
+}
+
+/// The verdict of a pass.
+pub(super) fn judge(tally: &mut PassSummary, skipped: u64, unknown: u64, error: Option<&Error>) {
+    let doubts = !tally.reasons.is_empty();
+    if skipped > 0 {
+        tally.reasons.push(format!("{skipped} skipped items wait for a decision"));
+    }
+    if unknown > 0 {
+        tally.reasons.push(format!("the outcome of {unknown} messages is unknown until the next run"));
+    }
+    if let Some(error) = error {
+        tally.reasons.push(error.to_string());
+    }
+    let verdict = match error {
+        Some(e) if e.kind != Kind::Stopped => "poor",
+        Some(_) => "investigate",
+        None if skipped > 0 || unknown > 0 || doubts => "investigate",
+        None => "perfect",
+    };
+    tally.verdict = verdict.to_owned();
+}

@@ -1,0 +1,75 @@
+//! When to try again: a decision over values, no clock, no dice of its own.
+
+use std::time::Duration;
+
+use crate::model::{Error, Status};
+
+/// How often a throttled thing may be tried, as a multiple of the ordinary tries: a server that says "later" is
+/// working, and the gate makes each try wait as long as it was told.
+const THROTTLED_FACTOR: u32 = 8;
+
+/// First wait of the exponential backoff.
+const BASE: Duration = Duration::from_millis(500);
+/// Longest wait we choose ourselves.
+const CEILING: Duration = Duration::from_secs(60);
+/// Longest wait we let a server choose.
+const TOLD_CEILING: Duration = Duration::from_secs(3600);
+
+/// What to do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Try again after this wait.
+    Again(Duration),
+    /// It has failed.
+    GiveUp,
+}
+
+/// Decides after the `attempt`-th failure (from 1). `dice` is a random number in `0..1000`: the wait is drawn from
+/// the upper half of the exponential step, so that a thousand mailboxes do not come back at one moment.
+pub(super) fn after(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next {
+    let allowed = match error.status {
+        Status::Permanent => return Next::GiveUp,
+        Status::Temporary => tries,
+        Status::Throttled => tries.saturating_mul(THROTTLED_FACTOR),
+    };
+    if attempt >= allowed {
+        return Next::GiveUp;
+    }
+    if let Some(told) = error.retry_after {
+        return Next::Again(told.min(TOLD_CEILING));
+    }
+    let step =
+        BASE.saturating_mul(1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX)).min(CEILING);
+    let jitter = step.mul_f64(0.5 * dice.min(999) as f64 / 1000.0);
+    Next::Again(step - jitter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, Scope};
+
+    #[test]
+    fn a_permanent_error_is_never_tried_again() {
+        assert_eq!(after(&Error::new(Kind::Auth, Scope::Mailbox, "x"), 1, 9, 0), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_temporary_error_is_tried_a_bounded_number_of_times_with_growing_waits() {
+        let e = Error::temporary(Kind::Unreachable, Scope::Mailbox, "x");
+        let waits: Vec<_> = (1..=5).map(|n| after(&e, n, 5, 0)).collect();
+        assert_eq!(waits[0], Next::Again(Duration::from_millis(500)));
+        assert_eq!(waits[1], Next::Again(Duration::from_secs(1)));
+        assert_eq!(waits[4], Next::GiveUp);
+        let Next::Again(least) = after(&e, 1, 5, 999) else { panic!("one more try") };
+        assert!(least >= Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_server_that_names_the_wait_is_obeyed_within_an_hour() {
+        let told = |s| Error::throttled(Scope::Mailbox, "x", Some(Duration::from_secs(s)));
+        assert_eq!(after(&told(17), 1, 5, 999), Next::Again(Duration::from_secs(17)));
+        assert_eq!(after(&told(90_000), 1, 5, 0), Next::Again(TOLD_CEILING));
+        assert_eq!(after(&told(1), 40, 5, 0), Next::GiveUp);
+    }
+}

@@ -185,21 +185,16 @@ async fn copy(
         };
         let prepared = {
             let mut preparing = std::pin::pin!(prepare(core, source, book_folder(book, work.folder)?, work));
-            let mut arrived = Vec::new();
-            let prepared = loop {
+            loop {
                 tokio::select! {
                     biased;
+                    // Recorded at once, while the next batch still waits.
                     Some(landed) = flying.next(), if !flying.is_empty() => {
-                        arrived.push(landed);
-                        // Recorded at once, while the next batch still waits.
-                        for landed in arrived.drain(..) {
-                            record(core, book, queue, unsettled, landed).await?;
-                        }
+                        record(core, book, queue, unsettled, landed).await?;
                     }
                     prepared = &mut preparing => break prepared?,
                 }
-            };
-            prepared
+            }
         };
         if let Some(landing) = launch(core, book, queue, prepared).await? {
             flying.push(landing);

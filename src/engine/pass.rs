@@ -134,11 +134,12 @@ pub(super) async fn run(
     mailbox: Mailbox,
     watcher: Arc<dyn Watcher>,
     stop: Stop,
+    first_try: bool,
 ) -> MailboxResult {
     let began = parts.env.wall();
     let mut book = Book { tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
     let mut claim = None;
-    let error = walk(&parts, &mailbox, &watcher, &stop, &mut book, &mut claim).await.err();
+    let error = walk(&parts, &mailbox, &watcher, &stop, first_try, &mut book, &mut claim).await.err();
 
     let mut tally = std::mem::take(&mut book.tally);
     tally.ended = parts.env.wall();
@@ -177,6 +178,7 @@ async fn walk(
     mailbox: &Mailbox,
     watcher: &Arc<dyn Watcher>,
     stop: &Stop,
+    first_try: bool,
     book: &mut Book,
     claimed: &mut Option<Claim>,
 ) -> Result<()> {
@@ -205,7 +207,7 @@ async fn walk(
         watcher: watcher.clone(),
         stop: stop.clone(),
     };
-    check_identity(&core, book).await?;
+    check_identity(&core, book, first_try).await?;
 
     let mut source = source.open(&mailbox.source).await?;
     let walked = stages(&core, source.as_mut(), book).await;
@@ -238,14 +240,16 @@ async fn stages(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) ->
 }
 
 /// Is the target mailbox the one the ledger's copies are in?
-async fn check_identity(core: &Core, book: &mut Book) -> Result<()> {
+async fn check_identity(core: &Core, book: &mut Book, first_try: bool) -> Result<()> {
     let identity = core.target.identity().to_owned();
     let same = book.state.target_identity.as_deref() == Some(identity.as_str());
-    if same && !core.parts.options.start_over {
+    // What an earlier try of this very run began anew is not begun anew again.
+    let start_over = core.parts.options.start_over && (first_try || !same);
+    if same && !start_over {
         return Ok(());
     }
     let known: u64 = book.state.folders.iter().map(|f| f.live + f.orphans).sum();
-    if !same && !core.parts.options.start_over && book.state.target_identity.is_some() && known > 0 {
+    if !same && !start_over && book.state.target_identity.is_some() && known > 0 {
         let what = format!(
             "the target mailbox is not the one the ledger knows: it was made anew or emptied since; \
              {known} copies on record are not in it, nothing was written"
@@ -257,7 +261,7 @@ async fn check_identity(core: &Core, book: &mut Book) -> Result<()> {
     // A ledger that knows nothing of copies must not make them a second time.
     if core.target.capabilities().stamps {
         let there = core.find(&core.all_stamps()).await?.len();
-        if there > 0 && (known == 0 || core.parts.options.start_over) {
+        if there > 0 && (known == 0 || start_over) {
             let what = format!(
                 "the target already holds {there} copies of this mailbox that are not in this ledger; nothing was written"
             );
@@ -265,11 +269,7 @@ async fn check_identity(core: &Core, book: &mut Book) -> Result<()> {
                 .remedy("use the ledger they were made with, or remove those copies at the target first"));
         }
     }
-    let change = if core.parts.options.start_over {
-        Change::StartOver { identity }
-    } else {
-        Change::BindTarget { identity }
-    };
+    let change = if start_over { Change::StartOver { identity } } else { Change::BindTarget { identity } };
     core.apply(change).await?;
     book.state = core.parts.ledger.load(&core.claim).await?;
     Ok(())

@@ -46,7 +46,14 @@ pub async fn run(
                 Do::Begin(i) => {
                     parked.remove(&i);
                     let (parts, mailbox) = (parts.clone(), mailboxes[i].clone());
-                    let task = env.spawn(pass::run(parts, mailbox.clone(), watcher.clone(), stop.clone()));
+                    let first_try = !attempts.contains_key(&i);
+                    let task = env.spawn(pass::run(
+                        parts,
+                        mailbox.clone(),
+                        watcher.clone(),
+                        stop.clone(),
+                        first_try,
+                    ));
                     running.push(Box::pin(async move {
                         (i, task.await.unwrap_or_else(|panicked| broken(mailbox, panicked.to_string())))
                     }));

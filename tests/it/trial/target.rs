@@ -1,0 +1,95 @@
+//! A target seen through glasses: small batches, and, for the test of the test, defects put in on purpose.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mailwave::limit::{Cost, Gate, Ticket};
+use mailwave::model::{Flags, Outcome, Result, StampPrefix};
+use mailwave::target::{
+    Copy, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+};
+
+/// A defect put in on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// None.
+    None,
+    /// Intents are acknowledged before they are durable.
+    IntentNotSynced,
+    /// A look-up after an unknown outcome finds nothing, whatever is there.
+    LookUpBlind,
+    /// A store of several requests that was cut counts as a copy.
+    OpenTakenForDone,
+}
+
+/// Wraps a target.
+pub struct Glasses {
+    pub inner: Arc<dyn Target>,
+    pub defect: Defect,
+}
+
+#[async_trait]
+impl Target for Glasses {
+    async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
+        let inner = self.inner.open(mailbox, place, gate).await?;
+        let mut capabilities = inner.capabilities().clone();
+        capabilities.batch_messages = 3;
+        capabilities.lanes = 4;
+        Ok(Arc::new(Seen { inner, capabilities, defect: self.defect }))
+    }
+}
+
+struct Seen {
+    inner: Arc<dyn TargetMailbox>,
+    capabilities: TargetCapabilities,
+    defect: Defect,
+}
+
+#[async_trait]
+impl TargetMailbox for Seen {
+    fn capabilities(&self) -> &TargetCapabilities {
+        &self.capabilities
+    }
+
+    fn identity(&self) -> &str {
+        self.inner.identity()
+    }
+
+    fn cost(&self, sizes: &[u64]) -> Cost {
+        self.inner.cost(sizes)
+    }
+
+    async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId> {
+        self.inner.folder(wanted).await
+    }
+
+    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<()> {
+        self.inner.rename_folder(folder, to).await
+    }
+
+    async fn store(&self, folder: &TargetFolderId, items: Vec<StoreItem>, ticket: Ticket) -> Vec<Outcome> {
+        self.inner.store(folder, items, ticket).await
+    }
+
+    async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+        let mut copies = self.inner.find(prefix).await?;
+        match self.defect {
+            Defect::LookUpBlind => copies.clear(),
+            Defect::OpenTakenForDone => copies.iter_mut().for_each(|c| c.complete = true),
+            Defect::None | Defect::IntentNotSynced => {}
+        }
+        Ok(copies)
+    }
+
+    async fn set_flags(&self, changes: &[(String, Flags)]) -> Vec<Result<()>> {
+        self.inner.set_flags(changes).await
+    }
+
+    async fn relocate(&self, ids: &[String], to: &TargetFolderId) -> Vec<Result<String>> {
+        self.inner.relocate(ids, to).await
+    }
+
+    async fn remove(&self, ids: &[String]) -> Vec<Result<()>> {
+        self.inner.remove(ids).await
+    }
+}

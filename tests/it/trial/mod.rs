@@ -1,0 +1,3 @@
+//! The crash trial.
+mod target;
+mod world;

@@ -272,7 +272,7 @@ impl Admission {
             Answer::NotSent => {
                 each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.never_sent(amount));
             }
-            Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(bytes),
+            Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(self.now, bytes),
         }
         match answer {
             Answer::Throttled(asked) => self.refuse(sent, asked, random),
@@ -325,9 +325,9 @@ impl Admission {
         while let Some(held) = self.unknown.front()
             && held.until <= self.now
         {
-            let bytes = held.bytes;
+            let Held { until, bytes } = *held;
             self.unknown.pop_front();
-            self.end(bytes);
+            self.end(until, bytes);
         }
         let mut cause = None;
         if self.lanes.iter().any(|lane| !lane.is_empty()) {
@@ -474,9 +474,8 @@ impl Admission {
         }
     }
 
-    fn end(&mut self, bytes: u64) {
-        let now = self.now;
-        each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.end(now, amount));
+    fn end(&mut self, at: Tick, bytes: u64) {
+        each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.end(at, amount));
     }
 
     /// The service refused a request sent at `sent`. Requests sent before an earlier refusal belong to its volley

@@ -58,6 +58,9 @@ impl Quota {
     /// An amount above the capacity has room when nothing else counts. A look-up larger than the headroom has room
     /// when nothing but reservations stands in its way: their holders may be waiting for its answer.
     pub(super) fn room(&mut self, now: Tick, who: Claimant, amount: u64) -> Room {
+        if amount == 0 {
+            return Room::Now; // also beside a request larger than the capacity
+        }
         let capacity = match who {
             Claimant::Reservation => self.capacity.saturating_sub(self.headroom),
             Claimant::Lookup | Claimant::Request => self.capacity,

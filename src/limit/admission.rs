@@ -250,9 +250,15 @@ impl Admission {
         self.advance(now);
     }
 
-    /// The granted request leaves now: for the counters.
-    pub(super) fn sent(&mut self, bytes: u64) {
+    /// The granted request with `bytes` of upload is about to leave. A refusal that came after the grant holds it
+    /// back: then this tells until when, and is asked again.
+    pub(super) fn leave(&mut self, now: Tick, bytes: u64) -> Result<(), Tick> {
+        self.now = self.now.max(now);
+        if self.now < self.blocked_until {
+            return Err(self.blocked_until);
+        }
         self.meter.sent(bytes);
+        Ok(())
     }
 
     /// A granted request waited this long for the app's rate.

@@ -63,23 +63,20 @@ impl Gate {
         let mut asked =
             Asked::new(self, own, |machine, now, left| machine.ask_send(now, left, lookup, upload_bytes));
         asked.granted().await;
-        if let Some(app) = &self.app {
-            // The slot is held meanwhile (slot → rate). A refusal of the service that comes in between counts too.
-            loop {
+        // The slot is held while the app's rate is awaited (slot → rate).
+        loop {
+            if let Some(app) = &self.app {
                 let waited = app.take(1).await;
-                let blocked_until = {
-                    let mut machine = self.lock();
-                    machine.waited_for_app(waited);
-                    machine.blocked_until()
-                };
-                if blocked_until <= self.env.now() {
-                    break;
-                }
-                self.env.sleep_until(blocked_until).await;
+                self.lock().waited_for_app(waited);
+            }
+            let now = self.env.now();
+            let left = self.lock().leave(now, upload_bytes);
+            match left {
+                Ok(()) => break,
+                Err(blocked_until) => self.env.sleep_until(blocked_until).await,
             }
         }
         asked.settled = true;
-        self.lock().sent(upload_bytes);
         Slot { gate: Arc::clone(self), sent: self.env.now(), upload_bytes, finished: false }
     }
 

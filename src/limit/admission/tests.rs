@@ -88,6 +88,16 @@ fn the_wait_a_server_asks_for_is_kept_to_the_tick_and_bounded_to_an_hour() {
 }
 
 #[test]
+fn a_refusal_holds_back_a_request_that_was_granted_and_has_not_left() {
+    let mut machine = machine(1_000, 1_000_000, 4);
+    assert!(lookup(&mut machine, at(0)).is_some());
+    assert!(lookup(&mut machine, at(0)).is_some());
+    machine.finish(at(0), at(0), 0, Answer::Throttled(Some(SECOND)), 0);
+    assert_eq!(machine.leave(at(10), 0), Err(at(1_000)));
+    assert_eq!(machine.leave(at(1_000), 0), Ok(()));
+}
+
+#[test]
 fn refusals_without_a_wait_back_off_once_a_volley_and_twice_as_long_each_time() {
     let mut machine = machine(1_000, 1_000_000, 4);
     for _ in 0..4 {
@@ -202,6 +212,7 @@ enum State {
     Reserving(Id),
     Leaving(Id),
     Sending(Id, u64),
+    Granted(u64),
     Running { sent: Tick, bytes: u64 },
     Done,
 }
@@ -298,6 +309,13 @@ impl Trial {
             State::Sending(id, bytes) => {
                 let Some(grant) = self.machine.take(now, id) else { return false };
                 self.log.push((now, w, grant));
+                self.workers[w].state = State::Granted(bytes);
+            }
+            State::Granted(bytes) => {
+                if let Err(until) = self.machine.leave(now, bytes) {
+                    self.due.insert((until, w));
+                    return false;
+                }
                 assert!(now >= self.blocked, "nothing leaves while blocked");
                 self.kept.retain(|until| *until > now);
                 self.busy += 1;
@@ -365,6 +383,7 @@ impl Trial {
                 let random = self.rng.u64(..);
                 self.machine.finish(self.now, sent, bytes, answer, random);
             }
+            State::Granted(_) => return, // the refusal that held it back is over
             _ => panic!("nothing of this worker was due"),
         }
         self.workers[w].state = State::Next;
@@ -408,7 +427,7 @@ fn job(rng: &mut fastrand::Rng, upload: u64) -> Job {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn random_workers_never_exceed_a_limit_never_hang_and_leave_nothing(

@@ -17,72 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::adaptive::Concurrency;
-use super::backoff::Backoff;
 use super::counters::{Cause, Counters, Meter};
 use super::quota::{Claimant, Quota, Room};
+use super::refusal::Refusals;
+use super::rules::{Answer, Cost, Rules};
 use crate::env::Tick;
-
-/// No wait a server asks for is believed beyond this.
-pub(super) const LONGEST_BLOCK: Duration = Duration::from_secs(3600);
-
-/// The waits after refusals that name none: 1 to 2 s at first, growing to 5 minutes.
-pub(super) const THROTTLE: Backoff =
-    Backoff { base: Duration::from_secs(2), max: Duration::from_secs(300), tries: u32::MAX };
 
 /// Reservations leave this share of a window to look-ups …
 const HEADROOM_SHARE: u64 = 100;
 /// … but of the upload window never more than this: bodies of look-ups are small.
 const HEADROOM_BYTES: u64 = 512 << 10;
-
-/// What something will cost at the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cost {
-    /// Requests.
-    pub requests: u32,
-    /// Bytes on the wire that the service counts as upload (bodies of POST, PATCH, PUT).
-    pub upload_bytes: u64,
-}
-
-/// How a request ended, as far as limits care.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Answered, not throttled.
-    Served,
-    /// The service refused to go faster, and said for how long (if it did). A wait of zero says nothing.
-    Throttled(Option<Duration>),
-    /// No answer: it may still be working on it. The slot stays taken for a while.
-    Unknown,
-    /// It certainly never left: nothing is charged.
-    NotSent,
-}
-
-/// What holds for every mailbox of one app.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
-    /// Requests per window; `None` for no limit.
-    pub(super) requests: Option<(u64, Duration)>,
-    /// Upload bytes per window; `None` for no limit.
-    pub(super) upload: Option<(u64, Duration)>,
-    /// Requests at once.
-    pub(super) concurrency: Concurrency,
-    /// How long a request of unknown fate keeps its slot.
-    pub(super) unknown_hold: Duration,
-    /// The waits after refusals that name none.
-    pub(super) throttle: Backoff,
-}
-
-impl Rules {
-    /// No limit of ours.
-    pub(super) fn unlimited() -> Rules {
-        Rules {
-            requests: None,
-            upload: None,
-            concurrency: Concurrency::Unlimited,
-            unknown_hold: Duration::ZERO,
-            throttle: THROTTLE,
-        }
-    }
-}
 
 /// Names one waiter of one machine.
 pub(super) type Id = u64;
@@ -133,10 +77,7 @@ pub(super) struct Admission {
     running: usize,
     /// Requests of unknown fate, ascending by `until`.
     unknown: VecDeque<Held>,
-    blocked_until: Tick,
-    /// When a request was last refused, and how many volleys were refused in a row.
-    refused_at: Tick,
-    refused: u32,
+    refusals: Refusals,
     lanes: [VecDeque<Waiter>; 4],
     granted: BTreeMap<Id, Grant>,
     next_id: Id,
@@ -164,9 +105,7 @@ impl Admission {
             now: Tick::ZERO,
             running: 0,
             unknown: VecDeque::new(),
-            blocked_until: Tick::ZERO,
-            refused_at: Tick::ZERO,
-            refused: 0,
+            refusals: Refusals::default(),
             lanes: Default::default(),
             granted: BTreeMap::new(),
             next_id: 0,
@@ -254,8 +193,8 @@ impl Admission {
     /// back: then this tells until when, and is asked again.
     pub(super) fn leave(&mut self, now: Tick, bytes: u64) -> Result<(), Tick> {
         self.now = self.now.max(now);
-        if self.now < self.blocked_until {
-            return Err(self.blocked_until);
+        if self.now < self.blocked_until() {
+            return Err(self.blocked_until());
         }
         self.meter.sent(bytes);
         Ok(())
@@ -281,12 +220,18 @@ impl Admission {
             Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(self.now, bytes),
         }
         match answer {
-            Answer::Throttled(asked) => self.refuse(sent, asked, random),
-            // Only a request sent after the refusal proves that the refusal is over.
-            Answer::Served if sent > self.refused_at => self.refused = 0,
-            _ => {}
+            Answer::Throttled(asked) => {
+                self.refusals.refused(self.now, sent, asked, &self.rules.throttle, random);
+            }
+            Answer::Served => self.refusals.served(sent),
+            Answer::Unknown | Answer::NotSent => {}
         }
         self.advance(self.now);
+    }
+
+    /// Waiters with a grant they have not taken.
+    pub(super) fn granted(&self) -> impl Iterator<Item = Id> + '_ {
+        self.granted.keys().copied()
     }
 
     /// When the next thing happens by time alone, as of the last call; `None` if nobody waits for time.
@@ -296,7 +241,7 @@ impl Admission {
 
     /// Until when the service asked us to send nothing; in the past or zero if it did not.
     pub(super) fn blocked_until(&self) -> Tick {
-        self.blocked_until
+        self.refusals.blocked_until()
     }
 
     /// Nobody waits, nothing is under way, reserved or remembered: a new machine would behave the same.
@@ -306,7 +251,7 @@ impl Admission {
             && self.unknown.is_empty()
             && self.granted.is_empty()
             && self.lanes.iter().all(VecDeque::is_empty)
-            && self.blocked_until <= self.now
+            && self.blocked_until() <= self.now
             && self.requests.as_mut().is_none_or(|q| q.is_idle(self.now))
             && self.upload.as_mut().is_none_or(|q| q.is_idle(self.now))
     }
@@ -337,8 +282,8 @@ impl Admission {
         }
         let mut cause = None;
         if self.lanes.iter().any(|lane| !lane.is_empty()) {
-            if self.now < self.blocked_until {
-                self.wake_by(self.blocked_until);
+            if self.now < self.blocked_until() {
+                self.wake_by(self.blocked_until());
                 cause = Some(Cause::Blocked);
             } else {
                 cause = self.advance_lanes();
@@ -420,7 +365,7 @@ impl Admission {
     /// A slot is free. After a refusal one request at a time feels its way, until one is served.
     fn slot_free(&self) -> bool {
         self.running.saturating_add(self.unknown.len()) < self.rules.concurrency.limit()
-            && (self.refused == 0 || self.running == 0)
+            && (!self.refusals.feeling_the_way() || self.running == 0)
     }
 
     /// Whether both windows have room; if not, for which it waits, and the machine wakes when time brings it.
@@ -482,22 +427,6 @@ impl Admission {
 
     fn end(&mut self, at: Tick, bytes: u64) {
         each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.end(at, amount));
-    }
-
-    /// The service refused a request sent at `sent`. Requests sent before an earlier refusal belong to its volley
-    /// and do not lengthen our own backoff.
-    fn refuse(&mut self, sent: Tick, asked: Option<Duration>, random: u64) {
-        let same_volley = self.refused > 0 && sent <= self.refused_at;
-        if !same_volley {
-            self.refused = self.refused.saturating_add(1);
-            self.refused_at = self.now;
-        }
-        let wait = match asked.filter(|d| !d.is_zero()) {
-            Some(asked) => asked.min(LONGEST_BLOCK),
-            None if same_volley => Duration::ZERO,
-            None => self.rules.throttle.next_at_least_half(self.refused - 1, random).min(LONGEST_BLOCK),
-        };
-        self.blocked_until = self.blocked_until.max(self.now + wait);
     }
 
     fn wake_by(&mut self, tick: Tick) {

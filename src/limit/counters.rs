@@ -3,7 +3,7 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use super::admission::Answer;
+use super::rules::Answer;
 use crate::env::Tick;
 
 /// Counters of one gate, or of a whole process. They only grow.

@@ -1,15 +1,17 @@
 //! The gate: what one target mailbox may send, and when. Drives [`Admission`] with the clock and wakes its waiters.
 //!
-//! No decision is made here. Every call locks the machine, tells it the time and what happened, and wakes those who
-//! wait to look again; whoever waits also sleeps until the moment the machine named. Futures may be dropped at any
+//! No decision is made here. Every call locks the machine, tells it the time and what happened, and wakes whoever it
+//! granted something; whoever waits also sleeps until the moment the machine named. Futures may be dropped at any
 //! point: what they had been granted goes back.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::Notify;
-
-use super::admission::{Admission, Answer, Cost, Grant, Id, Rules};
+use super::admission::{Admission, Grant, Id};
 use super::counters::Counters;
+use super::rules::{Answer, Cost, Rules};
 use super::smooth::Pace;
 use crate::env::{Env, Tick};
 
@@ -17,10 +19,16 @@ use crate::env::{Env, Tick};
 #[derive(Debug)]
 pub struct Gate {
     env: Env,
-    machine: Mutex<Admission>,
-    changed: Notify,
+    state: Mutex<State>,
     /// The request rate of the app, shared by its gates.
     app: Option<Arc<Pace>>,
+}
+
+#[derive(Debug)]
+struct State {
+    machine: Admission,
+    /// Of those who wait.
+    wakers: BTreeMap<Id, Waker>,
 }
 
 impl Gate {
@@ -32,8 +40,7 @@ impl Gate {
     pub(super) fn new(env: &Env, rules: Arc<Rules>, start_spent: bool, app: Option<Arc<Pace>>) -> Arc<Gate> {
         Arc::new(Gate {
             env: env.clone(),
-            machine: Mutex::new(Admission::new(rules, start_spent)),
-            changed: Notify::new(),
+            state: Mutex::new(State { machine: Admission::new(rules, start_spent), wakers: BTreeMap::new() }),
             app,
         })
     }
@@ -67,10 +74,10 @@ impl Gate {
         loop {
             if let Some(app) = &self.app {
                 let waited = app.take(1).await;
-                self.lock().waited_for_app(waited);
+                self.lock().machine.waited_for_app(waited);
             }
             let now = self.env.now();
-            let left = self.lock().leave(now, upload_bytes);
+            let left = self.lock().machine.leave(now, upload_bytes);
             match left {
                 Ok(()) => break,
                 Err(blocked_until) => self.env.sleep_until(blocked_until).await,
@@ -82,30 +89,58 @@ impl Gate {
 
     /// Until when the service has told us to send nothing; `None` if it has not, or if that is over.
     pub fn blocked_until(&self) -> Option<Tick> {
-        Some(self.lock().blocked_until()).filter(|until| *until > self.env.now())
+        Some(self.lock().machine.blocked_until()).filter(|until| *until > self.env.now())
     }
 
     /// What passed here so far.
     pub fn counters(&self) -> Counters {
-        self.lock().counters()
+        self.lock().machine.counters()
+    }
+
+    /// Nobody sleeps here.
+    #[cfg(test)]
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.lock().wakers.is_empty()
     }
 
     /// Forgetting this gate and making it anew would change nothing.
     pub(super) fn is_idle(&self) -> bool {
-        let now = self.env.now();
-        self.lock().is_idle(now)
+        self.tell(Admission::is_idle)
     }
 
-    /// Tells the machine what happened, then wakes the waiters to look again.
-    fn tell(&self, what: impl FnOnce(&mut Admission, Tick)) {
+    /// Tells the machine what happened, then wakes those for whom that changes something.
+    fn tell<R>(&self, what: impl FnOnce(&mut Admission, Tick) -> R) -> R {
         let now = self.env.now();
-        what(&mut self.lock(), now);
-        self.changed.notify_waiters();
+        let (result, wakers) = {
+            let mut state = self.lock();
+            let awaited = state.machine.wake_at();
+            let result = what(&mut state.machine, now);
+            (result, state.take_wakers(awaited))
+        };
+        // Without the lock: waking may run foreign code.
+        wakers.into_iter().for_each(Waker::wake);
+        result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Admission> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// Those who were granted something; all, if they sleep longer (until `awaited`) than the machine wants.
+    fn take_wakers(&mut self, awaited: Option<Tick>) -> Vec<Waker> {
+        if is_earlier(self.machine.wake_at(), awaited) {
+            return std::mem::take(&mut self.wakers).into_values().collect();
+        }
+        let State { machine, wakers } = self;
+        machine.granted().filter_map(|id| wakers.remove(&id)).collect()
+    }
+}
+
+/// Whether `a` is a moment before `b`; `None` is never.
+fn is_earlier(a: Option<Tick>, b: Option<Tick>) -> bool {
+    a.is_some_and(|a| b.is_none_or(|b| a < b))
 }
 
 /// Something asked of the machine; undone when dropped before it is settled.
@@ -123,36 +158,44 @@ impl<'a> Asked<'a> {
         ticket: Option<&'a Ticket>,
         ask: impl FnOnce(&mut Admission, Tick, &mut Cost) -> Id,
     ) -> Asked<'a> {
-        let mut id = 0;
-        gate.tell(|machine, now| id = with_left(ticket, |left| ask(machine, now, left)));
+        let id = gate.tell(|machine, now| with_left(ticket, |left| ask(machine, now, left)));
         Asked { gate, ticket, id, grant: None, settled: false }
     }
 
     async fn granted(&mut self) -> Grant {
-        let gate = self.gate;
         loop {
-            // Made before the machine is asked, so that no change in between is missed.
-            let changed = gate.changed.notified();
-            let now = gate.env.now();
-            let wake = {
-                let mut machine = gate.lock();
-                if let Some(grant) = machine.take(now, self.id) {
-                    self.grant = Some(grant);
-                    return grant;
-                }
-                machine.wake_at()
-            };
-            tokio::select! {
+            let wake = self.gate.lock().machine.wake_at();
+            let looked = tokio::select! {
                 biased;
-                () = changed => {}
-                () = sleep_until(&gate.env, wake) => {}
+                looked = poll_fn(|cx| self.look(cx, wake)) => looked,
+                () = sleep_until(&self.gate.env, wake) => None,
+            };
+            if let Some(grant) = looked {
+                self.grant = Some(grant);
+                return grant;
             }
         }
+    }
+
+    /// Ready with the grant, or with `None` if the sleep until `wake` would be too long.
+    fn look(&self, cx: &mut Context<'_>, wake: Option<Tick>) -> Poll<Option<Grant>> {
+        if let Some(grant) = self.gate.tell(|machine, now| machine.take(now, self.id)) {
+            return Poll::Ready(Some(grant));
+        }
+        let mut state = self.gate.lock();
+        if state.machine.granted().any(|id| id == self.id) || is_earlier(state.machine.wake_at(), wake) {
+            return Poll::Ready(None);
+        }
+        let former = state.wakers.insert(self.id, cx.waker().clone());
+        drop(state); // first: dropping a waker may run foreign code
+        drop(former);
+        Poll::Pending
     }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
+        let _waker = self.gate.lock().wakers.remove(&self.id);
         if self.settled {
             return;
         }

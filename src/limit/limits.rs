@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::adaptive::Concurrency;
-use super::admission::{Rules, THROTTLE};
 use super::budget::{Budget, MemoryPermit};
 use super::counters::Counters;
 use super::gate::Gate;
+use super::rules::{Rules, THROTTLE};
 use super::smooth::Pace;
 use crate::env::Env;
 

@@ -6,7 +6,9 @@
 //! |-------------|-----------------------------------------------------------------------------------------|
 //! | `window`    | an exact sliding window in bounded memory: never counts too little, 1/200 too much       |
 //! | `quota`     | one windowed limit: spent + under way + reserved ≤ capacity, always                      |
-//! | `admission` | the machine of one (app, mailbox): slots, windows, Retry-After, the four lanes           |
+//! | `refusal`   | what the service's refusals mean: blocked until, then one request feels its way           |
+//! | `rules`     | what things cost, how requests end, what the rules are                                   |
+//! | `admission` | the machine of one (app, mailbox): slots, windows, refusals, the four lanes              |
 //! | `gate`      | its driver: [`Gate`], [`Ticket`], [`Slot`]                                               |
 //! | `budget`    | bytes in memory and in the spool, first come first served, machine and driver            |
 //! | `smooth`    | so many per second, by governor on the environment's clock                               |
@@ -34,13 +36,15 @@ mod counters;
 mod gate;
 mod limits;
 mod quota;
+mod refusal;
+mod rules;
 mod smooth;
 mod window;
 
 pub use adaptive::Concurrency;
-pub use admission::{Answer, Cost};
 pub use backoff::Backoff;
 pub use budget::MemoryPermit;
 pub use counters::{Counters, Waits};
 pub use gate::{Gate, Slot, Ticket};
 pub use limits::{LimitSettings, Limits, TargetLimits};
+pub use rules::{Answer, Cost};

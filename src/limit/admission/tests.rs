@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::super::backoff::Backoff;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -16,7 +16,11 @@ use crate::env::Env;
 /// Idle gates are looked for each time their number has doubled, from this many on.
 const FIRST_SWEEP: usize = 64;
 
-/// What one app may do to one mailbox of a target endpoint. In every field 0 (or `None`) means no limit.
+/// No window and no hold is longer; what is set beyond it counts as this.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What one app may do to one mailbox of a target endpoint. In every field 0 (or `None`) means no limit; times are
+/// at most 30 days.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetLimits {
     /// Requests in any `requests_window`.
@@ -197,13 +201,13 @@ impl Limits {
 impl App {
     fn new(env: &Env, target: &TargetLimits) -> App {
         let window = |capacity: u64, length: Duration| {
-            (capacity > 0 && !length.is_zero()).then_some((capacity, length))
+            (capacity > 0 && !length.is_zero()).then_some((capacity, length.min(LONGEST)))
         };
         let rules = Rules {
             requests: window(u64::from(target.requests), target.requests_window),
             upload: window(target.upload_bytes, target.upload_window),
             concurrency: Concurrency::from_setting(target.concurrency),
-            unknown_hold: target.unknown_hold,
+            unknown_hold: target.unknown_hold.min(LONGEST),
             throttle: THROTTLE,
         };
         let pace = target.app_requests_per_second.and_then(NonZeroU32::new).map(|per_second| {

@@ -266,6 +266,25 @@ async fn gates_are_the_same_for_the_same_pair_and_forgotten_only_when_idle() {
     assert_eq!(limits.counters(), counted, "what forgotten gates counted is kept");
 }
 
+#[tokio::test(start_paused = true)]
+async fn absurd_times_in_the_settings_are_bounded() {
+    let env = world(12);
+    let target = TargetLimits {
+        requests: 3,
+        requests_window: Duration::MAX,
+        upload_window: Duration::MAX,
+        concurrency: 1,
+        unknown_hold: Duration::MAX,
+        ..TargetLimits::default()
+    };
+    let gate = limits(&env, target).gate("cloud", "m");
+    drop(gate.admit(&gate.lookup(), 0).await);
+    gate.admit(&gate.lookup(), 0).await.finish(Answer::Throttled(Some(Duration::MAX)));
+    assert_eq!(env.now(), LONGEST);
+    gate.admit(&gate.lookup(), 0).await.finish(Answer::Served);
+    assert_eq!(env.now(), LONGEST + 3_600 * SECOND);
+}
+
 #[test]
 fn an_idle_gate_is_small() {
     assert!(size_of::<Gate>() <= 700, "{} bytes", size_of::<Gate>());

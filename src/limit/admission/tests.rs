@@ -167,6 +167,27 @@ fn a_ticket_that_does_not_cover_a_request_is_void_and_holds_nothing_while_it_wai
 }
 
 #[test]
+fn of_a_covered_and_an_overdrawn_request_the_older_goes_first() {
+    for covered_first in [true, false] {
+        let mut machine = machine(100, 1_000, 1);
+        let id = machine.ask_reserve(at(0), cost(1, 10));
+        let Some(Grant::Reserved(mut left)) = machine.take(at(0), id) else { panic!("granted") };
+        assert!(lookup(&mut machine, at(0)).is_some(), "takes the slot");
+        let mut nothing = Cost::default();
+        let (first, second) = if covered_first {
+            let first = machine.ask_send(at(0), &mut left, false, 10);
+            (first, machine.ask_send(at(0), &mut nothing, false, 10))
+        } else {
+            let first = machine.ask_send(at(0), &mut nothing, false, 10);
+            (first, machine.ask_send(at(0), &mut left, false, 10))
+        };
+        machine.finish(at(1), at(0), 0, Answer::Served, 0);
+        assert!(machine.take(at(1), first).is_some());
+        assert_eq!(machine.take(at(1), second), None);
+    }
+}
+
+#[test]
 fn a_waiter_that_goes_away_leaves_nothing_behind() {
     let mut machine = machine(100, 1_000, 1);
     let reserve = machine.ask_reserve(at(0), cost(5, 50));

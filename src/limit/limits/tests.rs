@@ -267,6 +267,21 @@ async fn gates_are_the_same_for_the_same_pair_and_forgotten_only_when_idle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_waiter_without_a_moment_is_told_when_there_is_one() {
+    let env = world(13);
+    let gate = limits(&env, TargetLimits { requests: 1, ..Default::default() }).gate("cloud", "m");
+    let running = gate.admit(&gate.lookup(), 0).await;
+    let waiting = {
+        let gate = Arc::clone(&gate);
+        env.spawn(async move { gate.admit(&gate.lookup(), 0).await.finish(Answer::Served) })
+    };
+    env.sleep(SECOND).await; // it waits for the end of the first, which time alone does not bring
+    running.finish(Answer::Served);
+    assert!(env.within(610 * SECOND, waiting).await.is_some(), "now it waits for the window, and awakes");
+    assert!(env.now() > 601 * SECOND, "{:?}", env.now());
+}
+
+#[tokio::test(start_paused = true)]
 async fn absurd_times_in_the_settings_are_bounded() {
     let env = world(12);
     let target = TargetLimits {

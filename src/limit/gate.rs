@@ -1,100 +1,282 @@
-//! The gate: what one target mailbox may send, and when. STUB: signatures are fixed, behaviour comes.
+//! The gate: what one target mailbox may send, and when. Drives [`Admission`] with the clock and wakes its waiters.
+//!
+//! No decision is made here. Every call locks the machine, tells it the time and what happened, and wakes whoever it
+//! granted something; whoever waits also sleeps until the moment the machine named. Futures may be dropped at any
+//! point: what they had been granted goes back.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use crate::env::Env;
-
-/// What something will cost at the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cost {
-    /// Requests.
-    pub requests: u32,
-    /// Bytes on the wire that the service counts as upload (bodies of POST, PATCH, PUT).
-    pub upload_bytes: u64,
-}
-
-/// How a request ended, as far as limits care.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Answered, not throttled.
-    Served,
-    /// The service refused to go faster, and said for how long (if it did).
-    Throttled(Option<Duration>),
-    /// No answer: it may still be working on it. The slot stays taken for a while.
-    Unknown,
-}
+use super::admission::{Admission, Grant, Id};
+use super::counters::Counters;
+use super::rules::{Answer, Cost, Rules};
+use super::smooth::Pace;
+use crate::env::{Env, Tick};
 
 /// Governs the requests of one app to one mailbox.
 #[derive(Debug)]
 pub struct Gate {
-    _env: Env,
+    env: Env,
+    state: Mutex<State>,
+    /// The request rate of the app, shared by its gates.
+    app: Option<Arc<Pace>>,
+}
+
+#[derive(Debug)]
+struct State {
+    machine: Admission,
+    /// Of those who wait.
+    wakers: BTreeMap<Id, Waker>,
 }
 
 impl Gate {
-    /// A gate that lets everything pass (targets that are local files).
+    /// A gate with no limit of ours (targets that are local files). A refusal by a service is still obeyed.
     pub fn unlimited(env: &Env) -> Arc<Gate> {
-        Arc::new(Gate { _env: env.clone() })
+        Gate::new(env, Arc::new(Rules::unlimited()), false, None)
     }
 
-    /// Waits until the windows have room for `cost` and reserves it. A cost larger than a whole window is
-    /// admitted when the window is empty.
+    pub(super) fn new(env: &Env, rules: Arc<Rules>, start_spent: bool, app: Option<Arc<Pace>>) -> Arc<Gate> {
+        Arc::new(Gate {
+            env: env.clone(),
+            state: Mutex::new(State { machine: Admission::new(rules, start_spent), wakers: BTreeMap::new() }),
+            app,
+        })
+    }
+
+    /// Waits until the windows have room for `cost` and reserves it. Of a cost near a window's capacity or above it
+    /// only what the window can hold is reserved, once it is empty; the rest waits when it is sent.
     pub async fn reserve(self: &Arc<Self>, cost: Cost) -> Ticket {
-        Ticket { cost }
+        let mut asked = Asked::new(self, None, |machine, now, _| machine.ask_reserve(now, cost));
+        let left = match asked.granted().await {
+            Grant::Reserved(reserved) => reserved,
+            Grant::Send { .. } => Cost::default(),
+        };
+        asked.settled = true;
+        Ticket { gate: Arc::clone(self), lookup: false, left: Mutex::new(left) }
     }
 
     /// A ticket with nothing reserved: for look-ups, folders, flags. Its requests go by the reserved lane.
     pub fn lookup(self: &Arc<Self>) -> Ticket {
-        Ticket { cost: Cost::default() }
+        Ticket { gate: Arc::clone(self), lookup: true, left: Mutex::new(Cost::default()) }
     }
 
     /// Waits until one request with `upload_bytes` may be sent now; charged to the ticket first, to the windows if
-    /// the ticket is spent.
-    pub async fn admit(self: &Arc<Self>, _ticket: &Ticket, _upload_bytes: u64) -> Slot {
-        Slot {}
+    /// the ticket is spent. The ticket should be of this gate; one of another gate pays nothing here.
+    pub async fn admit(self: &Arc<Self>, ticket: &Ticket, upload_bytes: u64) -> Slot {
+        let lookup = ticket.lookup;
+        let own = Arc::ptr_eq(self, &ticket.gate).then_some(ticket);
+        let mut asked =
+            Asked::new(self, own, |machine, now, left| machine.ask_send(now, left, lookup, upload_bytes));
+        asked.granted().await;
+        // The slot is held while the app's rate is awaited (slot → rate).
+        loop {
+            if let Some(app) = &self.app {
+                let waited = app.take(1).await;
+                self.lock().machine.waited_for_app(waited);
+            }
+            let now = self.env.now();
+            let left = self.lock().machine.leave(now, upload_bytes);
+            match left {
+                Ok(()) => break,
+                Err(blocked_until) => self.env.sleep_until(blocked_until).await,
+            }
+        }
+        asked.settled = true;
+        Slot { gate: Arc::clone(self), sent: self.env.now(), upload_bytes, finished: false }
+    }
+
+    /// Until when the service has told us to send nothing; `None` if it has not, or if that is over.
+    pub fn blocked_until(&self) -> Option<Tick> {
+        Some(self.lock().machine.blocked_until()).filter(|until| *until > self.env.now())
+    }
+
+    /// What passed here so far.
+    pub fn counters(&self) -> Counters {
+        self.lock().machine.counters()
+    }
+
+    /// Nobody sleeps here.
+    #[cfg(test)]
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.lock().wakers.is_empty()
+    }
+
+    /// Forgetting this gate and making it anew would change nothing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.tell(Admission::is_idle)
+    }
+
+    /// Tells the machine what happened, then wakes those for whom that changes something.
+    fn tell<R>(&self, what: impl FnOnce(&mut Admission, Tick) -> R) -> R {
+        let now = self.env.now();
+        let (result, wakers) = {
+            let mut state = self.lock();
+            let awaited = state.machine.wake_at();
+            let result = what(&mut state.machine, now);
+            (result, state.take_wakers(awaited))
+        };
+        // Without the lock: waking may run foreign code.
+        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Those who were granted something; all, if they sleep longer (until `awaited`) than the machine wants.
+    fn take_wakers(&mut self, awaited: Option<Tick>) -> Vec<Waker> {
+        if is_earlier(self.machine.wake_at(), awaited) {
+            return std::mem::take(&mut self.wakers).into_values().collect();
+        }
+        let State { machine, wakers } = self;
+        machine.granted().filter_map(|id| wakers.remove(&id)).collect()
+    }
+}
+
+/// Whether `a` is a moment before `b`; `None` is never.
+fn is_earlier(a: Option<Tick>, b: Option<Tick>) -> bool {
+    a.is_some_and(|a| b.is_none_or(|b| a < b))
+}
+
+/// Something asked of the machine; undone when dropped before it is settled.
+struct Asked<'a> {
+    gate: &'a Gate,
+    ticket: Option<&'a Ticket>,
+    id: Id,
+    grant: Option<Grant>,
+    settled: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn new(
+        gate: &'a Gate,
+        ticket: Option<&'a Ticket>,
+        ask: impl FnOnce(&mut Admission, Tick, &mut Cost) -> Id,
+    ) -> Asked<'a> {
+        let id = gate.tell(|machine, now| with_left(ticket, |left| ask(machine, now, left)));
+        Asked { gate, ticket, id, grant: None, settled: false }
+    }
+
+    async fn granted(&mut self) -> Grant {
+        loop {
+            let wake = self.gate.lock().machine.wake_at();
+            let looked = tokio::select! {
+                biased;
+                looked = poll_fn(|cx| self.look(cx, wake)) => looked,
+                () = sleep_until(&self.gate.env, wake) => None,
+            };
+            if let Some(grant) = looked {
+                self.grant = Some(grant);
+                return grant;
+            }
+        }
+    }
+
+    /// Ready with the grant, or with `None` if the sleep until `wake` would be too long.
+    fn look(&self, cx: &mut Context<'_>, wake: Option<Tick>) -> Poll<Option<Grant>> {
+        if let Some(grant) = self.gate.tell(|machine, now| machine.take(now, self.id)) {
+            return Poll::Ready(Some(grant));
+        }
+        let mut state = self.gate.lock();
+        if state.machine.granted().any(|id| id == self.id) || is_earlier(state.machine.wake_at(), wake) {
+            return Poll::Ready(None);
+        }
+        let former = state.wakers.insert(self.id, cx.waker().clone());
+        drop(state); // first: dropping a waker may run foreign code
+        drop(former);
+        Poll::Pending
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let _waker = self.gate.lock().wakers.remove(&self.id);
+        if self.settled {
+            return;
+        }
+        self.gate.tell(|machine, now| {
+            with_left(self.ticket, |left| match self.grant {
+                Some(grant) => machine.undo(now, grant, left),
+                None => machine.cancel(now, self.id, left),
+            });
+        });
+    }
+}
+
+/// Runs `f` on what the ticket has left (on nothing, without a ticket).
+fn with_left<R>(ticket: Option<&Ticket>, f: impl FnOnce(&mut Cost) -> R) -> R {
+    match ticket {
+        Some(ticket) => f(&mut ticket.left.lock().unwrap_or_else(PoisonError::into_inner)),
+        None => f(&mut Cost::default()),
+    }
+}
+
+async fn sleep_until(env: &Env, tick: Option<Tick>) {
+    match tick {
+        Some(tick) => env.sleep_until(tick).await,
+        None => std::future::pending().await,
     }
 }
 
 /// A reservation. Dropping it gives back what was not spent.
 #[derive(Debug)]
 pub struct Ticket {
-    #[allow(dead_code)]
-    cost: Cost,
+    gate: Arc<Gate>,
+    lookup: bool,
+    left: Mutex<Cost>,
+}
+
+impl Ticket {
+    /// What is reserved and not yet spent.
+    pub fn left(&self) -> Cost {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let left = self.left();
+        if left != Cost::default() {
+            self.gate.tell(|machine, now| machine.give_back(now, left));
+        }
+    }
 }
 
 /// The right to have one request under way. Must be [`Slot::finish`]ed; dropping it counts as [`Answer::Unknown`].
 #[derive(Debug)]
-pub struct Slot {}
+pub struct Slot {
+    gate: Arc<Gate>,
+    sent: Tick,
+    upload_bytes: u64,
+    finished: bool,
+}
 
 impl Slot {
     /// Ends the request.
-    pub fn finish(self, _answer: Answer) {}
-}
-
-/// The limits of a process: hands out one [`Gate`] per (target app, mailbox). STUB.
-#[derive(Debug)]
-pub struct Limits {
-    env: Env,
-}
-
-impl Limits {
-    /// No limits at all.
-    pub fn unlimited(env: &Env) -> Arc<Limits> {
-        Arc::new(Limits { env: env.clone() })
+    pub fn finish(mut self, answer: Answer) {
+        self.end(answer);
     }
 
-    /// The gate of one mailbox of a named target endpoint; the same one for the same pair.
-    pub fn gate(&self, _endpoint: &str, _mailbox: &str) -> Arc<Gate> {
-        Gate::unlimited(&self.env)
-    }
-
-    /// Reserves memory for one message or batch of `bytes` before it is fetched; waits in line. Larger than the whole
-    /// budget: goes when it is alone. See `budget`.
-    pub async fn memory(self: &Arc<Self>, _bytes: u64) -> MemoryPermit {
-        MemoryPermit {}
+    fn end(&mut self, answer: Answer) {
+        self.finished = true;
+        let random = match answer {
+            Answer::Throttled(_) => self.gate.env.random(u64::MAX),
+            _ => 0,
+        };
+        let (sent, bytes) = (self.sent, self.upload_bytes);
+        self.gate.tell(|machine, now| machine.finish(now, sent, bytes, answer, random));
     }
 }
 
-/// A share of the byte budget; returned when dropped.
-#[derive(Debug)]
-pub struct MemoryPermit {}
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.end(Answer::Unknown);
+        }
+    }
+}

@@ -1,9 +1,50 @@
-//! What may leave, when: exact windows, smooth rates, the byte budget, backoff.
+//! What may leave, when: exact windows, smooth rates, byte budgets, backoff.
 //!
-//! The policy is synchronous state machines (`window`, `admission`, `backoff`, `budget`); [`Gate`] and [`Budget`]
-//! are their thin asynchronous drivers. The order of reservation is the same everywhere: mailbox slot → rate →
-//! bytes → session → store; nobody waits for an earlier class while holding a later one.
+//! The policy is synchronous machines without clock, await or I/O; the drivers around them are thin.
+//!
+//! | file        | idea                                                                                    |
+//! |-------------|-----------------------------------------------------------------------------------------|
+//! | `window`    | an exact sliding window in bounded memory: never counts too little, 1/200 too much       |
+//! | `quota`     | one windowed limit: spent + under way + reserved ≤ capacity, always                      |
+//! | `refusal`   | what the service's refusals mean: blocked until, then one request feels its way           |
+//! | `rules`     | what things cost, how requests end, what the rules are                                   |
+//! | `admission` | the machine of one (app, mailbox): slots, windows, refusals, the four lanes              |
+//! | `gate`      | its driver: [`Gate`], [`Ticket`], [`Slot`]                                               |
+//! | `budget`    | bytes in memory and in the spool, first come first served, machine and driver            |
+//! | `smooth`    | so many per second, by governor on the environment's clock                               |
+//! | `backoff`   | bounded retries with jitter                                                              |
+//! | `adaptive`  | how many at once; today a fixed number, the place of adaptive control                    |
+//! | `counters`  | what passed, what was refused, what was waited for                                       |
+//! | `limits`    | the limits of a process, as the operator set them                                        |
+//!
+//! The order of reservation is the same everywhere: mailbox slot → rate → bytes → session → store; nobody waits for
+//! an earlier class while holding a later one. In calls: [`Gate::reserve`] (what the batch will cost) →
+//! [`Limits::memory`] or [`Limits::spool`] → fetch → store, where each request passes [`Gate::admit`] with the ticket
+//! and ends with [`Slot::finish`]. The awkward exception: a message too large for one window overdraws its ticket,
+//! and its later requests wait for the window while its octets are held.
+//!
+//! When an amount counts: from its reservation to its drop or its use, from the grant of its request to the answer,
+//! and then for one window (up to 1/200 longer). The service counts it at some moment between grant and answer, so
+//! whatever its clock and the latency, it never sees more than the capacity. Refused requests count too. A request
+//! of unknown fate counts, and keeps its slot, until a hold time has passed.
 
+mod adaptive;
+mod admission;
+mod backoff;
+mod budget;
+mod counters;
 mod gate;
+mod limits;
+mod quota;
+mod refusal;
+mod rules;
+mod smooth;
+mod window;
 
-pub use gate::{Answer, Cost, Gate, Limits, MemoryPermit, Slot, Ticket};
+pub use adaptive::Concurrency;
+pub use backoff::Backoff;
+pub use budget::MemoryPermit;
+pub use counters::{Counters, Waits};
+pub use gate::{Gate, Slot, Ticket};
+pub use limits::{LimitSettings, Limits, TargetLimits};
+pub use rules::{Answer, Cost};

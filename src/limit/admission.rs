@@ -1,0 +1,453 @@
+//! What one app may send to one mailbox, and when: a machine without clock, await or I/O.
+//!
+//! Its driver is [`Gate`](super::Gate). Time and random numbers are handed in; the same calls give the same grants.
+//!
+//! Four lanes, first come first served in each:
+//! 1. *look-ups* (also folders and flags) go before every store: an unknown outcome must not wait behind new work;
+//! 2. *overdrawn* requests, whose store turned out larger than what was reserved for it: they hold no reservation
+//!    while they wait, and no new reservation is made before them;
+//! 3. *covered* requests, paid for by a reservation: they wait for a slot only. Of 2 and 3 the older goes first;
+//! 4. *reservations* take no slot.
+//!
+//! That nobody waits while holding what another waiter needs follows from it: covered requests wait for slots, which
+//! running requests give back; look-ups have headroom that reservations never take; overdrawn ones hold nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::adaptive::Concurrency;
+use super::counters::{Cause, Counters, Meter};
+use super::quota::{Claimant, Quota, Room};
+use super::refusal::Refusals;
+use super::rules::{Answer, Cost, Rules};
+use crate::env::Tick;
+
+/// Reservations leave this share of a window to look-ups …
+const HEADROOM_SHARE: u64 = 100;
+/// … but of the upload window never more than this: bodies of look-ups are small.
+const HEADROOM_BYTES: u64 = 512 << 10;
+
+/// Names one waiter of one machine.
+pub(super) type Id = u64;
+
+/// What a waiter was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// A reservation of so much (at most what was asked for).
+    Reserved(Cost),
+    /// One request with this many upload bytes may be sent; `covered`: by its ticket.
+    Send {
+        /// Upload bytes.
+        bytes: u64,
+        /// Paid for by a reservation.
+        covered: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Lane {
+    Lookup,
+    Overdrawn,
+    Covered,
+    Reserve,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiter {
+    id: Id,
+    cost: Cost,
+}
+
+/// A request that may still be worked on.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    until: Tick,
+    bytes: u64,
+}
+
+/// The machine of one (app, mailbox).
+#[derive(Debug)]
+pub(super) struct Admission {
+    rules: Arc<Rules>,
+    now: Tick,
+    requests: Option<Quota>,
+    upload: Option<Quota>,
+    /// Requests under way whose end we will learn.
+    running: usize,
+    /// Requests of unknown fate, ascending by `until`.
+    unknown: VecDeque<Held>,
+    refusals: Refusals,
+    lanes: [VecDeque<Waiter>; 4],
+    granted: BTreeMap<Id, Grant>,
+    next_id: Id,
+    wake: Option<Tick>,
+    meter: Meter,
+}
+
+impl Admission {
+    /// A machine with nothing spent, or with everything spent at tick zero (`start_spent`).
+    pub(super) fn new(rules: Arc<Rules>, start_spent: bool) -> Admission {
+        let quota = |limit: Option<(u64, Duration)>, most: u64| {
+            limit.map(|(capacity, length)| {
+                let headroom = (capacity / HEADROOM_SHARE).clamp(1, most);
+                let mut quota = Quota::new(capacity, length, headroom);
+                if start_spent {
+                    quota.assume_spent(Tick::ZERO);
+                }
+                quota
+            })
+        };
+        Admission {
+            requests: quota(rules.requests, u64::MAX),
+            upload: quota(rules.upload, HEADROOM_BYTES),
+            rules,
+            now: Tick::ZERO,
+            running: 0,
+            unknown: VecDeque::new(),
+            refusals: Refusals::default(),
+            lanes: Default::default(),
+            granted: BTreeMap::new(),
+            next_id: 0,
+            wake: None,
+            meter: Meter::default(),
+        }
+    }
+
+    /// Asks for a reservation. What is granted is at most `cost`: of an amount near the window's capacity or above
+    /// it, the rest is overdrawn when its time comes.
+    pub(super) fn ask_reserve(&mut self, now: Tick, cost: Cost) -> Id {
+        self.ask(now, Lane::Reserve, cost)
+    }
+
+    /// Asks to send one request with `bytes` of upload. `left` is what its ticket still has, and loses what covers
+    /// it; a ticket that does not cover it is void, and what it had goes back.
+    pub(super) fn ask_send(&mut self, now: Tick, left: &mut Cost, lookup: bool, bytes: u64) -> Id {
+        let cost = Cost { requests: 1, upload_bytes: bytes };
+        let lane = if lookup {
+            Lane::Lookup
+        } else if left.requests >= 1 && left.upload_bytes >= bytes {
+            left.requests -= 1;
+            left.upload_bytes -= bytes;
+            Lane::Covered
+        } else {
+            self.unreserve(std::mem::take(left));
+            Lane::Overdrawn
+        };
+        self.ask(now, lane, cost)
+    }
+
+    /// Takes what waiter `id` was granted, if it was.
+    pub(super) fn take(&mut self, now: Tick, id: Id) -> Option<Grant> {
+        self.advance(now);
+        self.granted.remove(&id)
+    }
+
+    /// The waiter went away before it took its grant: nothing of it is left. What its ticket paid goes back to
+    /// `left`.
+    pub(super) fn cancel(&mut self, now: Tick, id: Id, left: &mut Cost) {
+        if let Some(grant) = self.granted.remove(&id) {
+            self.undo(now, grant, left);
+            return;
+        }
+        for (lane, waiters) in self.lanes.iter_mut().enumerate() {
+            if let Ok(at) = waiters.binary_search_by_key(&id, |w| w.id)
+                && let Some(waiter) = waiters.remove(at)
+                && lane == Lane::Covered as usize
+            {
+                left.requests += 1;
+                left.upload_bytes += waiter.cost.upload_bytes;
+            }
+        }
+        self.advance(now);
+    }
+
+    /// A grant was taken and will not be used.
+    pub(super) fn undo(&mut self, now: Tick, grant: Grant, left: &mut Cost) {
+        match grant {
+            Grant::Reserved(cost) => self.unreserve(cost),
+            Grant::Send { bytes, covered } => {
+                self.running = self.running.saturating_sub(1);
+                each(&mut self.requests, &mut self.upload, bytes, |quota, amount| {
+                    quota.never_sent(amount);
+                    if covered {
+                        quota.reserve(amount);
+                    }
+                });
+                if covered {
+                    left.requests += 1;
+                    left.upload_bytes += bytes;
+                }
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Takes back what a ticket did not spend.
+    pub(super) fn give_back(&mut self, now: Tick, cost: Cost) {
+        self.unreserve(cost);
+        self.advance(now);
+    }
+
+    /// The granted request with `bytes` of upload is about to leave. A refusal that came after the grant holds it
+    /// back: then this tells until when, and is asked again.
+    pub(super) fn leave(&mut self, now: Tick, bytes: u64) -> Result<(), Tick> {
+        self.now = self.now.max(now);
+        if self.now < self.blocked_until() {
+            return Err(self.blocked_until());
+        }
+        self.meter.sent(bytes);
+        Ok(())
+    }
+
+    /// A granted request waited this long for the app's rate.
+    pub(super) fn waited_for_app(&mut self, time: Duration) {
+        self.meter.waited_for_app(time);
+    }
+
+    /// A request with `bytes` of upload, sent at `sent`, ended. `random` is used when the wait is ours to choose.
+    pub(super) fn finish(&mut self, now: Tick, sent: Tick, bytes: u64, answer: Answer, random: u64) {
+        self.now = self.now.max(now);
+        self.running = self.running.saturating_sub(1);
+        self.meter.answered(answer);
+        match answer {
+            Answer::Unknown if self.rules.concurrency != Concurrency::Unlimited => {
+                self.unknown.push_back(Held { until: self.now + self.rules.unknown_hold, bytes });
+            }
+            Answer::NotSent => {
+                each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.never_sent(amount));
+            }
+            Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(self.now, bytes),
+        }
+        match answer {
+            Answer::Throttled(asked) => {
+                self.refusals.refused(self.now, sent, asked, &self.rules.throttle, random);
+            }
+            Answer::Served => self.refusals.served(sent),
+            Answer::Unknown | Answer::NotSent => {}
+        }
+        self.advance(self.now);
+    }
+
+    /// Waiters with a grant they have not taken.
+    pub(super) fn granted(&self) -> impl Iterator<Item = Id> + '_ {
+        self.granted.keys().copied()
+    }
+
+    /// When the next thing happens by time alone, as of the last call; `None` if nobody waits for time.
+    pub(super) fn wake_at(&self) -> Option<Tick> {
+        self.wake
+    }
+
+    /// Until when the service asked us to send nothing; in the past or zero if it did not.
+    pub(super) fn blocked_until(&self) -> Tick {
+        self.refusals.blocked_until()
+    }
+
+    /// Nobody waits, nothing is under way, reserved or remembered: a new machine would behave the same.
+    pub(super) fn is_idle(&mut self, now: Tick) -> bool {
+        self.advance(now);
+        self.running == 0
+            && self.unknown.is_empty()
+            && self.granted.is_empty()
+            && self.lanes.iter().all(VecDeque::is_empty)
+            && self.blocked_until() <= self.now
+            && self.requests.as_mut().is_none_or(|q| q.is_idle(self.now))
+            && self.upload.as_mut().is_none_or(|q| q.is_idle(self.now))
+    }
+
+    /// The counters so far.
+    pub(super) fn counters(&self) -> Counters {
+        self.meter.read()
+    }
+
+    fn ask(&mut self, now: Tick, lane: Lane, cost: Cost) -> Id {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.lanes[lane as usize].push_back(Waiter { id, cost });
+        self.advance(now);
+        id
+    }
+
+    /// Does all that `now` allows.
+    fn advance(&mut self, now: Tick) {
+        self.now = self.now.max(now);
+        self.wake = None;
+        while let Some(held) = self.unknown.front()
+            && held.until <= self.now
+        {
+            let Held { until, bytes } = *held;
+            self.unknown.pop_front();
+            self.end(until, bytes);
+        }
+        let mut cause = None;
+        if self.lanes.iter().any(|lane| !lane.is_empty()) {
+            if self.now < self.blocked_until() {
+                self.wake_by(self.blocked_until());
+                cause = Some(Cause::Blocked);
+            } else {
+                cause = self.advance_lanes();
+            }
+        }
+        self.meter.waits_for(self.now, cause);
+    }
+
+    /// Grants what can be granted; tells what the first one waits for.
+    fn advance_lanes(&mut self) -> Option<Cause> {
+        let mut cause = None;
+        let mut lookup_lacks_window = false;
+        while let Some((lane, waiter)) = self.next_send(&mut cause, &mut lookup_lacks_window) {
+            self.lanes[lane as usize].pop_front();
+            let (bytes, covered) = (waiter.cost.upload_bytes, matches!(lane, Lane::Covered));
+            self.running += 1;
+            each(&mut self.requests, &mut self.upload, bytes, |quota, amount| {
+                if covered {
+                    quota.give_back(amount);
+                }
+                quota.begin(amount);
+            });
+            self.granted.insert(waiter.id, Grant::Send { bytes, covered });
+        }
+        if lookup_lacks_window || !self.lanes[Lane::Overdrawn as usize].is_empty() {
+            return cause; // what becomes free is theirs first
+        }
+        while let Some(&waiter) = self.lanes[Lane::Reserve as usize].front() {
+            if let Err(lacking) = self.window_room(Claimant::Reservation, waiter.cost) {
+                return cause.or(Some(lacking));
+            }
+            self.lanes[Lane::Reserve as usize].pop_front();
+            let granted = self.reserve(waiter.cost);
+            self.granted.insert(waiter.id, Grant::Reserved(granted));
+        }
+        cause
+    }
+
+    /// The request that goes next, if one may go now.
+    fn next_send(&mut self, cause: &mut Option<Cause>, lookup_lacks: &mut bool) -> Option<(Lane, Waiter)> {
+        let head = |machine: &Self, lane: Lane| machine.lanes[lane as usize].front().copied();
+        let lookup = head(self, Lane::Lookup);
+        let overdrawn = head(self, Lane::Overdrawn);
+        let covered = head(self, Lane::Covered);
+        *lookup_lacks = false;
+        *cause = None;
+        if lookup.is_none() && overdrawn.is_none() && covered.is_none() {
+            return None;
+        }
+        if !self.slot_free() {
+            if let Some(held) = self.unknown.front() {
+                self.wake_by(held.until);
+            }
+            *cause = Some(Cause::Slot);
+            return None;
+        }
+        if let Some(waiter) = lookup {
+            match self.window_room(Claimant::Lookup, waiter.cost) {
+                Ok(()) => return Some((Lane::Lookup, waiter)),
+                Err(lacking) => {
+                    *cause = Some(lacking);
+                    *lookup_lacks = true;
+                }
+            }
+        }
+        // No overdrawn request takes the room a look-up waits for.
+        if let Some(waiter) = overdrawn
+            && !*lookup_lacks
+            && covered.is_none_or(|c| waiter.id < c.id)
+        {
+            match self.window_room(Claimant::Request, waiter.cost) {
+                Ok(()) => return Some((Lane::Overdrawn, waiter)),
+                Err(lacking) => *cause = Some(lacking),
+            }
+        }
+        covered.map(|waiter| (Lane::Covered, waiter))
+    }
+
+    /// A slot is free. After a refusal one request at a time feels its way, until one is served.
+    fn slot_free(&self) -> bool {
+        self.running.saturating_add(self.unknown.len()) < self.rules.concurrency.limit()
+            && (!self.refusals.feeling_the_way() || self.running == 0)
+    }
+
+    /// Whether both windows have room; if not, for which it waits, and the machine wakes when time brings it.
+    fn window_room(&mut self, who: Claimant, cost: Cost) -> Result<(), Cause> {
+        let now = self.now;
+        let mut ready = now;
+        let mut lacking = None;
+        let quotas = [
+            (&mut self.requests, u64::from(cost.requests), Cause::Requests),
+            (&mut self.upload, cost.upload_bytes, Cause::Upload),
+        ];
+        for (quota, amount, cause) in quotas {
+            match quota.as_mut().map_or(Room::Now, |q| q.room(now, who, amount)) {
+                Room::Now => {}
+                Room::At(tick) => {
+                    if lacking.is_none() || tick > ready {
+                        lacking = Some(cause);
+                    }
+                    ready = ready.max(tick);
+                }
+                // An end will come first; then this is asked again. An unknown one ends by time.
+                Room::Later => {
+                    lacking = Some(cause);
+                    if let Some(held) = self.unknown.front() {
+                        ready = ready.max(held.until);
+                    }
+                }
+            }
+        }
+        let Some(cause) = lacking else { return Ok(()) };
+        if ready > now {
+            self.wake_by(ready);
+        }
+        Err(cause)
+    }
+
+    fn reserve(&mut self, cost: Cost) -> Cost {
+        let requests = self.requests.as_mut().map_or(u64::from(cost.requests), |quota| {
+            let amount = quota.reservable(u64::from(cost.requests));
+            quota.reserve(amount);
+            amount
+        });
+        let upload_bytes = self.upload.as_mut().map_or(cost.upload_bytes, |quota| {
+            let amount = quota.reservable(cost.upload_bytes);
+            quota.reserve(amount);
+            amount
+        });
+        Cost { requests: u32::try_from(requests).unwrap_or(u32::MAX), upload_bytes }
+    }
+
+    fn unreserve(&mut self, cost: Cost) {
+        if let Some(quota) = &mut self.requests {
+            quota.give_back(u64::from(cost.requests));
+        }
+        if let Some(quota) = &mut self.upload {
+            quota.give_back(cost.upload_bytes);
+        }
+    }
+
+    fn end(&mut self, at: Tick, bytes: u64) {
+        each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.end(at, amount));
+    }
+
+    fn wake_by(&mut self, tick: Tick) {
+        self.wake = Some(self.wake.map_or(tick, |wake| wake.min(tick)));
+    }
+}
+
+/// Does `act` on both limits with what one request of `bytes` counts there.
+fn each(
+    requests: &mut Option<Quota>,
+    upload: &mut Option<Quota>,
+    bytes: u64,
+    mut act: impl FnMut(&mut Quota, u64),
+) {
+    if let Some(quota) = requests {
+        act(quota, 1);
+    }
+    if let Some(quota) = upload {
+        act(quota, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

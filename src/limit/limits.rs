@@ -1,0 +1,254 @@
+//! The limits of a process: one gate per (target app, mailbox), the byte budgets, the log-in rates.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::adaptive::Concurrency;
+use super::budget::{Budget, MemoryPermit};
+use super::counters::Counters;
+use super::gate::Gate;
+use super::rules::{Rules, THROTTLE};
+use super::smooth::Pace;
+use crate::env::Env;
+
+/// Idle gates are looked for each time their number has doubled, from this many on.
+const FIRST_SWEEP: usize = 64;
+
+/// No window and no hold is longer; what is set beyond it counts as this.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What one app may do to one mailbox of a target endpoint. In every field 0 (or `None`) means no limit; times are
+/// at most 30 days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetLimits {
+    /// Requests in any `requests_window`.
+    pub requests: u32,
+    /// The window of `requests`.
+    pub requests_window: Duration,
+    /// Upload bytes in any `upload_window`.
+    pub upload_bytes: u64,
+    /// The window of `upload_bytes`.
+    pub upload_window: Duration,
+    /// Requests at once.
+    pub concurrency: u32,
+    /// Requests per second of the app, over all mailboxes.
+    pub app_requests_per_second: Option<u32>,
+    /// The windows count as spent when the process starts: another may have sent until a moment ago.
+    pub start_spent: bool,
+    /// How long a request of unknown fate keeps its slot.
+    pub unknown_hold: Duration,
+}
+
+impl Default for TargetLimits {
+    /// The documented limits of Microsoft Graph for Outlook resources, per app and mailbox: 10,000 requests in
+    /// 10 minutes, 150 MB of upload in 5 minutes, 4 requests at once
+    /// (<https://learn.microsoft.com/graph/throttling-limits>).
+    fn default() -> Self {
+        TargetLimits {
+            requests: 10_000,
+            requests_window: Duration::from_secs(600),
+            upload_bytes: 150_000_000,
+            upload_window: Duration::from_secs(300),
+            concurrency: 4,
+            app_requests_per_second: None,
+            start_spent: false,
+            unknown_hold: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The limits of a whole process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LimitSettings {
+    /// By the name of the target endpoint; endpoints not named have no limits.
+    pub targets: BTreeMap<String, TargetLimits>,
+    /// Octets of messages in memory at once; 0 means no limit.
+    pub memory_bytes: u64,
+    /// Octets of large messages in the spool at once; 0 means no limit.
+    pub spool_bytes: u64,
+    /// Log-ins per second at one source host; `None` or 0 means no limit.
+    pub source_logins_per_second: Option<u32>,
+}
+
+/// Hands out one [`Gate`] per (target endpoint, mailbox), and shares of the byte budgets.
+pub struct Limits {
+    env: Env,
+    apps: BTreeMap<String, App>,
+    unlimited: App,
+    gates: Mutex<Gates>,
+    memory: Option<Arc<Budget>>,
+    spool: Option<Arc<Budget>>,
+    logins_per_second: Option<NonZeroU32>,
+    logins: Mutex<Logins>,
+}
+
+impl std::fmt::Debug for Limits {
+    /// Names no mailbox.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limits").finish_non_exhaustive()
+    }
+}
+
+/// What the gates of one endpoint share.
+struct App {
+    rules: Arc<Rules>,
+    start_spent: bool,
+    pace: Option<Arc<Pace>>,
+}
+
+#[derive(Default)]
+struct Gates {
+    by_name: BTreeMap<(String, String), Arc<Gate>>,
+    sweep_at: usize,
+    /// Counters of gates that are gone.
+    gone: Counters,
+}
+
+#[derive(Default)]
+struct Logins {
+    by_host: BTreeMap<String, Arc<Pace>>,
+    waited: Duration,
+}
+
+impl Limits {
+    /// The limits an operator set.
+    pub fn new(env: &Env, settings: LimitSettings) -> Arc<Limits> {
+        let apps =
+            settings.targets.into_iter().map(|(name, target)| (name, App::new(env, &target))).collect();
+        let budget = |bytes: u64| (bytes > 0).then(|| Budget::new(env, bytes));
+        Arc::new(Limits {
+            env: env.clone(),
+            apps,
+            unlimited: App::unlimited(),
+            gates: Mutex::default(),
+            memory: budget(settings.memory_bytes),
+            spool: budget(settings.spool_bytes),
+            logins_per_second: settings.source_logins_per_second.and_then(NonZeroU32::new),
+            logins: Mutex::default(),
+        })
+    }
+
+    /// No limits at all.
+    pub fn unlimited(env: &Env) -> Arc<Limits> {
+        Limits::new(env, LimitSettings::default())
+    }
+
+    /// The gate of one mailbox of a named target endpoint; the same one for the same pair. An endpoint without
+    /// limits gets an unlimited gate.
+    ///
+    /// A gate nobody holds any more is kept until it is idle, since what it sent still counts at the service.
+    pub fn gate(&self, endpoint: &str, mailbox: &str) -> Arc<Gate> {
+        let key = (endpoint.to_owned(), mailbox.to_owned());
+        let mut gates = lock(&self.gates);
+        if let Some(gate) = gates.by_name.get(&key) {
+            return Arc::clone(gate);
+        }
+        if gates.by_name.len() >= gates.sweep_at.max(FIRST_SWEEP) {
+            gates.sweep();
+        }
+        let app = self.apps.get(endpoint).unwrap_or(&self.unlimited);
+        let gate = Gate::new(&self.env, Arc::clone(&app.rules), app.start_spent, app.pace.clone());
+        gates.by_name.insert(key, Arc::clone(&gate));
+        gate
+    }
+
+    /// Reserves memory for one message or batch of `bytes` before it is fetched; waits in line. Larger than the whole
+    /// budget: goes when it is alone. Dropping the future leaves nothing behind.
+    pub async fn memory(self: &Arc<Self>, bytes: u64) -> MemoryPermit {
+        take(self.memory.as_ref(), bytes).await
+    }
+
+    /// As [`Limits::memory`], for a large message that goes to the spool: its own budget and its own line.
+    pub async fn spool(self: &Arc<Self>, bytes: u64) -> MemoryPermit {
+        take(self.spool.as_ref(), bytes).await
+    }
+
+    /// Waits until one more log-in at this source host is due.
+    pub async fn login(&self, host: &str) {
+        let Some(per_second) = self.logins_per_second else { return };
+        let pace = {
+            let mut logins = lock(&self.logins);
+            let pace = logins.by_host.entry(host.to_owned());
+            Arc::clone(pace.or_insert_with(|| Arc::new(Pace::new(&self.env, per_second, NonZeroU32::MIN))))
+        };
+        let waited = pace.take(1).await;
+        lock(&self.logins).waited += waited;
+    }
+
+    /// The counters of all gates ever handed out, and the waits for memory, spool and log-ins.
+    pub fn counters(&self) -> Counters {
+        let mut sum = {
+            let gates = lock(&self.gates);
+            gates.by_name.values().fold(gates.gone, |mut sum, gate| {
+                sum += gate.counters();
+                sum
+            })
+        };
+        sum.waits.memory = self.memory.as_ref().map_or(Duration::ZERO, |b| b.waited());
+        sum.waits.spool = self.spool.as_ref().map_or(Duration::ZERO, |b| b.waited());
+        sum.waits.login = lock(&self.logins).waited;
+        sum
+    }
+
+    /// Octets given out of the memory budget now.
+    pub fn memory_used(&self) -> u64 {
+        self.memory.as_ref().map_or(0, |b| b.used())
+    }
+}
+
+impl App {
+    fn new(env: &Env, target: &TargetLimits) -> App {
+        let window = |capacity: u64, length: Duration| {
+            (capacity > 0 && !length.is_zero()).then_some((capacity, length.min(LONGEST)))
+        };
+        let rules = Rules {
+            requests: window(u64::from(target.requests), target.requests_window),
+            upload: window(target.upload_bytes, target.upload_window),
+            concurrency: Concurrency::from_setting(target.concurrency),
+            unknown_hold: target.unknown_hold.min(LONGEST),
+            throttle: THROTTLE,
+        };
+        let pace = target.app_requests_per_second.and_then(NonZeroU32::new).map(|per_second| {
+            // A tenth of a second's worth: sleeping is no finer than a millisecond.
+            let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
+            Arc::new(Pace::new(env, per_second, burst))
+        });
+        App { rules: Arc::new(rules), start_spent: target.start_spent, pace }
+    }
+
+    fn unlimited() -> App {
+        App { rules: Arc::new(Rules::unlimited()), start_spent: false, pace: None }
+    }
+}
+
+impl Gates {
+    /// Forgets the gates that nobody holds and nothing is remembered of.
+    fn sweep(&mut self) {
+        let gone = &mut self.gone;
+        // The map is locked and holds the only handle, so nobody can get at the gate meanwhile.
+        self.by_name.retain(|_, gate| {
+            let keep = Arc::strong_count(gate) > 1 || !gate.is_idle();
+            if !keep {
+                *gone += gate.counters();
+            }
+            keep
+        });
+        self.sweep_at = self.by_name.len() * 2;
+    }
+}
+
+async fn take(budget: Option<&Arc<Budget>>, bytes: u64) -> MemoryPermit {
+    match budget {
+        Some(budget) => budget.take(bytes).await,
+        None => MemoryPermit::unlimited(bytes),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ mod check;
 mod frame;
 mod reader;
 mod record;
+mod sizes;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -21,8 +22,9 @@ use crate::model::{Error, Kind, Scope};
 
 pub(super) use check::{SegmentMark, check_segments, has_segments};
 pub(super) use frame::Head;
-pub(super) use reader::{FactsReader, settle_size};
+pub(super) use reader::FactsReader;
 pub(super) use record::Record;
+pub(super) use sizes::LiveSizes;
 pub(super) use writer::FactsWriter;
 
 /// First bytes of every segment; the last one is the format's version.

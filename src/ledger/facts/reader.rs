@@ -1,6 +1,6 @@
 //! Reads the facts of a folder: from its newest frame back to its first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -27,17 +27,11 @@ impl FactsReader {
         FactsReader { dir: dir.to_owned(), ledger, open: BTreeMap::new() }
     }
 
-    /// Walks a folder's records backwards: newest frame first, inside a frame newest record first. `each` says
-    /// whether to go on.
+    /// Walks a folder's records backwards: newest frame first, inside a frame newest record first.
     ///
     /// # Errors
     /// `Kind::Ledger`, `Scope::Mailbox`: a frame is missing, changed, another folder's, or not in its place.
-    pub(in crate::ledger) fn walk(
-        &mut self,
-        owner: (i64, u32),
-        head: Option<Head>,
-        mut each: impl FnMut(Record) -> bool,
-    ) -> Result<()> {
+    fn walk(&mut self, owner: (i64, u32), head: Option<Head>, mut each: impl FnMut(Record)) -> Result<()> {
         let mut at = head;
         while let Some(here) = at {
             let (header, payload) = self.frame(&here)?;
@@ -51,11 +45,7 @@ impl FactsReader {
             }
             let records = frame::records(&header, &payload)
                 .ok_or_else(|| damaged(here.segment, "a frame's records cannot be read"))?;
-            for record in records.into_iter().rev() {
-                if !each(record) {
-                    return Ok(());
-                }
-            }
+            records.into_iter().rev().for_each(&mut each);
             at = header.before;
         }
         Ok(())
@@ -72,29 +62,8 @@ impl FactsReader {
                 Record::Stored(fact) => Some(fact),
                 Record::Ended { .. } => None,
             });
-            true
         })?;
         Ok(newest.into_values().flatten().collect())
-    }
-
-    /// Which of these (epoch, number) are live, and their sizes in bytes. `wanted` keeps what was never recorded.
-    ///
-    /// # Errors
-    /// As [`FactsReader::walk`].
-    pub(in crate::ledger) fn sizes(
-        &mut self,
-        owner: (i64, u32),
-        head: Option<Head>,
-        wanted: &mut BTreeSet<(u64, u64)>,
-        found: &mut BTreeMap<(u64, u64), u64>,
-    ) -> Result<()> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        self.walk(owner, head, |record| {
-            settle_size(&record, wanted, found);
-            !wanted.is_empty()
-        })
     }
 
     /// Reads the frame a head names and verifies its hash.
@@ -132,19 +101,7 @@ impl FactsReader {
     }
 }
 
-/// If `record` is of a wanted number, it is settled: live with this size, or ended.
-pub(in crate::ledger) fn settle_size(
-    record: &Record,
-    wanted: &mut BTreeSet<(u64, u64)>,
-    found: &mut BTreeMap<(u64, u64), u64>,
-) {
-    if wanted.remove(&record.key())
-        && let Record::Stored(fact) = record
-    {
-        found.insert(record.key(), fact.size);
-    }
-}
-
+/// Reads exactly `out.len()` bytes from `offset` on.
 pub(super) fn read_at(file: &mut &File, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(offset))?;
     file.read_exact(out)

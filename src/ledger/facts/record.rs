@@ -2,7 +2,8 @@
 
 use crate::model::{Digest, Fact, Timestamp, put_varint, take_varint};
 
-/// One line of the log.
+/// One line of the log. Nearly all are of the first kind, so boxing it would only cost.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ledger) enum Record {
     /// A message was stored, or is known under this number from now on. A later record of the same number replaces it.

@@ -10,7 +10,7 @@ use super::error::{damaged, internal, stale};
 use super::rows::{get, list, put, remove, remove_all};
 use super::summary::summary_to_json;
 use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WatchRow, folder_key};
-use crate::ledger::facts::{FactsReader, Record, settle_size};
+use crate::ledger::facts::{FactsReader, LiveSizes, Record};
 use crate::ledger::{Applied, BatchId, Change, Claim, FolderRow, IntentItem, Outcomes, PassSummary, Stored};
 use crate::model::{Error, Fact, Flags, FolderId, Kind, Mailbox, Result, Scope, Skip, Stamp};
 
@@ -21,6 +21,7 @@ type Key = (u64, u64);
 pub(super) struct Context<'a> {
     conn: &'a Connection,
     reader: &'a mut FactsReader,
+    sizes: &'a mut LiveSizes,
     /// Records of earlier changes of the group.
     pending: &'a Pending,
     meta: Meta,
@@ -52,12 +53,12 @@ impl Done {
 impl<'a> Context<'a> {
     pub(super) fn new(
         conn: &'a Connection,
-        reader: &'a mut FactsReader,
+        (reader, sizes): (&'a mut FactsReader, &'a mut LiveSizes),
         pending: &'a Pending,
         meta: Meta,
         now: i64,
     ) -> Self {
-        Context { conn, reader, pending, meta, now, records: Vec::new(), wiped: None }
+        Context { conn, reader, sizes, pending, meta, now, records: Vec::new(), wiped: None }
     }
 
     pub(super) fn finish(self) -> Done {
@@ -132,21 +133,29 @@ impl Context<'_> {
         Ok(row)
     }
 
-    /// Which of these are live, and their sizes: the change's own records first, then the group's, then the log.
-    fn live_sizes(&mut self, owner: (i64, u32), mut wanted: BTreeSet<Key>) -> Result<BTreeMap<Key, u64>> {
-        let mut found = BTreeMap::new();
-        let own = self.records.iter().rev().filter(|(o, _)| *o == owner).map(|(_, record)| record);
-        let earlier = self.pending.get(&owner).into_iter().flat_map(|list| list.iter().rev());
-        for record in own.chain(earlier) {
-            settle_size(record, &mut wanted, &mut found);
+    /// Which of these are live, and their sizes in bytes: as the change's own records say, or the group's, or the log.
+    fn live_sizes(&mut self, owner: (i64, u32), wanted: BTreeSet<Key>) -> Result<BTreeMap<Key, u64>> {
+        let mut sizes = BTreeMap::new();
+        if wanted.is_empty() {
+            return Ok(sizes);
         }
         let keys = [Value::Integer(owner.0), Value::Integer(i64::from(owner.1))];
         let head = get::<Chain>(self.conn, &keys)?.map(|c| c.head);
-        self.reader.sizes(owner, head, &mut wanted, &mut found)?;
-        Ok(found)
+        let logged = self.sizes.of(self.reader, owner, head)?;
+        sizes.extend(wanted.iter().filter_map(|key| Some((*key, *logged.get(key)?))));
+        let earlier = self.pending.get(&owner).into_iter().flatten();
+        let own = self.records.iter().filter(|(o, _)| *o == owner).map(|(_, record)| record);
+        for record in earlier.chain(own).filter(|record| wanted.contains(&record.key())) {
+            match record {
+                Record::Stored(fact) => sizes.insert(record.key(), fact.size),
+                Record::Ended { .. } => sizes.remove(&record.key()),
+            };
+        }
+        Ok(sizes)
     }
 }
 
+/// The state of a mailbox that is worked on, or was when the run stopped.
 const RUNNING: &str = "running";
 
 /// A mailbox whose claim was found good, being changed.
@@ -405,28 +414,30 @@ impl<'c, 'a> Open<'c, 'a> {
         let owner = (folder.mailbox, folder.folder);
         let proven = stored.iter().any(|s| s.from < s.fact.number);
         let open = if proven { self.open_numbers(folder.folder, folder.epoch)? } else { BTreeSet::new() };
-        // Those that may replace a live fact. A message of this epoch is live if it has flags.
+        // Those that may replace a fact: live ones of this epoch have flags, orphans may be of any epoch (also of this
+        // one, if the folder left it and came back).
         let replaced = stored
             .iter()
             .map(|s| (s.fact.epoch, s.fact.number))
-            .filter(|(epoch, number)| *epoch != folder.epoch || folder.flags.get(*number).is_some())
+            .filter(|key| is_live(folder, *key) || key.0 != folder.epoch || folder.orphans > 0)
             .collect::<BTreeSet<Key>>();
-        let replaced =
-            if replaced.is_empty() { BTreeMap::new() } else { self.context.live_sizes(owner, replaced)? };
+        let replaced = self.context.live_sizes(owner, replaced)?;
         for Stored { fact, from, flags } in stored {
             if !record_of(fact).fits() {
                 return Err(internal("a name or id is longer than 64 KiB"));
             }
-            let old_size = replaced.get(&(fact.epoch, fact.number));
-            folder.bytes =
-                folder.bytes.saturating_sub(old_size.copied().unwrap_or(0)).saturating_add(fact.size);
+            let key = (fact.epoch, fact.number);
+            if let Some(size) = replaced.get(&key) {
+                uncount(folder, key, *size);
+            }
+            folder.bytes = folder.bytes.saturating_add(fact.size);
             if fact.epoch == folder.epoch {
-                folder.live += u64::from(old_size.is_none());
+                folder.live += 1;
                 mark_done(folder, *from, fact.number, &open);
                 set_flags(folder, fact.number, flags);
                 self.unskip(FolderId(folder.folder), fact.number)?;
             } else {
-                folder.orphans += u64::from(old_size.is_none());
+                folder.orphans += 1;
             }
             self.context.records.push((owner, record_of(fact)));
         }
@@ -445,13 +456,7 @@ impl<'c, 'a> Open<'c, 'a> {
         let owner = (folder.mailbox, folder.folder);
         let live = self.context.live_sizes(owner, numbers.iter().copied().collect())?;
         for ((epoch, number), size) in live {
-            folder.bytes = folder.bytes.saturating_sub(size);
-            if epoch == folder.epoch {
-                folder.live = folder.live.saturating_sub(1);
-                folder.flags.remove(number);
-            } else {
-                folder.orphans = folder.orphans.saturating_sub(1);
-            }
+            uncount(folder, (epoch, number), size);
             self.context.records.push((owner, Record::Ended { epoch, number }));
         }
         Ok(())
@@ -564,6 +569,22 @@ fn mark_done(folder: &mut Folder, from: u64, number: u64, open: &BTreeSet<u64>) 
     folder.done.insert(from, number);
     for n in keep {
         folder.done.remove(n);
+    }
+}
+
+/// Does the folder count this message as live? A message that has a fact and is not live is an orphan.
+fn is_live(folder: &Folder, (epoch, number): Key) -> bool {
+    epoch == folder.epoch && folder.flags.get(number).is_some()
+}
+
+/// Takes a message that has a fact out of the folder's counts.
+fn uncount(folder: &mut Folder, key: Key, size: u64) {
+    folder.bytes = folder.bytes.saturating_sub(size);
+    if is_live(folder, key) {
+        folder.live = folder.live.saturating_sub(1);
+        folder.flags.remove(key.1);
+    } else {
+        folder.orphans = folder.orphans.saturating_sub(1);
     }
 }
 

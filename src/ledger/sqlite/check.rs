@@ -49,7 +49,7 @@ pub(super) fn check(conn: &Connection, meta: &Meta) -> Result<Vec<SegmentMark>> 
     })?;
     each(conn, "TRUE", &[], |c: Chain| {
         let segment = c.head.segment.checked_sub(1).and_then(|i| segments.get(i as usize));
-        if !segment.is_some_and(|s| c.head.offset <= s.last) {
+        if segment.is_none_or(|s| c.head.offset > s.last) {
             return Err(damaged("a folder's facts lie beyond the log"));
         }
         with_facts.remove(&(c.mailbox, c.folder));

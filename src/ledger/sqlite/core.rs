@@ -22,7 +22,7 @@ use super::lock::Lock;
 use super::rows::{get, put};
 use super::tables::{Chain, Meta};
 use crate::env::Env;
-use crate::ledger::facts::{FactsReader, FactsWriter, Record};
+use crate::ledger::facts::{FactsReader, FactsWriter, LiveSizes, Record};
 use crate::ledger::{Applied, Change, Claim};
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope};
 
@@ -60,6 +60,7 @@ pub(super) struct Core {
     conn: Connection,
     writer: FactsWriter,
     reader: FactsReader,
+    sizes: LiveSizes,
     meta: Meta,
     /// Of the group that is open.
     meta_next: Option<Meta>,
@@ -76,7 +77,17 @@ impl Core {
         meta: Meta,
         lock: Lock,
     ) -> Core {
-        Core { env, conn, writer, reader, meta, meta_next: None, suspect: None, lock }
+        Core {
+            env,
+            conn,
+            writer,
+            reader,
+            sizes: LiveSizes::default(),
+            meta,
+            meta_next: None,
+            suspect: None,
+            lock,
+        }
     }
 
     /// Applies a group inside a transaction that stays open. One answer per work, in order; they hold only if
@@ -103,7 +114,8 @@ impl Core {
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
             self.run("SAVEPOINT change")?;
-            let mut context = Context::new(&self.conn, &mut self.reader, &pending, meta.clone(), now);
+            let mut context =
+                Context::new(&self.conn, (&mut self.reader, &mut self.sizes), &pending, meta.clone(), now);
             match apply_work(&mut context, work) {
                 Ok(answer) => {
                     let done = context.finish();
@@ -138,6 +150,7 @@ impl Core {
             let before = get::<Chain>(&self.conn, &keys)?.map(|c| c.head);
             if let Some(head) = self.writer.stage(meta.groups, (*mailbox, *folder), before, records) {
                 put(&self.conn, &Chain { mailbox: *mailbox, folder: *folder, head })?;
+                self.sizes.advance((*mailbox, *folder), before, head, records);
             }
         }
         if let Some(mark) = self.writer.staged() {

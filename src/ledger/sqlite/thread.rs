@@ -22,6 +22,9 @@ use crate::model::{Error, Fact, FolderId, Kind, Result, Scope};
 /// Callers that may queue at the writer at once; others wait in order before the queue.
 const QUEUE: usize = 4 * GROUP_MOST;
 
+/// One step of making a group durable.
+type Effect = fn(&mut Core) -> Result<()>;
+
 struct Job {
     work: Work,
     reply: oneshot::Sender<Result<Answer>>,
@@ -158,7 +161,7 @@ impl Writer {
         if !self.core.has_group() {
             return Some(Ok(()));
         }
-        let steps: [(Step, bool, fn(&mut Core) -> Result<()>); 3] = [
+        let steps: [(Step, bool, Effect); 3] = [
             (Step::FactsWrite, self.core.has_facts(), Core::write_facts),
             (Step::FactsSync, self.core.has_facts(), Core::sync_facts),
             (Step::LedgerCommit, true, Core::commit),

@@ -142,8 +142,8 @@ fn fact(epoch: u64, number: u64) -> Fact {
         name: String::new(),
         target_id: format!("AAMkAGI2-{epoch}-{number}"),
         digest: Some(Digest::of(&number.to_le_bytes())),
-        size: 1000 + number,
-        received: Some(Timestamp { seconds: 1_600_000_000 + number as i64, zone: 60 }),
+        size: number.saturating_add(1000),
+        received: Some(Timestamp { seconds: 1_600_000_000i64.wrapping_add(number as i64), zone: 60 }),
         bound: None,
         losses: String::new(),
     }

@@ -31,7 +31,12 @@ impl FactsReader {
     ///
     /// # Errors
     /// `Kind::Ledger`, `Scope::Mailbox`: a frame is missing, changed, another folder's, or not in its place.
-    fn walk(&mut self, owner: (i64, u32), head: Option<Head>, mut each: impl FnMut(Record)) -> Result<()> {
+    pub(super) fn walk(
+        &mut self,
+        owner: (i64, u32),
+        head: Option<Head>,
+        mut each: impl FnMut(Record),
+    ) -> Result<()> {
         let mut at = head;
         while let Some(here) = at {
             let (header, payload) = self.frame(&here)?;

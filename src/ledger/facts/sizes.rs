@@ -49,8 +49,14 @@ impl LiveSizes {
         let kept = match known {
             Some(kept) if kept.head == head => kept,
             _ => {
-                let facts = reader.live(owner, head)?;
-                let sizes = facts.into_iter().map(|fact| ((fact.epoch, fact.number), fact.size)).collect();
+                let mut newest: BTreeMap<Key, Option<u64>> = BTreeMap::new();
+                reader.walk(owner, head, |record| {
+                    newest.entry(record.key()).or_insert(match record {
+                        Record::Stored(fact) => Some(fact.size),
+                        Record::Ended { .. } => None,
+                    });
+                })?;
+                let sizes = newest.into_iter().filter_map(|(key, size)| Some((key, size?))).collect();
                 Kept { owner, head, sizes }
             }
         };

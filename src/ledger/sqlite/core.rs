@@ -13,13 +13,13 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 
 use super::change::{Context, apply_work};
 use super::error::{io, sql};
 use super::lock::Lock;
 use super::rows::{get, put};
+use super::schema::keep_log_on_close;
 use super::tables::{Chain, Meta};
 use crate::env::Env;
 use crate::ledger::facts::{FactsReader, FactsWriter, LiveSizes, Record};
@@ -217,12 +217,10 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // An open group is undone with its connection. Only a ledger in good order is marked as closed: its
-        // write-ahead log may go now.
-        if self.suspect.is_none() {
-            let _ = self.lock.closing();
-        } else {
-            let _ = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        // An open group is undone with its connection. Only a ledger in good order is marked as closed, and only then
+        // may its write-ahead log go: a log that is missing otherwise was lost.
+        if self.suspect.is_none() && self.lock.closing().is_ok() {
+            let _ = keep_log_on_close(&self.conn, false);
         }
     }
 }

@@ -38,6 +38,7 @@ impl Lock {
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
+                let pid = if pid.is_empty() { "unknown".to_owned() } else { pid };
                 let what = format!("another mailwave process (pid {pid}) is using this ledger");
                 return Err(Error::new(Kind::Ledger, Scope::Run, what)
                     .remedy("wait for it or stop it; `mailwave status` reads beside it"));

@@ -149,7 +149,11 @@ fn open_core(env: &Env, dir: &Path, options: &LedgerOptions) -> Result<Core> {
         };
         schema::create(&path, |conn| rows::put(conn, &meta))?;
     } else if lock.was_running && wal.metadata().map_or(0, |m| m.len()) == 0 {
-        return Err(damaged("its write-ahead log is missing: the last commits are lost"));
+        let what = "the ledger was not closed in order and its write-ahead log is gone: commits may be lost";
+        return Err(Error::new(Kind::Ledger, Scope::Run, what).remedy(
+            "if a database tool has opened and closed ledger.db since, nothing is lost: remove the file `lock` and \
+             run again; else restore the ledger directory from a backup",
+        ));
     }
     let conn = schema::open_writer(&path)?;
     let meta: Option<Meta> = rows::get(&conn, &[Value::Integer(1)])?;

@@ -139,7 +139,7 @@ pub(super) fn create(path: &Path, fill: impl FnOnce(&Connection) -> Result<()>) 
     let conn = Connection::open_with_flags(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sql)?;
     set_up(&conn)?;
     conn.pragma_update(None, "application_id", APPLICATION_ID).map_err(sql)?;
-    migrate(&conn, 0)?;
+    migrate(&conn, 0, STEPS)?;
     fill(&conn)?;
     conn.close().map_err(|(_, e)| sql(e))?;
     let placed = std::fs::rename(&draft, path).and_then(|()| match path.parent() {
@@ -154,12 +154,12 @@ pub(super) fn create(path: &Path, fill: impl FnOnce(&Connection) -> Result<()>) 
 pub(super) fn open_writer(path: &Path) -> Result<Connection> {
     look_at_header(path)?;
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sql)?;
+    // Whoever opens the ledger and then refuses it must not tidy its write-ahead log away.
+    keep_log_on_close(&conn, true)?;
     let version = version_of(&conn)?;
     set_up(&conn)?;
     quick_check(&conn)?;
-    if version < STEPS.len() {
-        migrate(&conn, version)?;
-    }
+    migrate(&conn, version, STEPS)?;
     Ok(conn)
 }
 
@@ -168,7 +168,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     look_at_header(path)?;
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
     conn.busy_timeout(BUSY).map_err(sql)?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
+    keep_log_on_close(&conn, true)?;
     conn.set_prepared_statement_cache_capacity(64);
     if version_of(&conn)? < STEPS.len() {
         let what = "the ledger is of an earlier version of mailwave";
@@ -217,13 +217,22 @@ fn version_of(conn: &Connection) -> Result<usize> {
     }
 }
 
+/// Whether closing the last connection leaves the write-ahead log as it is (else it is moved into the database and
+/// removed).
+pub(super) fn keep_log_on_close(conn: &Connection, keep: bool) -> Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop).map_err(sql)
+}
+
 /// All steps from `version` on, in one transaction.
-fn migrate(conn: &Connection, version: usize) -> Result<()> {
+fn migrate(conn: &Connection, version: usize, steps: &[&str]) -> Result<()> {
+    if version >= steps.len() {
+        return Ok(());
+    }
     let transaction = conn.unchecked_transaction().map_err(sql)?;
-    for step in STEPS.iter().skip(version) {
+    for step in steps.iter().skip(version) {
         transaction.execute_batch(step).map_err(sql)?;
     }
-    transaction.pragma_update(None, "user_version", STEPS.len() as i64).map_err(sql)?;
+    transaction.pragma_update(None, "user_version", steps.len() as i64).map_err(sql)?;
     transaction.commit().map_err(sql)
 }
 
@@ -255,4 +264,40 @@ fn private_file(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(conn: &Connection) -> i64 {
+        conn.pragma_query_value(None, "user_version", |row| row.get(0)).expect("readable")
+    }
+
+    #[test]
+    fn an_older_version_is_brought_up_whole_or_stays_as_it_was() {
+        let conn = Connection::open_in_memory().expect("memory");
+        migrate(&conn, 0, &["CREATE TABLE a (x)"]).expect("one step");
+        assert_eq!(version(&conn), 1);
+
+        let broken = ["CREATE TABLE a (x)", "CREATE TABLE b (x)", "ALTER TABLE nothing ADD y"];
+        assert!(migrate(&conn, 1, &broken).is_err());
+        assert_eq!(version(&conn), 1);
+        assert!(conn.prepare("SELECT x FROM b").is_err(), "the good step was undone with the bad one");
+
+        let good = [broken[0], broken[1], "ALTER TABLE a ADD y"];
+        migrate(&conn, 1, &good).expect("two steps");
+        assert_eq!(version(&conn), 3);
+        conn.prepare("SELECT y FROM a, b").expect("both steps");
+        migrate(&conn, 3, &good).expect("nothing to do");
+    }
+
+    #[test]
+    fn every_released_step_applies_in_order() {
+        let conn = Connection::open_in_memory().expect("memory");
+        for n in 1..=STEPS.len() {
+            migrate(&conn, n - 1, &STEPS[..n]).expect("a released step");
+            assert_eq!(version(&conn), n as i64);
+        }
+    }
 }

@@ -116,11 +116,14 @@ impl Writer {
         let mut last = 0;
         while let Ok(first) = work.recv() {
             let mut group = vec![first];
+            let patience = self.env.now() + self.linger;
             // As many as last time are likely to come again; a lone caller meets `last` at once.
             while group.len() < GROUP_MOST {
                 let next = match work.try_recv() {
                     Ok(job) => Ok(job),
-                    Err(_) if group.len() < last => work.recv_timeout(self.linger),
+                    Err(_) if group.len() < last => {
+                        work.recv_timeout(patience.saturating_sub(self.env.now()))
+                    }
                     Err(_) => Err(RecvTimeoutError::Timeout),
                 };
                 match next {

@@ -329,7 +329,8 @@ async fn run(bed: Bed, ops: Vec<Op>) {
     let mut claim = ledger.claim(&mailbox("ann")).await.unwrap();
     let (mut model, mut next_batch) = (Model::default(), 1);
     let (mut taken, mut refused) = (0, 0);
-    for (at, op) in ops.into_iter().enumerate() {
+    let begin = |_| Op::Change(Box::new(Change::Folder(folder_row(None, 1))));
+    for (at, op) in (0..2).map(begin).chain(ops).enumerate() {
         match op {
             Op::Change(change) => {
                 let change = fit(&model, *change, at);

@@ -20,4 +20,5 @@ pub use folder::{FolderId, FolderPath, SpecialUse};
 pub use message::{Fact, Listed, Mailbox, SourceId};
 pub use outcome::{Outcome, Skip, SkipReason};
 pub use runset::RunSet;
+pub(crate) use runset::{put_varint, take_varint};
 pub use stamp::{MailboxKey, SourceName, Stamp, StampPrefix};

@@ -1,1 +1,247 @@
-//! STUB
+//! The ledger embedded in SQLite: one directory, one writing process.
+//!
+//! ```text
+//! ledger/ledger.db            the database (and its -wal, -shm while open)
+//! ledger/facts-000001.seg …   the facts log, see `ledger::facts`
+//! ledger/lock                 held by the process that writes
+//! ```
+//! The directory is 0700, the files 0600.
+
+mod change;
+mod check;
+mod core;
+mod error;
+mod inline;
+mod lock;
+mod reader;
+mod rows;
+mod schema;
+mod summary;
+mod tables;
+mod thread;
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use rusqlite::types::Value;
+
+use self::core::{Answer, Core, Work};
+use self::error::{damaged, io};
+use self::inline::Inline;
+use self::lock::Lock;
+use self::reader::Reader;
+use self::tables::Meta;
+use self::thread::Threads;
+use super::facts::{FactsReader, FactsWriter, check_segments, has_segments};
+use super::{Applied, Change, Claim, Ledger, MailboxState};
+use crate::env::{Env, Step};
+use crate::model::{Error, Fact, FolderId, Kind, Mailbox, Result, Scope, SourceName};
+
+pub use self::reader::SqliteView;
+
+/// The database's file name.
+const DATABASE: &str = "ledger.db";
+/// Most changes of one group commit.
+const GROUP_MOST: usize = 1000;
+
+/// How a ledger is opened.
+#[derive(Debug, Clone)]
+pub struct LedgerOptions {
+    /// The operator's name of the source installation. A ledger made for another one is refused: stamps carry it.
+    pub source_name: SourceName,
+    /// What identifies the configuration (which endpoints, not how fast). A ledger made for another one is refused.
+    pub config_fingerprint: String,
+    /// Longest time a group commit waits for as many changes as the one before it had, in milliseconds. In
+    /// simulation: the virtual time it always waits.
+    pub group_ms: u64,
+    /// No threads: everything happens on the caller's runtime, passing step points. For simulation.
+    pub inline: bool,
+    /// A facts segment of this many bytes is followed by another one.
+    pub segment_bytes: u64,
+    /// For trials only: intents are acknowledged before they are durable. It breaks the ledger's promise, to show
+    /// that the crash trial notices.
+    #[doc(hidden)]
+    pub acknowledge_intents_early: bool,
+}
+
+impl LedgerOptions {
+    /// The defaults: 20 ms, threads, segments of 256 MiB.
+    pub fn new(source_name: SourceName, config_fingerprint: impl Into<String>) -> LedgerOptions {
+        LedgerOptions {
+            source_name,
+            config_fingerprint: config_fingerprint.into(),
+            group_ms: 20,
+            inline: false,
+            segment_bytes: 256 << 20,
+            acknowledge_intents_early: false,
+        }
+    }
+}
+
+/// The ledger in a directory, opened for writing. Dropping it closes it: what was answered is durable, what was not
+/// is undone.
+pub struct SqliteLedger {
+    env: Env,
+    driver: Driver,
+}
+
+enum Driver {
+    Threads(Threads),
+    Inline(Inline),
+}
+
+impl std::fmt::Debug for SqliteLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteLedger")
+    }
+}
+
+impl SqliteLedger {
+    /// Opens the ledger in `dir`, making it if it is not there. Blocks: everything in it is read once and checked.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`, `Scope::Run`: another process uses it; it was made for another source name or configuration,
+    /// or by a later version; it is damaged; it cannot be read or written.
+    pub fn open(env: &Env, dir: &Path, options: LedgerOptions) -> Result<SqliteLedger> {
+        let core = open_core(env, dir, &options)?;
+        let driver = if options.inline {
+            Driver::Inline(Inline::start(env, core, Reader::open(dir)?, &options))
+        } else {
+            Driver::Threads(Threads::start(env, core, dir, &options)?)
+        };
+        Ok(SqliteLedger { env: env.clone(), driver })
+    }
+
+    /// For trials, with the inline driver: the facts segment written last and how many of its bytes are synced. The
+    /// bytes beyond may be lost in a power cut.
+    pub fn facts_synced(&self) -> Option<(PathBuf, u64)> {
+        match &self.driver {
+            Driver::Inline(inline) => inline.synced(),
+            Driver::Threads(_) => None,
+        }
+    }
+
+    async fn work(&self, work: Work) -> Result<Answer> {
+        match &self.driver {
+            Driver::Threads(threads) => threads.work(work).await,
+            Driver::Inline(inline) => inline.work(work).await,
+        }
+    }
+}
+
+fn open_core(env: &Env, dir: &Path, options: &LedgerOptions) -> Result<Core> {
+    make_dir(dir)?;
+    let mut lock = Lock::take(&dir.join("lock"))?;
+    let path = dir.join(DATABASE);
+    let wal = dir.join(format!("{DATABASE}-wal"));
+    if !path.exists() {
+        if has_segments(dir) || wal.exists() {
+            return Err(damaged("ledger.db is missing, other files of it are there"));
+        }
+        let meta = Meta {
+            ledger: env.random(u64::MAX),
+            source_name: options.source_name.to_string(),
+            config: options.config_fingerprint.clone(),
+            groups: 0,
+            mailboxes: 0,
+            segments: 0,
+            next_batch: 1,
+        };
+        schema::create(&path, |conn| rows::put(conn, &meta))?;
+    } else if lock.was_running && wal.metadata().map_or(0, |m| m.len()) == 0 {
+        let what = "the ledger was not closed in order and its write-ahead log is gone: commits may be lost";
+        return Err(Error::new(Kind::Ledger, Scope::Run, what).remedy(
+            "if a database tool has opened and closed ledger.db since, nothing is lost: remove the file `lock` and \
+             run again; else restore the ledger directory from a backup",
+        ));
+    }
+    let conn = schema::open_writer(&path)?;
+    let meta: Option<Meta> = rows::get(&conn, &[Value::Integer(1)])?;
+    let mut meta = meta.ok_or_else(|| damaged("its first row is missing"))?;
+    belongs(&meta, options)?;
+    let marks = check::check(&conn, &meta)?;
+    check_segments(dir, meta.ledger, &marks, meta.groups)?;
+    // A first commit, so that the write-ahead log exists from here on.
+    meta.groups = meta.groups.saturating_add(1);
+    rows::put(&conn, &meta)?;
+    lock.running()?;
+    let writer = FactsWriter::new(dir, meta.ledger, options.segment_bytes, marks.last().cloned());
+    let reader = FactsReader::new(dir, meta.ledger);
+    Ok(Core::new(env.clone(), conn, writer, reader, meta, lock))
+}
+
+/// Is the ledger of this source name and configuration?
+fn belongs(meta: &Meta, options: &LedgerOptions) -> Result<()> {
+    let refuse = |what: String, remedy: &str| Err(Error::new(Kind::Ledger, Scope::Run, what).remedy(remedy));
+    if meta.source_name != options.source_name.to_string() {
+        let what = format!(
+            "this ledger was made for the source name \"{}\", the configuration says \"{}\"",
+            meta.source_name, options.source_name
+        );
+        return refuse(
+            what,
+            "set the source name back, or give this configuration a state directory of its own",
+        );
+    }
+    if meta.config != options.config_fingerprint {
+        let what = "this ledger was made for another configuration (other endpoints)".to_owned();
+        return refuse(what, "use its own configuration, or give this one a state directory of its own");
+    }
+    Ok(())
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|e| io("the ledger's directory cannot be made", &e))
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn claim(&self, mailbox: &Mailbox) -> Result<Claim> {
+        self.env.step(Step::Claim).await;
+        match self.work(Work::Claim(Box::new(mailbox.clone()))).await? {
+            Answer::Claim(claim) => Ok(claim),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    async fn load(&self, claim: &Claim) -> Result<MailboxState> {
+        match &self.driver {
+            Driver::Threads(threads) => threads.load(claim).await,
+            Driver::Inline(inline) => inline.load(claim),
+        }
+    }
+
+    async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
+        match &self.driver {
+            Driver::Threads(threads) => threads.facts(claim, folder).await,
+            Driver::Inline(inline) => inline.facts(claim, folder),
+        }
+    }
+
+    async fn number(&self, claim: &Claim, folder: FolderId, count: u64) -> Result<u64> {
+        match self.work(Work::Number { claim: claim.clone(), folder, count }).await? {
+            Answer::Number(first) => Ok(first),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    async fn apply(&self, claim: &Claim, change: Change) -> Result<Applied> {
+        match self.work(Work::Apply { claim: claim.clone(), change: Box::new(change) }).await? {
+            Answer::Applied(applied) => Ok(applied),
+            other => Err(mixed_up(&other)),
+        }
+    }
+}
+
+fn mixed_up(answer: &Answer) -> Error {
+    let what = match answer {
+        Answer::Claim(_) => "a claim",
+        Answer::Number(_) => "a number",
+        Answer::Applied(_) => "a change",
+    };
+    Error::new(Kind::Internal, Scope::Run, format!("the ledger answered with {what} to another question"))
+}

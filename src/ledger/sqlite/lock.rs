@@ -1,0 +1,76 @@
+//! One process at a time, and the memory of whether the last one ended in order.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use super::error::io;
+use crate::model::{Error, Kind, Result, Scope};
+
+/// In the lock file while the write-ahead log must exist.
+const RUNNING: &str = "running";
+
+/// The held lock. Let go when dropped.
+pub(super) struct Lock {
+    file: File,
+    /// The process before us ended without closing the ledger.
+    pub was_running: bool,
+}
+
+impl Lock {
+    /// Takes the lock file of the ledger.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`, `Scope::Run` if another process has it; its number is told.
+    pub(super) fn take(path: &Path) -> Result<Lock> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path).map_err(|e| io("the ledger's lock cannot be opened", &e))?;
+        let locked = file.try_lock();
+        // No more than a line of ours is read, whatever lies there.
+        let mut text = Vec::new();
+        let read = (&mut file).take(64).read_to_end(&mut text);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let pid: String =
+            text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = if pid.is_empty() { "unknown".to_owned() } else { pid };
+                let what = format!("another mailwave process (pid {pid}) is using this ledger");
+                return Err(Error::new(Kind::Ledger, Scope::Run, what)
+                    .remedy("wait for it or stop it; `mailwave status` reads beside it"));
+            }
+            Err(TryLockError::Error(e)) => return Err(io("the ledger's lock cannot be taken", &e)),
+        }
+        read.map_err(|e| io("the ledger's lock cannot be read", &e))?;
+        let mut lock = Lock { file, was_running: text.contains(RUNNING) };
+        if !lock.was_running {
+            lock.write("")?;
+        }
+        Ok(lock)
+    }
+
+    /// From now on the write-ahead log exists until [`Lock::closing`]: its absence means that it was lost.
+    pub(super) fn running(&mut self) -> Result<()> {
+        self.write(RUNNING)
+    }
+
+    /// The ledger is about to be closed in order.
+    pub(super) fn closing(&mut self) -> Result<()> {
+        self.write("")
+    }
+
+    fn write(&mut self, state: &str) -> Result<()> {
+        let text = format!("pid {} {state}\n", std::process::id());
+        let file = &mut self.file;
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(text.as_bytes()))
+            .and_then(|()| file.sync_data());
+        written.map_err(|e| io("the ledger's lock cannot be written", &e))
+    }
+}

@@ -1,0 +1,242 @@
+//! Reads the ledger: for the engine, and for `status`, `report` and `verify` beside a run.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite::types::Value;
+
+use super::error::{damaged, sql, stale};
+use super::rows::{each, get, list};
+use super::schema;
+use super::summary::summary_from_json;
+use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WatchRow, folder_key};
+use crate::ledger::facts::FactsReader;
+use crate::ledger::{
+    BatchId, Claim, FolderState, LedgerView, MailboxLine, MailboxState, OpenBatch, SkipLine, Watch,
+};
+use crate::model::{Fact, FolderId, FolderPath, MailboxKey, Result};
+
+/// A connection that only reads, and the facts log beside it.
+pub(super) struct Reader {
+    conn: Connection,
+    facts: FactsReader,
+}
+
+impl Reader {
+    /// Opens the ledger in `dir`.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` if there is none; `Kind::Ledger`.
+    pub(super) fn open(dir: &Path) -> Result<Reader> {
+        let conn = schema::open_reader(&dir.join(super::DATABASE))?;
+        let meta: Meta =
+            get(&conn, &[Value::Integer(1)])?.ok_or_else(|| damaged("its first row is missing"))?;
+        Ok(Reader { conn, facts: FactsReader::new(dir, meta.ledger) })
+    }
+
+    /// [`crate::ledger::Ledger::load`].
+    pub(super) fn load(&mut self, claim: &Claim) -> Result<MailboxState> {
+        self.snapshot(|conn, _| state(conn, &claimed(conn, claim)?))
+    }
+
+    /// [`crate::ledger::Ledger::facts`].
+    pub(super) fn facts(&mut self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
+        self.snapshot(|conn, facts| live_facts(conn, facts, claimed(conn, claim)?.row, folder))
+    }
+
+    /// Runs `read` inside one read transaction: all it sees is of one commit.
+    fn snapshot<T>(&mut self, read: impl FnOnce(&Connection, &mut FactsReader) -> Result<T>) -> Result<T> {
+        let transaction = self.conn.unchecked_transaction().map_err(sql)?;
+        let answer = read(&transaction, &mut self.facts);
+        drop(transaction);
+        answer
+    }
+}
+
+/// The mailbox of a claim, if no later claim took it over.
+fn claimed(conn: &Connection, claim: &Claim) -> Result<MailboxRow> {
+    get::<MailboxRow>(conn, &[Value::Integer(claim.row)])?
+        .filter(|m| m.key == claim.mailbox.as_str() && m.fence == claim.fence)
+        .ok_or_else(|| stale(claim.row))
+}
+
+fn by_key(conn: &Connection, key: &MailboxKey) -> Result<Option<MailboxRow>> {
+    list(conn, "key = ?1", &[Value::Text(key.as_str().to_owned())]).map(|mut rows| rows.pop())
+}
+
+fn live_facts(conn: &Connection, facts: &mut FactsReader, row: i64, folder: FolderId) -> Result<Vec<Fact>> {
+    let keys = [Value::Integer(row), Value::Integer(i64::from(folder.0))];
+    let chain: Option<Chain> = get(conn, &keys)?;
+    facts.live((row, folder.0), chain.map(|c| c.head))
+}
+
+fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
+    let own = [Value::Integer(mailbox.row)];
+    let mut names: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    each(conn, "mailbox = ?1", &own, |name: NameRow| {
+        names.insert(name.folder, name.names);
+        Ok(())
+    })?;
+    let mut folders = Vec::new();
+    let range = [folder_key(mailbox.row, 0), folder_key(mailbox.row, u32::MAX)];
+    each(conn, "id BETWEEN ?1 AND ?2", &range, |folder: Folder| {
+        let path = names.remove(&folder.folder).and_then(FolderPath::new);
+        let path = path.ok_or_else(|| damaged("a folder has no name"))?;
+        folders.push(folder_state(folder, path));
+        Ok(())
+    })?;
+    let mut open = Vec::new();
+    each(conn, "mailbox = ?1", &own, |batch: Batch| {
+        let Batch { batch, folder, epoch, since, items, .. } = batch;
+        open.push(OpenBatch { id: BatchId(batch), folder: FolderId(folder), epoch, since, items });
+        Ok(())
+    })?;
+    let mut watch = Vec::new();
+    each(conn, "mailbox = ?1", &own, |w: WatchRow| {
+        let stamp = w.stamp.parse().map_err(|_| damaged("a watched stamp cannot be read"))?;
+        watch.push(Watch { stamp, target_folder: w.target_folder, since: w.since, until: w.until });
+        Ok(())
+    })?;
+    let mut skips = Vec::new();
+    each(conn, "mailbox = ?1", &own, |e: Exception| {
+        skips.push((FolderId(e.folder), e.skip));
+        Ok(())
+    })?;
+    skips.sort_by_key(|(folder, skip)| (*folder, skip.number));
+    Ok(MailboxState {
+        target_identity: mailbox.target_identity.clone(),
+        passes: mailbox.passes,
+        folders,
+        open,
+        watch,
+        skips,
+    })
+}
+
+fn folder_state(folder: Folder, path: FolderPath) -> FolderState {
+    FolderState {
+        id: FolderId(folder.folder),
+        path,
+        special: folder.special,
+        object_id: folder.object_id,
+        epoch: folder.epoch,
+        target_folder: folder.target_folder,
+        done: folder.done,
+        flags: folder.flags,
+        live: folder.live,
+        orphans: folder.orphans,
+        next_number: folder.next_number,
+        modseq: folder.modseq,
+        uidnext: folder.uidnext,
+        missing: folder.missing,
+    }
+}
+
+/// A ledger opened read only: no lock is taken, a run may write it meanwhile. Each call sees one commit.
+pub struct SqliteView(RefCell<Reader>);
+
+impl std::fmt::Debug for SqliteView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteView")
+    }
+}
+
+impl SqliteView {
+    /// Opens the ledger in `dir`.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` if there is none; `Kind::Ledger` if it is damaged or of another version.
+    pub fn open(dir: &Path) -> Result<SqliteView> {
+        Reader::open(dir).map(|reader| SqliteView(RefCell::new(reader)))
+    }
+
+    /// The names of the mailboxes at source and target, by pseudonym: personal data, for the operator's own eyes.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    pub fn names(&self) -> Result<BTreeMap<MailboxKey, (String, String)>> {
+        self.0.borrow_mut().snapshot(|conn, _| {
+            let mut keys = BTreeMap::new();
+            each(conn, "TRUE", &[], |m: MailboxRow| {
+                keys.insert(m.row, key_of(&m)?);
+                Ok(())
+            })?;
+            let mut out = BTreeMap::new();
+            each(conn, "folder = 0", &[], |name: NameRow| {
+                if let (Some(key), [source, target]) = (keys.remove(&name.mailbox), name.names.as_slice()) {
+                    out.insert(key, (source.clone(), target.clone()));
+                }
+                Ok(())
+            })?;
+            Ok(out)
+        })
+    }
+}
+
+fn key_of(mailbox: &MailboxRow) -> Result<MailboxKey> {
+    MailboxKey::parse(&mailbox.key).ok_or_else(|| damaged("a mailbox's key cannot be read"))
+}
+
+impl LedgerView for SqliteView {
+    fn mailboxes(&self) -> Result<Vec<MailboxLine>> {
+        self.0.borrow_mut().snapshot(|conn, _| {
+            let mut lines = Vec::new();
+            each(conn, "TRUE", &[], |m: MailboxRow| {
+                let last = match &m.last {
+                    Some(text) => Some(
+                        summary_from_json(text).ok_or_else(|| damaged("a pass's summary cannot be read"))?,
+                    ),
+                    None => None,
+                };
+                lines.push(MailboxLine {
+                    key: m.key,
+                    ordinal: m.row,
+                    state: m.state,
+                    passes: m.passes,
+                    messages: m.messages,
+                    bytes: m.bytes,
+                    skipped: m.skipped,
+                    unknown: m.open,
+                    last,
+                    error: m.error,
+                });
+                Ok(())
+            })?;
+            Ok(lines)
+        })
+    }
+
+    fn skips(&self) -> Result<Vec<SkipLine>> {
+        self.0.borrow_mut().snapshot(|conn, _| {
+            let mut keys = BTreeMap::new();
+            each(conn, "skipped > 0", &[], |m: MailboxRow| {
+                keys.insert(m.row, m.key);
+                Ok(())
+            })?;
+            let mut rows: Vec<Exception> = list(conn, "TRUE", &[])?;
+            rows.sort_by_key(|e| (e.mailbox, e.folder, e.skip.number));
+            let line = |e: Exception| {
+                let mailbox = keys.get(&e.mailbox).cloned();
+                let mailbox = mailbox.ok_or_else(|| damaged("a skipped item belongs to no mailbox"))?;
+                Ok(SkipLine { mailbox, folder: FolderId(e.folder), skip: e.skip })
+            };
+            rows.into_iter().map(line).collect()
+        })
+    }
+
+    fn state(&self, mailbox: &MailboxKey) -> Result<Option<MailboxState>> {
+        self.0.borrow_mut().snapshot(|conn, _| match by_key(conn, mailbox)? {
+            Some(row) => state(conn, &row).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    fn facts(&self, mailbox: &MailboxKey, folder: FolderId) -> Result<Vec<Fact>> {
+        self.0.borrow_mut().snapshot(|conn, facts| match by_key(conn, mailbox)? {
+            Some(row) => live_facts(conn, facts, row.row, folder),
+            None => Ok(Vec::new()),
+        })
+    }
+}

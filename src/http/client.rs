@@ -203,6 +203,7 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     async fn server(answer: &'static [u8]) -> String {
@@ -262,6 +263,67 @@ mod tests {
         let url =
             server(b"HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n").await;
         assert_eq!(get(&url, 10).await.expect("answer").status(), 307);
+    }
+
+    /// A TLS server with a certificate made for `localhost`; gives its port and the certificate.
+    #[cfg(feature = "mock")]
+    async fn tls_server(expired: bool) -> (u16, String) {
+        let key = rcgen::KeyPair::generate().expect("key");
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("name");
+        if expired {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        }
+        let certificate = params.self_signed(&key).expect("certificate");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
+            .expect("server");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        Env::system().spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let Ok(mut socket) = acceptor.accept(socket).await else { continue };
+                let mut seen = [0; 4096];
+                assert!(socket.read(&mut seen).await.expect("read") > 0);
+                socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("write");
+            }
+        });
+        (port, certificate.pem())
+    }
+
+    #[cfg(feature = "mock")]
+    #[tokio::test]
+    async fn a_certificate_is_trusted_only_through_the_ca_file_and_while_it_is_valid() {
+        for expired in [false, true] {
+            let (port, pem) = tls_server(expired).await;
+            let mut file = tempfile::NamedTempFile::new().expect("file");
+            std::io::Write::write_all(&mut file, pem.as_bytes()).expect("write");
+            for trusted in [true, false] {
+                let ca_file = trusted.then(|| file.path().to_owned());
+                let options = HttpsOptions { ca_file, connect_timeout: None };
+                let client = HttpsClient::new(&Env::system(), &options).expect("client");
+                let request = http::Request::get(format!("https://localhost:{port}/secret"))
+                    .body(Bytes::new())
+                    .expect("request");
+                let result = client.execute(request, &Exchange::default()).await;
+                if trusted && !expired {
+                    assert_eq!(result.expect("an answer").body(), "ok");
+                    continue;
+                }
+                let Err(HttpError::NotSent(error)) = result else { panic!("{result:?}") };
+                assert_eq!((error.kind, error.may_pass()), (Kind::Tls, false), "{error}");
+                assert!(error.remedy.contains("ca_file") && !format!("{error:?}").contains("secret"));
+                assert!(!(trusted && expired) || error.what.contains("expired"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -4,12 +4,18 @@ use bytes::Bytes;
 use encodify::base64::{LENIENT, STANDARD};
 
 /// The octets of one part of a message, as they will be sent.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Content {
     /// Canonical base64 with line breaks, a slice of the message. The number is its decoded length in bytes.
     Cut(Bytes, usize),
     /// Octets to be encoded.
     Octets(Bytes),
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Content({} bytes)", self.len())
+    }
 }
 
 impl Content {

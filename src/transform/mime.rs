@@ -4,7 +4,7 @@
 //! exact octets (RFC 2046 §5.1: a delimiter is a whole line; `mail-parser` takes a boundary that merely begins the
 //! same, and one in the middle of a line), because nested messages stay files and need not be walked, and because the
 //! walk must not recurse as deeply as a hostile message is nested. Every call of `mail-parser` is isolated: a panic in
-//! it is one unreadable message.
+//! it is one unreadable message. Nothing here has a `Debug` that would show octets of a message.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,7 +44,7 @@ pub fn windows_1252(octets: &[u8]) -> String {
 }
 
 /// A message or part divided: its header block without the empty line, and its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Halves<'a> {
     /// Header fields with their line ends; empty if there are none.
     pub headers: &'a [u8],
@@ -115,7 +115,7 @@ pub enum Encoding {
 }
 
 /// What a part's header says about it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Head {
     /// Lower-case media type, e.g. `text`; with its subtype it is `text/plain` if the header names none.
     pub main: String,
@@ -185,7 +185,7 @@ impl Head {
 }
 
 /// One part of a message.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Part {
     /// What its header says.
     pub head: Head,
@@ -196,7 +196,7 @@ pub struct Part {
 }
 
 /// The parts of a message; the first is the message itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Structure {
     /// All parts, a multipart before its children.
     pub parts: Vec<Part>,
@@ -340,7 +340,7 @@ impl Part {
 }
 
 /// A part's text, decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Text {
     /// The text.
     pub text: String,

@@ -518,6 +518,34 @@ async fn a_place_is_a_folder_of_its_own_without_well_known_ones() {
     script.done();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_renamed_folder_is_moved_and_renamed_once_and_never_onto_another() {
+    let (script, mailbox, _) = open().await;
+    let id = TargetFolderId("F".to_owned());
+    let now = |name: &str, parent: &str| json!({"id": "F", "displayName": name, "parentFolderId": parent});
+    script
+        .get("/mailFolders?$top=100", 200, children(&[("A", "above")]))
+        .get("/mailFolders/F?", 200, now("old", "root"))
+        .get("/mailFolders/A/childFolders", 200, children(&[("X", "other")]))
+        .post("/mailFolders/F/move", 201, json!({"id": "F"}))
+        .then(Method::PATCH, "/mailFolders/F", Back::Answer(200, json!({"id": "F"})));
+    mailbox.rename_folder(&id, &folder(&["above", "new"], None)).await.expect("renamed");
+    assert_eq!(script.json(4)["destinationId"], "A");
+    assert_eq!(script.json(5)["displayName"], "new");
+    script
+        .get("/mailFolders?$top=100", 200, children(&[("A", "above")]))
+        .get("/mailFolders/F?", 200, now("new", "A"))
+        .get("/mailFolders/A/childFolders", 200, children(&[("X", "other"), ("F", "new")]));
+    mailbox.rename_folder(&id, &folder(&["above", "new"], None)).await.expect("nothing left to do");
+    script
+        .get("/mailFolders?$top=100", 200, children(&[("A", "above")]))
+        .get("/mailFolders/F?", 200, now("new", "A"))
+        .get("/mailFolders/A/childFolders", 200, children(&[("X", "other"), ("F", "new")]));
+    let error = mailbox.rename_folder(&id, &folder(&["above", "other"], None)).await.expect_err("taken");
+    assert_eq!((error.kind, error.scope), (Kind::Conflict, Scope::Folder));
+    script.done();
+}
+
 fn found(id: &str, value: &str) -> Value {
     json!({
         "id": id, "parentFolderId": "box", "isRead": true, "isDraft": false, "flag": {"flagStatus": "flagged"},

@@ -14,8 +14,7 @@ use crate::model::{Error, Kind, Outcome, Scope, Timestamp};
 /// Longest wait we take from a server; a longer one is cut, and the engine asks again then.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// An answer of the service.
-#[derive(Debug)]
+/// An answer of the service. No `Debug`: it may hold anything.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) wait: Option<Duration>,

@@ -31,7 +31,6 @@ const WHAT: &str = "a folder of the target";
 const STEP: Step = Step::TargetFolder;
 
 /// The folders of one open mailbox.
-#[derive(Debug)]
 pub(super) struct Folders {
     /// The id of the mailbox's root: changes when the mailbox is made anew.
     pub(super) identity: String,
@@ -41,18 +40,24 @@ pub(super) struct Folders {
 }
 
 /// What is known of the folders. The lock is held while one folder is found or made, so that two lanes make one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Known {
     done: BTreeMap<(FolderPath, Option<SpecialUse>), String>,
     children: BTreeMap<String, Vec<Child>>,
     well_known: BTreeMap<&'static str, String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Child {
     id: String,
     name: String,
     hidden: bool,
+}
+
+impl std::fmt::Debug for Folders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Folders")
+    }
 }
 
 impl Folders {

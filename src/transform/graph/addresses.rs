@@ -19,14 +19,14 @@ const MAX_ADDRESS: usize = 320;
 const MAX_SUBJECT: usize = 255;
 
 /// One person.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Person {
     name: String,
     address: String,
 }
 
 /// What the top of a message says, as far as Graph has a field for it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Fields {
     /// At most 255 UTF-16 units, no line breaks.
     pub subject: String,

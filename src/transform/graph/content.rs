@@ -25,13 +25,19 @@ pub const MAX_FILES: usize = 250;
 const MAX_FILE_NAME: usize = 200;
 
 /// A file to attach.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct File {
     name: String,
     content_type: String,
     content_id: Option<String>,
     inline: bool,
     content: Content,
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "File({} bytes)", self.len())
+    }
 }
 
 impl File {
@@ -112,7 +118,7 @@ impl File {
 }
 
 /// A message, divided into what Graph takes.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Chosen {
     /// Is the body HTML?
     pub html: bool,
@@ -146,7 +152,7 @@ pub fn choose(octets: &Bytes, losses: &mut BTreeSet<&'static str>) -> Chosen {
         too_deep: false,
         losses,
     };
-    walk.part(0, Use::Show);
+    walk.part(0, Use::Show, true);
     let Walk { shown, files, protected, too_deep, .. } = walk;
     let mut chosen = Chosen { original: protected || too_deep, ..Chosen::default() };
     if protected {
@@ -228,8 +234,9 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Depth is bounded by [`crate::transform::mime::MAX_DEPTH`].
-    fn part(&mut self, index: usize, usage: Use) {
+    /// `form`: the part stands where a form of the text must stand, so a name does not make it a file. Depth is bounded
+    /// by [`crate::transform::mime::MAX_DEPTH`].
+    fn part(&mut self, index: usize, usage: Use, form: bool) {
         let structure = self.structure;
         let Part { head, children, .. } = &structure.parts[index];
         if head.main == "multipart" {
@@ -239,7 +246,7 @@ impl Walk<'_> {
                 "signed" => {
                     self.protected = true;
                     for &child in children.iter().filter(|c| !is_signature(&structure.parts[**c].head)) {
-                        self.part(child, usage);
+                        self.part(child, usage, form);
                     }
                 }
                 "alternative" => {
@@ -250,7 +257,7 @@ impl Walk<'_> {
                     for &child in children {
                         let usage =
                             if Some(&child) == best || usage != Use::Show { usage } else { Use::Other };
-                        self.part(child, usage);
+                        self.part(child, usage, true);
                     }
                 }
                 "related" => {
@@ -259,14 +266,16 @@ impl Walk<'_> {
                     });
                     let root = root.or(children.first());
                     for &child in children {
-                        self.part(child, if Some(&child) == root { usage } else { Use::Attach });
+                        let (usage, form) =
+                            if Some(&child) == root { (usage, true) } else { (Use::Attach, false) };
+                        self.part(child, usage, form);
                     }
                 }
-                _ => children.iter().for_each(|&child| self.part(child, usage)),
+                _ => children.iter().for_each(|&child| self.part(child, usage, false)),
             }
             return;
         }
-        let unnamed = head.name.is_none() || index == 0;
+        let unnamed = head.name.is_none() || form;
         if is_text(head) && !head.attachment && unnamed && usage != Use::Attach {
             if usage == Use::Show {
                 self.shown.push(index);

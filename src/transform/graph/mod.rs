@@ -42,7 +42,7 @@ pub const MAX_HEADERS: usize = 128 << 10;
 const MAX_IDS: usize = 16 << 10;
 
 /// What to build from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Input<'a> {
     /// The message as the source sent it.
     pub octets: &'a Bytes,
@@ -55,7 +55,7 @@ pub struct Input<'a> {
 }
 
 /// A message to create.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GraphMessage {
     /// Body of the create request, JSON, at most [`MAX_REQUEST`] bytes. It says *done* if `later` is empty.
     pub create: Bytes,
@@ -65,6 +65,12 @@ pub struct GraphMessage {
     pub message_id: Option<String>,
     /// What the copy cannot keep, sorted.
     pub losses: Vec<&'static str>,
+}
+
+impl std::fmt::Debug for GraphMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GraphMessage({} bytes, {} files follow)", self.create.len(), self.later.len())
+    }
 }
 
 /// Builds the create request.

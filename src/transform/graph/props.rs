@@ -47,7 +47,7 @@ pub fn parse_stamp_value(value: &str) -> Option<(Stamp, bool)> {
 /// character that would need escaping.
 pub fn stamp_filter(prefix: &StampPrefix) -> String {
     format!(
-        "singleValueExtendedProperties/Any(ep: ep/id eq '{STAMP}' and startswith(ep/value, '{}'))",
+        "singleValueExtendedProperties/Any(ep: ep/id eq '{STAMP}' and startswith(ep/value,'{}'))",
         prefix.as_str()
     )
 }

@@ -144,6 +144,38 @@ fn broken_base64_keeps_the_original_at_hand() {
 }
 
 #[test]
+fn a_named_form_of_the_text_is_still_the_text() {
+    let (json, _) = make(
+        "Content-Type: multipart/alternative; boundary=m\n\n--m\nContent-Type: text/plain\n\nplain\n\
+         --m\nContent-Type: text/html; name=body.html\n\n<b>html</b>\n--m--\n",
+    );
+    assert_eq!(json["body"]["content"], "<b>html</b>");
+    assert!(json.get("attachments").is_none());
+    let (json, message) = make(
+        "Content-Type: multipart/mixed; boundary=m\n\n--m\n\nfirst\n--m\nContent-Type: text/plain; name=notes.txt\n\nnotes\n\
+         --m\n\nfooter\n--m--\n",
+    );
+    assert_eq!(json["body"]["content"], "first\r\nfooter");
+    assert_eq!(attachment(&json, 0), ("notes.txt".into(), "text/plain".into(), b"notes".to_vec()));
+    assert!(message.losses.contains(&losses::BODY_JOINED));
+}
+
+#[test]
+fn html_joined_with_a_text_footer_shows_the_footer_as_text() {
+    let (json, _) = make(
+        "Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: text/html\n\n<p>hi</p>\n--m\n\n-- \na <b> footer & more\n--m--\n",
+    );
+    let body = json["body"]["content"].as_str().expect("text");
+    assert!(body.starts_with("<p>hi</p><hr>") && body.contains("a &lt;b&gt; footer &amp; more"), "{body}");
+}
+
+#[test]
+fn nothing_of_a_message_is_shown_by_debug() {
+    let (_, message) = make("Subject: private\nContent-Type: application/x; name=private.bin\n\nprivate\n");
+    assert!(!format!("{message:?}").contains("private"));
+}
+
+#[test]
 fn hostile_names_lose_their_paths_and_controls() {
     let (json, _) = make(
         "Content-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: application/x; name=\"../../etc/passwd\"\n\nx\n\

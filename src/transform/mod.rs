@@ -1,1 +1,9 @@
-//! STUB
+//! Pure transforms: message octets and names into what a target takes. No clock, no network, no disk.
+//!
+//! A transform never panics on foreign bytes, is bounded in time and memory by the size of its input, and declares
+//! what it cannot keep by short names ([`graph::losses`]).
+
+pub mod base64;
+pub mod graph;
+pub mod json;
+pub mod mime;

@@ -1,1 +1,169 @@
-//! STUB
+//! Microsoft Graph as a target, write mode `json` (design: Graph is strange).
+//!
+//! A copy is created in its folder with its dates, flags and stamp in one request; large files follow. The stamp is a
+//! named MAPI property, found again by a filter over the whole mailbox. What an answer means is in [`answer`]; every
+//! request goes through [`session`].
+
+mod answer;
+mod change;
+mod config;
+mod find;
+mod folders;
+mod session;
+mod store;
+mod token;
+mod upload;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use config::{GraphSettings, TokenSettings, WriteMode};
+pub use token::{Token, TokenSource};
+
+use super::{Copy, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox};
+use crate::env::Env;
+use crate::http::HttpClient;
+use crate::limit::{Cost, Gate, Ticket};
+use crate::model::{Error, Flags, Kind, Outcome, Result, StampPrefix};
+use config::Base;
+use folders::Folders;
+use session::Session;
+
+/// Messages and bytes of one batch: about one request's worth of octets.
+const BATCH_MESSAGES: usize = 20;
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// One Graph endpoint with one app registration.
+pub struct GraphTarget {
+    env: Env,
+    http: Arc<dyn HttpClient>,
+    settings: GraphSettings,
+    base: Base,
+    tokens: Arc<TokenSource>,
+}
+
+impl std::fmt::Debug for GraphTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GraphTarget({})", self.settings.app)
+    }
+}
+
+impl GraphTarget {
+    /// An endpoint. Nothing is sent yet; tokens are shared by all its mailboxes.
+    ///
+    /// # Errors
+    /// `Config` if an address is not usable.
+    pub fn new(env: &Env, http: Arc<dyn HttpClient>, settings: GraphSettings) -> Result<GraphTarget> {
+        let base = Base::parse(&settings.base_url, settings.plain_http, "base_url")?;
+        let tokens = TokenSource::new(env, http.clone(), settings.token.clone(), settings.plain_http)?;
+        Ok(GraphTarget { env: env.clone(), http, settings, base, tokens: Arc::new(tokens) })
+    }
+}
+
+#[async_trait]
+impl Target for GraphTarget {
+    async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
+        let session =
+            Session::new(&self.env, self.http.clone(), self.base.clone(), self.tokens.clone(), gate, mailbox);
+        let folders = Folders::open(&session, place).await?;
+        let capabilities = TargetCapabilities {
+            stamps: true,
+            keeps_octets: match self.settings.mode {
+                WriteMode::Json => false,
+            },
+            keeps_received: true,
+            keeps_keywords: true,
+            moves: true,
+            max_message_bytes: self.settings.max_message_bytes,
+            lanes: self.settings.lanes.clamp(1, 4),
+            batch_messages: BATCH_MESSAGES,
+            batch_bytes: BATCH_BYTES,
+        };
+        Ok(Arc::new(GraphMailbox { session, folders, capabilities }))
+    }
+}
+
+/// One open mailbox.
+#[derive(Debug)]
+struct GraphMailbox {
+    session: Session,
+    folders: Folders,
+    capabilities: TargetCapabilities,
+}
+
+#[async_trait]
+impl TargetMailbox for GraphMailbox {
+    fn capabilities(&self) -> &TargetCapabilities {
+        &self.capabilities
+    }
+
+    fn identity(&self) -> &str {
+        &self.folders.identity
+    }
+
+    fn cost(&self, sizes: &[u64]) -> Cost {
+        sizes.iter().map(|size| store::cost(*size)).fold(Cost::default(), |sum, one| Cost {
+            requests: sum.requests.saturating_add(one.requests),
+            upload_bytes: sum.upload_bytes.saturating_add(one.upload_bytes),
+        })
+    }
+
+    async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId> {
+        self.folders.get(&self.session, wanted).await
+    }
+
+    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<()> {
+        self.folders.rename(&self.session, folder, to).await
+    }
+
+    /// One after the other: lanes give the concurrency, and four requests at once per mailbox are all there is. An
+    /// error that concerns more than its message ends the batch: the rest is *not sent*, for the same reason.
+    async fn store(&self, folder: &TargetFolderId, items: Vec<StoreItem>, ticket: Ticket) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(items.len());
+        let mut stopped: Option<Error> = None;
+        for item in items {
+            if let Some(error) = &stopped {
+                outcomes.push(Outcome::NotSent(error.clone()));
+                continue;
+            }
+            let outcome = store::store(&self.session, folder, &item, &ticket).await;
+            if let Outcome::NotSent(error) = &outcome {
+                if error.kind == Kind::NotFound {
+                    self.folders.forget().await;
+                }
+                stopped = Some(error.clone());
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+        find::find(&self.session, prefix).await
+    }
+
+    async fn set_flags(&self, changes: &[(String, Flags)]) -> Vec<Result<()>> {
+        let mut results = Vec::with_capacity(changes.len());
+        for (id, flags) in changes {
+            results.push(change::set_flags(&self.session, id, flags).await);
+        }
+        results
+    }
+
+    async fn relocate(&self, ids: &[String], to: &TargetFolderId) -> Vec<Result<String>> {
+        let mut results = Vec::with_capacity(ids.len());
+        for id in ids {
+            results.push(change::relocate(&self.session, id, to).await);
+        }
+        results
+    }
+
+    async fn remove(&self, ids: &[String]) -> Vec<Result<(), Error>> {
+        let mut results = Vec::with_capacity(ids.len());
+        for id in ids {
+            results.push(change::remove(&self.session, id).await);
+        }
+        results
+    }
+}

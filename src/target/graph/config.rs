@@ -1,0 +1,173 @@
+//! Settings of one Graph endpoint.
+
+use secrecy::SecretString;
+
+use crate::model::{Error, Kind, Result, Scope};
+
+/// How a message is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WriteMode {
+    /// JSON create, v1.0: not a draft, with its own dates, flags and stamp at creation; MIME is not kept.
+    #[default]
+    Json,
+}
+
+/// Where tokens come from.
+#[derive(Debug, Clone)]
+pub enum TokenSettings {
+    /// A token given by the operator; it is used until it is refused.
+    Static(SecretString),
+    /// OAuth 2.0 client credentials (RFC 6749 §4.4).
+    ClientCredentials {
+        /// Token endpoint, e.g. `https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token`.
+        token_url: String,
+        /// The app registration's id.
+        client_id: String,
+        /// Its secret.
+        client_secret: SecretString,
+        /// E.g. `https://graph.microsoft.com/.default`; each national cloud has its own host.
+        scope: String,
+    },
+}
+
+/// Settings of one Graph endpoint (`[target.NAME]` with `kind = "graph"`).
+#[derive(Debug, Clone)]
+pub struct GraphSettings {
+    /// The service with its version, without a slash at the end: `https://graph.microsoft.com/v1.0`.
+    pub base_url: String,
+    /// Where tokens come from.
+    pub token: TokenSettings,
+    /// Name of the app registration, for messages to the operator.
+    pub app: String,
+    /// Messages larger than this are skipped before they are fetched, in bytes.
+    pub max_message_bytes: u64,
+    /// Stores at once per mailbox (1–4; Graph allows one app 4 requests at once per mailbox).
+    pub lanes: usize,
+    /// How messages are written.
+    pub mode: WriteMode,
+    /// Allow `http://` to any host. Without it plain HTTP goes to this machine only, because a token travels with
+    /// every request.
+    pub plain_http: bool,
+}
+
+impl GraphSettings {
+    /// Settings with defaults for everything but the address and the token: 150 MB messages, 4 lanes, JSON.
+    pub fn new(base_url: impl Into<String>, token: TokenSettings) -> GraphSettings {
+        GraphSettings {
+            base_url: base_url.into(),
+            token,
+            app: "default".to_owned(),
+            max_message_bytes: 150 << 20,
+            lanes: 4,
+            mode: WriteMode::Json,
+            plain_http: false,
+        }
+    }
+}
+
+/// The service's address, taken apart once.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    text: String,
+    scheme: String,
+    authority: String,
+    path: String,
+}
+
+impl Base {
+    /// Checks an address of the service or of the token endpoint.
+    pub(super) fn parse(url: &str, plain_http: bool, what: &str) -> Result<Base> {
+        let wrong = |problem: &str| {
+            Error::new(Kind::Config, Scope::Endpoint, format!("{what} {problem}"))
+                .remedy("give an https:// address such as https://graph.microsoft.com/v1.0")
+        };
+        let text = url.trim().trim_end_matches('/');
+        let uri: http::Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong("is not a full URL"));
+        };
+        let host = authority.host().trim_matches(['[', ']']);
+        let here = host == "localhost"
+            || host.ends_with(".localhost")
+            || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        match scheme {
+            "https" => {}
+            "http" if here || plain_http => {}
+            "http" => return Err(wrong("is plain HTTP; tokens would travel in the clear")),
+            _ => return Err(wrong("is neither https nor http")),
+        }
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(wrong("must hold neither a user name nor a query"));
+        }
+        Ok(Base {
+            text: text.to_owned(),
+            scheme: scheme.to_owned(),
+            authority: authority.as_str().to_ascii_lowercase(),
+            path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// The address without a slash at the end.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Does a link of the service stay on it? A token follows it, so it must.
+    pub(super) fn owns(&self, link: &str) -> bool {
+        link.parse::<http::Uri>().is_ok_and(|uri| {
+            uri.scheme_str() == Some(self.scheme.as_str())
+                && uri.authority().is_some_and(|a| a.as_str().eq_ignore_ascii_case(&self.authority))
+                && (self.path.is_empty()
+                    || uri.path().strip_prefix(&self.path).is_some_and(|rest| rest.starts_with('/')))
+        })
+    }
+
+    /// May octets of a message be sent to an upload URL? It lies on another host of the service, without a token, so
+    /// the host is not checked, but the protection of the wire must not be less than the service's own.
+    pub(super) fn as_safe(&self, upload_url: &str) -> bool {
+        upload_url.parse::<http::Uri>().is_ok_and(|uri| {
+            uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+                && (uri.scheme_str() == Some("https")
+                    || (self.scheme == "http" && uri.scheme_str() == Some("http")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_followed_only_on_the_service_itself() {
+        let base = Base::parse("https://graph.example.org/v1.0/", false, "base_url").expect("valid");
+        assert!(base.owns("https://GRAPH.example.org/v1.0/users/a/messages?$skip=10"));
+        for foreign in [
+            "https://graph.example.org.evil.org/v1.0/x",
+            "http://graph.example.org/v1.0/x",
+            "https://graph.example.org/v1.0evil/x",
+            "https://graph.example.org:8443/v1.0/x",
+            "/v1.0/x",
+            "",
+        ] {
+            assert!(!base.owns(foreign), "{foreign}");
+        }
+        assert!(base.as_safe("https://outlook.example.org/upload?token=x"));
+        assert!(!base.as_safe("http://outlook.example.org/upload"));
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine() {
+        for (url, fine) in [
+            ("http://127.0.0.1:8080/v1.0", true),
+            ("http://[::1]:8080/v1.0", true),
+            ("http://localhost/v1.0", true),
+            ("http://graph.example.org/v1.0", false),
+            ("ftp://x/", false),
+            ("https://user@x/", false),
+            ("graph.example.org", false),
+        ] {
+            assert_eq!(Base::parse(url, false, "base_url").is_ok(), fine, "{url}");
+        }
+        assert!(Base::parse("http://graph.example.org/v1.0", true, "base_url").is_ok());
+    }
+}

@@ -1,0 +1,123 @@
+//! Which stamps a mailbox holds.
+//!
+//! Awkward truths: a filter on an extended property covers the whole mailbox; the property itself comes back only with
+//! `$expand`; and `$select` with `$expand` in one listing has been seen to leave out fields that were selected. So the
+//! fields we need are checked, and what is missing is asked for again without `$expand`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::answer::id;
+use super::folders::parent;
+use super::session::{Session, query, segment, unreadable};
+use crate::env::Step;
+use crate::model::{Kind, Result, Scope, StampPrefix, Timestamp};
+use crate::target::{Copy, TargetFolderId};
+use crate::transform::graph::{extended, flags, props};
+
+const WHAT: &str = "looking for stamps";
+/// Fields we need of each message.
+const FIELDS: &str = "id,parentFolderId,isRead,isDraft,flag,categories,createdDateTime";
+/// Messages per page.
+const PAGE: usize = 200;
+
+/// Every copy whose stamp begins with `prefix`.
+pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+    let filter = query(&props::stamp_filter(prefix));
+    let expand = query(&expand());
+    let path = format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}&$expand={expand}");
+    let mut messages = list(session, &path).await?;
+    if messages.iter().any(|m| !is_whole(m)) {
+        let path = format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}");
+        let mut plain: BTreeMap<String, Value> =
+            list(session, &path).await?.into_iter().filter_map(|m| Some((id(&m)?.to_owned(), m))).collect();
+        for message in messages.iter_mut().filter(|m| !is_whole(m)) {
+            if let Some(mut fields) = id(message).and_then(|id| plain.remove(id)) {
+                fields["singleValueExtendedProperties"] = message["singleValueExtendedProperties"].take();
+                *message = fields;
+            }
+        }
+    }
+    let mut copies = Vec::with_capacity(messages.len());
+    for mut message in messages {
+        if extended(&message, props::STAMP).is_none() {
+            // The filter matched it, so it has the property; it only was not told.
+            let Some(id) = id(&message) else { return Err(unreadable(WHAT)) };
+            let path = format!("/messages/{}?$select={FIELDS}&$expand={expand}", segment(id));
+            match session.read(&path, Step::TargetFind, WHAT).await {
+                Ok(single) => {
+                    message["singleValueExtendedProperties"] =
+                        single["singleValueExtendedProperties"].clone();
+                }
+                Err(fault) if fault.error().kind == Kind::NotFound => continue, // gone meanwhile
+                Err(fault) => return Err(fault.into_error()),
+            }
+        }
+        // A value that is no stamp of ours is somebody else's business.
+        let Some((stamp, complete)) = extended(&message, props::STAMP).and_then(props::parse_stamp_value)
+        else {
+            continue;
+        };
+        if !prefix.covers(&stamp) {
+            continue;
+        }
+        let (Some(id), Some(folder)) = (id(&message), parent(&message)) else { return Err(unreadable(WHAT)) };
+        copies.push(Copy {
+            stamp,
+            id: id.to_owned(),
+            folder: TargetFolderId(folder.to_owned()),
+            complete,
+            flags: flags::read(&message),
+            made: message["createdDateTime"].as_str().and_then(millis).unwrap_or(0),
+        });
+    }
+    Ok(copies)
+}
+
+async fn list(session: &Session, path: &str) -> Result<Vec<Value>> {
+    session.list(path, Step::TargetFind, WHAT).await.map_err(|fault| match fault.into_error() {
+        e if e.scope < Scope::Mailbox => e.scoped(Scope::Mailbox),
+        e => e,
+    })
+}
+
+fn expand() -> String {
+    format!("singleValueExtendedProperties($filter=id eq '{}' or id eq '{}')", props::STAMP, props::LAST_VERB)
+}
+
+fn is_whole(message: &Value) -> bool {
+    ["parentFolderId", "isRead", "isDraft", "flag", "categories", "createdDateTime"]
+        .iter()
+        .all(|field| !message[*field].is_null())
+}
+
+/// Milliseconds since 1970 of `2026-11-21T08:00:00Z`, with or without a fraction.
+fn millis(text: &str) -> Option<i64> {
+    let text = text.strip_suffix('Z')?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let (date, time) = whole.split_once('T')?;
+    let mut numbers = date.splitn(3, '-').chain(time.splitn(3, ':')).map(|n| n.parse::<u32>().ok());
+    let mut next = || numbers.next().flatten();
+    let (y, m, d, h, min, s) = (next()?, next()?, next()?, next()?, next()?, next()?);
+    let seconds = Timestamp::from_civil(i64::from(y), m, d, h, min, s, 0)?.seconds;
+    let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
+    Some(seconds * 1000 + digits.parse::<i64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creation_times_are_read_with_and_without_a_fraction() {
+        assert_eq!(millis("1970-01-01T00:00:01Z"), Some(1000));
+        assert_eq!(millis("1970-01-01T00:00:01.5Z"), Some(1500));
+        assert_eq!(millis("1970-01-01T00:00:01.1234567Z"), Some(1123));
+        for bad in
+            ["", "x", "1970-01-01", "1970-01-01T00:00:01", "1970-13-01T00:00:01Z", "1970-01-01T00:00:01.xZ"]
+        {
+            assert_eq!(millis(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! One mailbox's way to the service: every request passes the gate, carries a token, and is judged in one place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::answer::{Fault, Reply, retry_after};
+use super::config::Base;
+use super::token::TokenSource;
+use crate::env::{Env, Step};
+use crate::http::{Exchange, HttpClient, HttpError};
+use crate::limit::{Answer, Gate, Ticket};
+use crate::model::{Error, Kind, Result, Scope};
+
+/// What a path segment may hold unescaped (RFC 3986 §3.3), as far as ids and addresses need it.
+const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@').remove(b'=');
+/// What the value of a query parameter must not hold unescaped.
+const QUERY: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'+')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Pages of one listing that are followed: 100 folders or 200 messages each.
+const MAX_PAGES: usize = 20_000;
+/// Tries of a request that reads, or may safely be sent again.
+const TRIES: u32 = 4;
+/// Longest wait inside such a try; a longer one is told to the engine.
+const MAX_INNER_WAIT: Duration = Duration::from_secs(20);
+
+/// An id or a name as one segment of a path.
+pub(super) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// The value of a query parameter.
+pub(super) fn query(text: &str) -> String {
+    utf8_percent_encode(text, QUERY).to_string()
+}
+
+/// A request to be made.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    /// Absolute. Never in an error or a log.
+    pub(super) url: String,
+    pub(super) body: Bytes,
+    /// `bytes a-b/n` of an upload: then no token is sent, the URL is one.
+    pub(super) range: Option<String>,
+    /// Passed just before it is sent.
+    pub(super) step: Step,
+    /// What is asked, for errors.
+    pub(super) what: &'static str,
+}
+
+/// The way to one mailbox.
+pub(super) struct Session {
+    env: Env,
+    http: Arc<dyn HttpClient>,
+    base: Base,
+    tokens: Arc<TokenSource>,
+    gate: Arc<Gate>,
+    user: String,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        env: &Env,
+        http: Arc<dyn HttpClient>,
+        base: Base,
+        tokens: Arc<TokenSource>,
+        gate: Arc<Gate>,
+        mailbox: &str,
+    ) -> Session {
+        let user = format!("{}/users/{}", base.as_str(), segment(mailbox));
+        Session { env: env.clone(), http, base, tokens, gate, user }
+    }
+
+    pub(super) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    pub(super) fn lookup(&self) -> Ticket {
+        self.gate.lookup()
+    }
+
+    /// A call below this mailbox (`path` begins with a slash).
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        step: Step,
+        what: &'static str,
+    ) -> Call {
+        Call { method, url: format!("{}{path}", self.user), body, range: None, step, what }
+    }
+
+    /// Makes a request, once; a second time only if the token was refused (401: nothing was done with it).
+    pub(super) async fn send(&self, ticket: &Ticket, call: &Call) -> Result<Reply, Fault> {
+        let mut token = None;
+        if call.range.is_none() {
+            token = Some(self.tokens.get().await.map_err(Fault::NotSent)?);
+        }
+        let reply = self.attempt(ticket, call, token.as_ref().map(|t| &t.authorization)).await?;
+        match token {
+            Some(refused) if reply.status == StatusCode::UNAUTHORIZED => {
+                let token = self.tokens.renew(&refused).await.map_err(Fault::NotSent)?;
+                self.attempt(ticket, call, Some(&token.authorization)).await
+            }
+            _ => Ok(reply),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        ticket: &Ticket,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Reply, Fault> {
+        let request = request(call, authorization).map_err(Fault::NotSent)?;
+        let uploads = matches!(call.method, Method::POST | Method::PATCH | Method::PUT);
+        let charged = if uploads { call.body.len() as u64 } else { 0 };
+        let slot = self.gate.admit(ticket, charged).await;
+        self.env.step(call.step).await;
+        let result = self.http.execute(request, &Exchange::default()).await;
+        self.env.step(Step::TargetAnswer).await;
+        let place = |e: &Error| Error { what: format!("{}: {}", call.what, e.what), ..e.clone() };
+        match result {
+            Ok(response) => {
+                let wait = retry_after(response.headers(), self.env.wall());
+                let reply = Reply { status: response.status(), wait, body: response.into_body() };
+                slot.finish(reply.for_gate());
+                Ok(reply)
+            }
+            Err(HttpError::NotSent(e)) => {
+                slot.finish(Answer::Served);
+                Err(Fault::NotSent(place(&e)))
+            }
+            Err(HttpError::MayHaveBeenSent(e)) => {
+                slot.finish(Answer::Unknown);
+                Err(Fault::Unknown(place(&e)))
+            }
+        }
+    }
+
+    /// Makes a request that may be sent again without harm (a read, a PATCH, a DELETE), until it has one of the
+    /// `wanted` answers, a bounded number of times.
+    pub(super) async fn insist(&self, ticket: &Ticket, call: &Call, wanted: &[u16]) -> Result<Reply, Fault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let fault = match self.send(ticket, call).await.and_then(|r| r.expect(wanted, call.what)) {
+                Ok(reply) => return Ok(reply),
+                Err(fault) => fault,
+            };
+            if tries == TRIES || !self.wait_before_retry(fault.error(), tries).await {
+                return Err(fault);
+            }
+        }
+    }
+
+    /// Waits as the error asks, or with backoff. `false`: trying again makes no sense here.
+    pub(super) async fn wait_before_retry(&self, error: &Error, tries: u32) -> bool {
+        if !error.may_pass() {
+            return false;
+        }
+        let backoff = Duration::from_millis(250 << tries.min(6));
+        let wait = error.retry_after.unwrap_or(backoff);
+        if wait > MAX_INNER_WAIT {
+            return false;
+        }
+        // Jitter: many mailboxes are throttled at once and must not come back at once.
+        let jitter = Duration::from_millis(self.env.random(wait.as_millis().min(2_000) as u64 / 2 + 50));
+        self.env.sleep(wait + jitter).await;
+        true
+    }
+
+    /// Reads one object below this mailbox.
+    pub(super) async fn read(&self, path: &str, step: Step, what: &'static str) -> Result<Value, Fault> {
+        self.read_url(format!("{}{path}", self.user), step, what).await
+    }
+
+    async fn read_url(&self, url: String, step: Step, what: &'static str) -> Result<Value, Fault> {
+        let call = Call { method: Method::GET, url, body: Bytes::new(), range: None, step, what };
+        let reply = self.insist(&self.lookup(), &call, &[200]).await?;
+        reply.json().ok_or_else(|| Fault::NotSent(unreadable(what)))
+    }
+
+    /// Reads every page of a listing below this mailbox. Complete or an error.
+    pub(super) async fn list(&self, path: &str, step: Step, what: &'static str) -> Result<Vec<Value>, Fault> {
+        let mut all = Vec::new();
+        let mut url = format!("{}{path}", self.user);
+        for _ in 0..MAX_PAGES {
+            let mut page = self.read_url(url.clone(), step, what).await?;
+            let Some(values) = page["value"].as_array_mut() else {
+                return Err(Fault::NotSent(unreadable(what)));
+            };
+            all.append(values);
+            match page["@odata.nextLink"].as_str() {
+                None => return Ok(all),
+                Some(next) if self.base.owns(next) && next != url => url = next.to_owned(),
+                Some(_) => {
+                    let what = format!("{what}: the next page lies elsewhere");
+                    return Err(Fault::NotSent(Error::new(Kind::Protocol, Scope::Endpoint, what).remedy(
+                        "a token is sent to base_url only; check base_url and any proxy before it",
+                    )));
+                }
+            }
+        }
+        Err(Fault::NotSent(Error::new(
+            Kind::Protocol,
+            Scope::Mailbox,
+            format!("{what}: the listing does not end"),
+        )))
+    }
+}
+
+pub(super) fn unreadable(what: &str) -> Error {
+    Error::temporary(Kind::Protocol, Scope::Mailbox, format!("{what}: the target's answer is not readable"))
+}
+
+fn request(call: &Call, authorization: Option<&HeaderValue>) -> Result<http::Request<Bytes>> {
+    let mut builder = http::Request::builder().method(&call.method).uri(&call.url);
+    if let Some(authorization) = authorization {
+        builder = builder
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::ACCEPT, "application/json")
+            // Ids that stay with a message when it is moved inside its mailbox.
+            .header("Prefer", "IdType=\"ImmutableId\"");
+    }
+    match &call.range {
+        Some(range) => {
+            builder = builder
+                .header(header::CONTENT_RANGE, range)
+                .header(header::CONTENT_TYPE, "application/octet-stream");
+        }
+        None if !call.body.is_empty() => builder = builder.header(header::CONTENT_TYPE, "application/json"),
+        None => {}
+    }
+    if !matches!(call.method, Method::GET | Method::DELETE) {
+        builder = builder.header(header::CONTENT_LENGTH, call.body.len());
+    }
+    builder.body(call.body.clone()).map_err(|_| {
+        Error::new(
+            Kind::Protocol,
+            Scope::Mailbox,
+            format!("{}: an id or address cannot be part of a URL", call.what),
+        )
+    })
+}

@@ -1,0 +1,134 @@
+//! Storing one message: one create, or a create, its parts and a last request that says *done*.
+
+use http::Method;
+use serde_json::Value;
+
+use super::answer::{Fault, id};
+use super::folders::parent;
+use super::session::{Session, segment};
+use super::upload;
+use crate::env::Step;
+use crate::limit::{Cost, Ticket};
+use crate::model::{Error, Kind, Outcome, Scope};
+use crate::target::{StoreItem, TargetFolderId};
+use crate::transform::graph::{self, GraphMessage, Input, MAX_REQUEST, MAX_SIMPLE_FILE, props};
+
+const CREATE: &str = "storing a message";
+
+/// Stores one message; exactly one outcome.
+pub(super) async fn store(
+    session: &Session,
+    folder: &TargetFolderId,
+    item: &StoreItem,
+    ticket: &Ticket,
+) -> Outcome {
+    let octets = match item.body.bytes() {
+        Ok(octets) => octets,
+        Err(e) => {
+            let what = format!("the spooled message cannot be read: {}", e.kind());
+            return Outcome::NotSent(
+                Error::temporary(Kind::Io, Scope::Run, what).remedy("check the disk of the spool directory"),
+            );
+        }
+    };
+    let input = Input { octets: &octets, stamp: &item.stamp, flags: &item.flags, received: item.received };
+    let message = match graph::build(&input) {
+        Ok(message) => message,
+        Err(e) => return Outcome::Refused(e),
+    };
+    drop(octets);
+    match create(session, folder, &message, ticket).await {
+        Err(fault) => fault.into_outcome(),
+        Ok(id) if message.later.is_empty() => Outcome::Stored { id, losses: message.losses },
+        Ok(id) => match complete(session, &id, &message, item, ticket).await {
+            Ok(()) => Outcome::Stored { id, losses: message.losses },
+            Err(fault) => abandon(session, &id, fault, ticket).await,
+        },
+    }
+}
+
+/// The create. Gives the id of the new message.
+async fn create(
+    session: &Session,
+    folder: &TargetFolderId,
+    message: &GraphMessage,
+    ticket: &Ticket,
+) -> Result<String, Fault> {
+    let path = format!("/mailFolders/{}/messages", segment(&folder.0));
+    let call = session.call(Method::POST, &path, message.create.clone(), Step::TargetStore, CREATE);
+    let reply = session.send(ticket, &call).await?.expect(&[201], CREATE)?;
+    match reply.json() {
+        Some(made) if is_ours(&made, folder, message) => Ok(id(&made).unwrap_or_default().to_owned()),
+        _ => Err(Fault::Unknown(Error::temporary(
+            Kind::Protocol,
+            Scope::Message,
+            "storing a message: the answer is not about that message",
+        ))),
+    }
+}
+
+/// Is the answer about the message we sent? It has an id, lies in the folder we named, and has the Message-ID we gave.
+/// In doubt the outcome is unknown, and the look-up by stamp decides.
+fn is_ours(made: &Value, folder: &TargetFolderId, message: &GraphMessage) -> bool {
+    let same_id = match (made["internetMessageId"].as_str(), &message.message_id) {
+        (Some(found), Some(sent)) => found.trim() == sent,
+        _ => true,
+    };
+    id(made).is_some() && same_id && parent(made).is_none_or(|p| p == folder.0)
+}
+
+/// Attaches what follows and sets the stamp to *done*.
+async fn complete(
+    session: &Session,
+    id: &str,
+    message: &GraphMessage,
+    item: &StoreItem,
+    ticket: &Ticket,
+) -> Result<(), Fault> {
+    for file in &message.later {
+        upload::attach(session, id, file, ticket).await?;
+    }
+    let what = "completing a message";
+    let path = format!("/messages/{}", segment(id));
+    let call =
+        session.call(Method::PATCH, &path, props::done_body(&item.stamp).into(), Step::TargetStoreDone, what);
+    // The same property with the same value: sending it again is harmless.
+    session.insist(ticket, &call, &[200]).await.map(|_| ())
+}
+
+/// A store that cannot be completed. If the target refuses a part for good, the incomplete copy is removed and the
+/// message is refused; anything else is unknown: the look-up finds an incomplete copy, or none.
+async fn abandon(session: &Session, id: &str, fault: Fault, ticket: &Ticket) -> Outcome {
+    match fault {
+        Fault::Refused(error) => {
+            let what = "removing an incomplete copy";
+            let call = session.call(
+                Method::DELETE,
+                &format!("/messages/{}", segment(id)),
+                Default::default(),
+                Step::TargetRemove,
+                what,
+            );
+            match session.insist(ticket, &call, &[204, 404]).await {
+                Ok(_) => Outcome::Refused(error),
+                Err(fault) => Outcome::Unknown(fault.into_error()),
+            }
+        }
+        fault => Outcome::Unknown(fault.into_error()),
+    }
+}
+
+/// An upper estimate for one message of `size` bytes: binary content as base64, the header block twice, the envelope.
+/// A signed message, whose original travels too, may cost more; it is charged as it goes.
+pub(super) fn cost(size: u64) -> Cost {
+    let upload_bytes = size.saturating_mul(4) / 3 + 8_192;
+    let one = MAX_REQUEST as u64;
+    let requests = if upload_bytes <= one {
+        1
+    } else {
+        // create, session and stamp, and a request for each piece
+        let pieces = upload_bytes.div_ceil(MAX_SIMPLE_FILE as u64);
+        u32::try_from(pieces).unwrap_or(u32::MAX).saturating_add(3)
+    };
+    Cost { requests, upload_bytes }
+}

@@ -1,0 +1,167 @@
+//! Attaching a file to a message that is there: in one request, or by an upload session.
+//!
+//! Upload sessions (Graph, "Attach large files to Outlook messages"): the URL lies on another host and carries its own
+//! token in the query, so it is a secret and gets no `Authorization`; ranges go in order; the answer names the next
+//! range expected; the last one is answered with 201. After any failure but that of the last range a new session is
+//! begun: an unfinished one leaves nothing behind.
+
+use bytes::Bytes;
+use http::Method;
+
+use super::answer::{Fault, Reply};
+use super::session::{Call, Session, segment};
+use crate::env::Step;
+use crate::limit::Ticket;
+use crate::model::{Error, Kind, Scope};
+use crate::transform::graph::{File, MAX_REQUEST, MAX_SIMPLE_FILE};
+
+/// Bytes per range: a multiple of 320 KiB, below 4 MB.
+const RANGE: usize = 12 * 320 * 1024;
+/// Sessions begun for one file.
+const SESSIONS: u32 = 4;
+/// Tries of a part that is only throttled.
+const TRIES: u32 = 6;
+const WHAT: &str = "attaching a file";
+
+/// Attaches one file.
+pub(super) async fn attach(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Fault> {
+    let fits = file.json_len() <= MAX_REQUEST;
+    if file.len() <= MAX_SIMPLE_FILE && fits {
+        return match simple(session, id, file, ticket).await {
+            // The limit of one request is lower here: by session, then.
+            Err(Fault::Refused(e)) if e.kind == Kind::TooLarge => by_session(session, id, file, ticket).await,
+            result => result,
+        };
+    }
+    match by_session(session, id, file, ticket).await {
+        // Sessions have a least size too ("3 MB", whichever of its readings): near it, one request may still do.
+        Err(Fault::Refused(e)) if e.kind != Kind::TooLarge && file.len() < 3 << 20 => {
+            simple(session, id, file, ticket).await
+        }
+        result => result,
+    }
+}
+
+async fn simple(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Fault> {
+    let path = format!("/messages/{}/attachments", segment(id));
+    let call = session.call(Method::POST, &path, file.body(), Step::TargetStorePart, WHAT);
+    unthrottled(session, &call, ticket).await?.expect(&[201], WHAT).map(|_| ())
+}
+
+/// Sends a part until it is not throttled any more: what was not acted on may be sent again, and half a message lies
+/// there waiting for it.
+async fn unthrottled(session: &Session, call: &Call, ticket: &Ticket) -> Result<Reply, Fault> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let fault = match session.send(ticket, call).await {
+            Ok(reply) if matches!(reply.status.as_u16(), 429 | 503) => match reply.expect(&[], call.what) {
+                Ok(reply) => return Ok(reply),
+                Err(fault) => fault,
+            },
+            Err(fault @ Fault::NotSent(_)) => fault,
+            result => return result,
+        };
+        if tries == TRIES || !session.wait_before_retry(fault.error(), tries).await {
+            return Err(fault);
+        }
+    }
+}
+
+async fn by_session(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Fault> {
+    let octets = file.octets();
+    let mut sessions = 0;
+    loop {
+        sessions += 1;
+        let fault = match one_session(session, id, file, &octets, ticket).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::Final(fault)) => return Err(fault),
+            Err(Failure::Restart(fault)) => fault,
+        };
+        let error = fault.error();
+        let again = Error::temporary(error.kind, error.scope, "");
+        let wait = Error { retry_after: error.retry_after, ..again };
+        if sessions == SESSIONS || !session.wait_before_retry(&wait, sessions).await {
+            return Err(fault);
+        }
+    }
+}
+
+enum Failure {
+    /// The file is not attached; a new session may be begun.
+    Restart(Fault),
+    /// It cannot be, or may be already.
+    Final(Fault),
+}
+
+async fn one_session(
+    session: &Session,
+    id: &str,
+    file: &File,
+    octets: &Bytes,
+    ticket: &Ticket,
+) -> Result<(), Failure> {
+    let path = format!("/messages/{}/attachments/createUploadSession", segment(id));
+    let call = session.call(Method::POST, &path, file.session_body(), Step::TargetStorePart, WHAT);
+    let begun = unthrottled(session, &call, ticket).await.and_then(|r| r.expect(&[200, 201], WHAT));
+    let begun = begun.map_err(|fault| match fault {
+        Fault::Unknown(_) => Failure::Restart(fault),
+        fault => Failure::Final(fault),
+    })?;
+    let broken = |what: &str| Fault::Unknown(Error::temporary(Kind::Protocol, Scope::Message, what));
+    let begun = begun.json().unwrap_or_default();
+    let url = begun["uploadUrl"].as_str().unwrap_or_default().to_owned();
+    if !session.base().as_safe(&url) {
+        return Err(Failure::Final(broken("attaching a file: the upload address is not usable")));
+    }
+    let total = octets.len();
+    let mut at = 0;
+    // The server may ask for a range again; not for ever.
+    for _ in 0..total.div_ceil(RANGE) * 2 + 4 {
+        let end = (at + RANGE).min(total);
+        let last = end == total;
+        let call = Call {
+            method: Method::PUT,
+            url: url.clone(),
+            body: octets.slice(at..end),
+            range: Some(format!("bytes {at}-{}/{total}", end - 1)),
+            step: Step::TargetStorePart,
+            what: WHAT,
+        };
+        let reply = match unthrottled(session, &call, ticket).await {
+            Ok(reply) => reply,
+            // With the last range the file may be attached already: then only the look-up knows.
+            Err(fault @ Fault::Unknown(_)) if last => return Err(Failure::Final(fault)),
+            Err(fault) => return Err(Failure::Restart(fault)),
+        };
+        match reply.status.as_u16() {
+            201 => {
+                let early = broken("attaching a file: the upload ended before its last range");
+                return if last { Ok(()) } else { Err(Failure::Final(early)) };
+            }
+            200 | 202 => match next_range(&reply, total) {
+                Some(next) if next <= end && !(last && next == total) => at = next,
+                _ => {
+                    let fault = broken("attaching a file: the next range expected makes no sense");
+                    return Err(if last { Failure::Final(fault) } else { Failure::Restart(fault) });
+                }
+            },
+            _ => {
+                return Err(match reply.expect(&[], WHAT) {
+                    Err(fault @ Fault::Unknown(_)) if last => Failure::Final(fault),
+                    Err(fault) => Failure::Restart(fault),
+                    Ok(_) => Failure::Final(broken("attaching a file: the answer makes no sense")),
+                });
+            }
+        }
+    }
+    Err(Failure::Restart(broken("attaching a file: the upload does not progress")))
+}
+
+/// The first octet of `nextExpectedRanges` (`["3932160-"]`, `["3932160-7864319"]` or `["3932160"]`).
+fn next_range(reply: &Reply, total: usize) -> Option<usize> {
+    let body = reply.json()?;
+    let range = body["nextExpectedRanges"].get(0)?.as_str()?;
+    let first = range.split('-').next()?.trim().parse().ok()?;
+    (first <= total).then_some(first)
+}

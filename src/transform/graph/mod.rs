@@ -1,0 +1,218 @@
+//! A message as Microsoft Graph takes it in JSON (write mode `json`): one create request, and files that follow.
+//!
+//! The message is rebuilt: Graph keeps one body, the attachments and the original header block. What is lost is
+//! declared ([`losses`]). Rules for parts are in [`content`], for flags in [`flags`], for properties in [`props`].
+//!
+//! Sizes (Graph documentation, "Attach large files"; `POST` bodies above 4 MB are refused with 413): a create stays
+//! below [`MAX_REQUEST`]; files go into it while they fit, then follow one by one, those above [`MAX_SIMPLE_FILE`]
+//! by upload session. A message that needs more than its create carries its stamp as *open* until all is there.
+
+pub mod content;
+pub mod flags;
+pub mod folder_names;
+pub mod losses;
+pub mod props;
+
+mod addresses;
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+pub use content::File;
+
+use crate::model::{Error, Flags, Kind, Scope, Stamp, Timestamp};
+use crate::transform::json::{self, Array, Object};
+use crate::transform::mime::{halves, header_text};
+use addresses::{Fields, bounded, storable};
+use content::{Chosen, choose, crlf, push_crlf};
+
+/// Largest request body we send, in bytes: below both readings of "4 MB".
+pub const MAX_REQUEST: usize = 3_900_000;
+/// Largest file sent in one request, decoded, in bytes; its base64 and envelope stay below [`MAX_REQUEST`].
+pub const MAX_SIMPLE_FILE: usize = 2_900_000;
+/// Largest file an upload session takes, decoded, in bytes (150 MB).
+pub const MAX_FILE: usize = 150 << 20;
+/// Largest body text in a create, as JSON, in bytes.
+pub const MAX_BODY: usize = 3_400_000;
+/// Largest header block kept (0x007D), as JSON, in bytes.
+pub const MAX_HEADERS: usize = 128 << 10;
+/// Largest References and In-Reply-To kept, as JSON, in bytes.
+const MAX_IDS: usize = 16 << 10;
+
+/// What to build from.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The message as the source sent it.
+    pub octets: &'a Bytes,
+    /// Its stamp.
+    pub stamp: &'a Stamp,
+    /// Its flags.
+    pub flags: &'a Flags,
+    /// Its received date.
+    pub received: Option<Timestamp>,
+}
+
+/// A message to create.
+#[derive(Clone)]
+pub struct GraphMessage {
+    /// Body of the create request, JSON, at most [`MAX_REQUEST`] bytes. It says *done* if `later` is empty.
+    pub create: Bytes,
+    /// Files that follow, each in a request or an upload session of its own.
+    pub later: Vec<File>,
+    /// The Message-ID that was sent, for comparing with the answer.
+    pub message_id: Option<String>,
+    /// What the copy cannot keep, sorted.
+    pub losses: Vec<&'static str>,
+}
+
+impl std::fmt::Debug for GraphMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GraphMessage({} bytes, {} files follow)", self.create.len(), self.later.len())
+    }
+}
+
+/// Builds the create request.
+///
+/// # Errors
+/// `Refused` for no octets at all; `TooLarge` for a file above [`MAX_FILE`].
+pub fn build(input: &Input<'_>) -> Result<GraphMessage, Error> {
+    let octets = input.octets;
+    if octets.is_empty() {
+        return Err(Error::new(Kind::Refused, Scope::Message, "the message has no octets")
+            .remedy("nothing to move; look at it at the source and approve it"));
+    }
+    let mut losses = BTreeSet::new();
+    let headers = halves(octets).headers;
+    if headers.is_empty() {
+        losses.insert(losses::NO_HEADERS);
+    }
+    let fields = Fields::read(headers, &mut losses);
+    let Chosen { html, mut body, mut files, original } = choose(octets, &mut losses);
+
+    let mut out =
+        String::with_capacity(octets.len().min(MAX_REQUEST) + octets.len().min(MAX_REQUEST) / 4 + 4096);
+    let mut object = Object::begin(&mut out);
+    fields.write(&mut object, &mut losses);
+    flags::write(&mut object, input.flags, &mut losses);
+    let props = properties(input, headers, &fields, &mut losses);
+
+    let used = object.written() + props.len() + 512;
+    let room = MAX_BODY.min(MAX_REQUEST.saturating_sub(used));
+    let mut truncated = false;
+    if json::string_len(&body) > room {
+        truncate(&mut body, html, room);
+        losses.insert(losses::BODY_TRUNCATED);
+        truncated = true;
+    }
+    if original || truncated {
+        files.truncate(content::MAX_FILES - 1);
+        files.push(File::original(octets));
+    }
+    if let Some(file) = files.iter().find(|f| f.len() > MAX_FILE) {
+        let what = format!("an attachment of {} MB; the target takes 150 MB", file.len() >> 20);
+        return Err(
+            Error::new(Kind::TooLarge, Scope::Message, what).remedy("hand the message over as a file")
+        );
+    }
+    let mut part = Object::begin(object.key("body"));
+    part.text("contentType", if html { "html" } else { "text" });
+    part.text("content", &body);
+    part.end();
+    drop(body);
+
+    let mut room = MAX_REQUEST.saturating_sub(object.written() + props.len() + 512);
+    let mut later = Vec::new();
+    let mut now = Vec::new();
+    for file in files {
+        if file.len() <= MAX_SIMPLE_FILE && file.json_len() < room {
+            room -= file.json_len() + 1;
+            now.push(file);
+        } else {
+            later.push(file);
+        }
+    }
+    if !now.is_empty() {
+        let mut array = Array::begin(object.key("attachments"));
+        now.iter().for_each(|file| file.write(array.item()));
+        array.end();
+    }
+    let list = object.key("singleValueExtendedProperties");
+    list.push('[');
+    list.push_str(&props);
+    list.push(',');
+    props::write(list, props::STAMP, &props::stamp_value(input.stamp, later.is_empty()));
+    list.push(']');
+    object.end();
+    Ok(GraphMessage {
+        create: Bytes::from(out),
+        later,
+        message_id: fields.message_id,
+        losses: losses.into_iter().collect(),
+    })
+}
+
+/// The extended properties without the stamp, as elements of a JSON array.
+fn properties(
+    input: &Input<'_>,
+    headers: &[u8],
+    fields: &Fields,
+    losses: &mut BTreeSet<&'static str>,
+) -> String {
+    let received = input.received.filter(storable).or_else(|| {
+        losses.insert(losses::RECEIVED_MADE);
+        fields.date
+    });
+    let received = received.unwrap_or(Timestamp::utc(0));
+    let sent = fields.date.unwrap_or_else(|| {
+        losses.insert(losses::SENT_MADE);
+        received
+    });
+    let mut out = String::new();
+    let mut array = Array::begin(&mut out);
+    flags::write_props(&mut array, input.flags);
+    props::write(array.item(), props::DELIVERY_TIME, &received.to_rfc3339());
+    props::write(array.item(), props::SUBMIT_TIME, &sent.to_rfc3339());
+    let (text, _) = header_text(headers);
+    let block = crlf(&text);
+    let (block, cut) = bounded(&block, MAX_HEADERS);
+    if cut {
+        losses.insert(losses::HEADERS_TRUNCATED);
+    }
+    let ids = [(props::IN_REPLY_TO, &fields.in_reply_to), (props::REFERENCES, &fields.references)];
+    let ids = ids.iter().filter_map(|(id, text)| Some((*id, bounded(text.as_deref()?, MAX_IDS).0)));
+    for (id, value) in std::iter::once((props::TRANSPORT_HEADERS, block)).chain(ids) {
+        if !value.is_empty() {
+            props::write(array.item(), id, value);
+        }
+    }
+    array.end();
+    out[1..out.len() - 1].to_owned()
+}
+
+/// Cuts a body to `room` bytes of JSON, with a notice that cannot be overlooked.
+fn truncate(body: &mut String, html: bool, room: usize) {
+    const NOTICE: &str =
+        "[This text was cut because it is too large for the mailbox. The whole original is attached.]";
+    let notice = if html { format!("<p><b>{NOTICE}</b></p>\r\n") } else { format!("{NOTICE}\r\n\r\n") };
+    let keep = json::fitting(body, room.saturating_sub(json::string_len(&notice) + 2)).len();
+    body.truncate(keep);
+    let mut with = String::with_capacity(notice.len() + body.len());
+    push_crlf(&mut with, &notice);
+    with.push_str(body);
+    *body = with;
+}
+
+/// The value of an extended property of a message that was listed with `$expand`. Ids are compared without regard to
+/// case: the service writes GUIDs and tags in its own way (`0x1081`, `0x1081` in lower case …).
+pub fn extended<'a>(message: &'a Value, id: &str) -> Option<&'a str> {
+    message["singleValueExtendedProperties"]
+        .as_array()?
+        .iter()
+        .find(|p| p["id"].as_str().is_some_and(|found| found.eq_ignore_ascii_case(id)))?["value"]
+        .as_str()
+}
+
+#[cfg(test)]
+mod tests;

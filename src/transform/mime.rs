@@ -1,0 +1,526 @@
+//! The structure of a message: its parts at their offsets, nothing decoded, nothing copied.
+//!
+//! `mail-parser` reads header fields and charsets; the splitting into parts is ours, because a part must be cut at
+//! exact octets (RFC 2046 §5.1: a delimiter is a whole line; `mail-parser` takes a boundary that merely begins the
+//! same, and one in the middle of a line), because nested messages stay files and need not be walked, and because the
+//! walk must not recurse as deeply as a hostile message is nested. Every call of `mail-parser` is isolated: a panic in
+//! it is one unreadable message. Nothing here has a `Debug` that would show octets of a message.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use mail_parser::decoders::charsets::map::charset_decoder;
+use mail_parser::{HeaderValue, MessageParser, MimeHeaders};
+
+use super::base64::Content;
+
+/// Multiparts within multiparts that are followed; a deeper one is kept as a file.
+pub const MAX_DEPTH: usize = 24;
+/// Parts of one message that are looked at; a message with more is kept as a file as a whole.
+pub const MAX_PARTS: usize = 5_000;
+
+/// Runs `f`; `None` if it panics. For parsers we did not write, at the boundary of one message.
+pub fn isolated<T>(f: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(f)).ok()
+}
+
+/// Text of header octets: as UTF-8 if they are, else as Windows-1252 (raw 8-bit headers are not allowed but common).
+/// The flag tells that it was guessed.
+pub fn header_text(octets: &[u8]) -> (Cow<'_, str>, bool) {
+    match std::str::from_utf8(octets) {
+        Ok(text) => (Cow::Borrowed(text), false),
+        Err(_) => (Cow::Owned(windows_1252(octets)), true),
+    }
+}
+
+/// Windows-1252, with unassigned octets as their Latin-1 controls.
+pub fn windows_1252(octets: &[u8]) -> String {
+    let decoder = charset_decoder(b"windows-1252");
+    match decoder.and_then(|decode| isolated(|| decode(octets))) {
+        Some(text) => text,
+        None => octets.iter().map(|b| char::from(*b)).collect(),
+    }
+}
+
+/// A message or part divided: its header block without the empty line, and its body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Halves<'a> {
+    /// Header fields with their line ends; empty if there are none.
+    pub headers: &'a [u8],
+    /// Everything after the empty line.
+    pub body: &'a [u8],
+}
+
+/// Divides a message or part. Octets that do not begin with a header field are all body. A leading mbox `From ` line
+/// is left out of the headers.
+pub fn halves(octets: &[u8]) -> Halves<'_> {
+    let mut rest = octets;
+    if rest.starts_with(b"From ") || rest.starts_with(b">From ") {
+        let line = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+        if is_field(&rest[line..]) {
+            rest = &rest[line..];
+        }
+    }
+    if let Some(line) = blank_line(rest) {
+        return Halves { headers: &[], body: &rest[line..] };
+    }
+    if !is_field(rest) {
+        return Halves { headers: &[], body: rest };
+    }
+    let (mut at, mut stray) = (0, None);
+    while at < rest.len() {
+        if let Some(line) = blank_line(&rest[at..]) {
+            return Halves { headers: &rest[..at], body: &rest[at + line..] };
+        }
+        let folded = matches!(rest[at], b' ' | b'\t');
+        if stray.is_none() && !folded && !is_field(&rest[at..]) {
+            stray = Some(at);
+        }
+        at = memchr::memchr(b'\n', &rest[at..]).map_or(rest.len(), |n| at + n + 1);
+    }
+    // No empty line at all: what no longer looks like a header is the body.
+    let (headers, body) = rest.split_at(stray.unwrap_or(rest.len()));
+    Halves { headers, body }
+}
+
+/// Length of the line end that `octets` begin with, if they do.
+fn blank_line(octets: &[u8]) -> Option<usize> {
+    if octets.starts_with(b"\r\n") {
+        Some(2)
+    } else if octets.starts_with(b"\n") {
+        Some(1)
+    } else {
+        None
+    }
+}
+
+/// Does a header field begin here (RFC 5322 §2.2: printable characters without blank and colon, then a colon)?
+fn is_field(octets: &[u8]) -> bool {
+    let name = octets.iter().take_while(|b| b.is_ascii_graphic() && **b != b':').count();
+    let blanks = octets[name..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    name > 0 && name <= 200 && octets.get(name + blanks) == Some(&b':')
+}
+
+/// How a part's body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// 7bit, 8bit, binary, or one we do not know: the octets are taken as they are.
+    #[default]
+    Identity,
+    /// RFC 2045 §6.7
+    QuotedPrintable,
+    /// RFC 2045 §6.8
+    Base64,
+}
+
+/// What a part's header says about it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Lower-case media type, e.g. `text`; with its subtype it is `text/plain` if the header names none.
+    pub main: String,
+    /// Lower-case subtype, e.g. `plain`; may be empty.
+    pub sub: String,
+    /// `charset` as given.
+    pub charset: Option<String>,
+    /// `boundary` as given.
+    pub boundary: Option<String>,
+    /// `start` of a multipart/related, without angle brackets.
+    pub start: Option<String>,
+    /// File name, decoded (RFC 2231, RFC 2047).
+    pub name: Option<String>,
+    /// Content-ID without angle brackets.
+    pub content_id: Option<String>,
+    /// Content-Disposition is `attachment`.
+    pub attachment: bool,
+    /// Content-Transfer-Encoding.
+    pub encoding: Encoding,
+}
+
+impl Head {
+    /// Is it `main/sub`?
+    pub fn is(&self, main: &str, sub: &str) -> bool {
+        self.main == main && self.sub == sub
+    }
+
+    /// Reads a header block. `digest`: parts without a type are messages (RFC 2046 §5.1.5).
+    pub fn read(headers: &[u8], digest: bool) -> Head {
+        let default = || Head {
+            main: if digest { "message" } else { "text" }.to_owned(),
+            sub: if digest { "rfc822" } else { "plain" }.to_owned(),
+            ..Head::default()
+        };
+        if headers.is_empty() {
+            return default();
+        }
+        let (text, _) = header_text(headers);
+        isolated(|| {
+            let message = MessageParser::default().parse_headers(text.as_bytes())?;
+            let part = message.parts.first()?;
+            let mut head = default();
+            if let Some(ct) = part.content_type() {
+                head.main = ct.ctype().to_ascii_lowercase();
+                head.sub = ct.subtype().unwrap_or_default().to_ascii_lowercase();
+                let get = |name| ct.attribute(name).map(str::to_owned);
+                (head.charset, head.boundary) = (get("charset"), get("boundary").filter(|b| !b.is_empty()));
+                head.start = get("start").map(|s| s.trim_matches(['<', '>', ' ']).to_owned());
+            }
+            head.name = part.attachment_name().map(str::to_owned);
+            head.attachment = part.content_disposition().is_some_and(|d| d.is_attachment());
+            head.content_id =
+                match part.headers.iter().rev().find(|h| h.name() == "Content-ID").map(|h| &h.value) {
+                    Some(HeaderValue::Text(id)) => Some(id.trim_matches(['<', '>', ' ']).to_owned()),
+                    _ => None,
+                };
+            head.encoding = match part.content_transfer_encoding().map(str::trim) {
+                Some(e) if e.eq_ignore_ascii_case("base64") => Encoding::Base64,
+                Some(e) if e.eq_ignore_ascii_case("quoted-printable") => Encoding::QuotedPrintable,
+                _ => Encoding::Identity,
+            };
+            Some(head)
+        })
+        .flatten()
+        .unwrap_or_else(default)
+    }
+}
+
+/// One part of a message.
+#[derive(Clone)]
+pub struct Part {
+    /// What its header says.
+    pub head: Head,
+    /// Its body, still encoded: a slice of the message.
+    pub body: Bytes,
+    /// Its parts, if it is a multipart that could be divided (indices into [`Structure::parts`]).
+    pub children: Vec<usize>,
+}
+
+/// The parts of a message; the first is the message itself.
+#[derive(Clone)]
+pub struct Structure {
+    /// All parts, a multipart before its children.
+    pub parts: Vec<Part>,
+    /// Something readable stands before the first or behind the last delimiter of a multipart.
+    pub outside: bool,
+}
+
+impl Structure {
+    /// Reads the structure; `None` if there are more parts than [`MAX_PARTS`].
+    pub fn read(octets: &Bytes) -> Option<Structure> {
+        let mut all = Structure { parts: Vec::new(), outside: false };
+        // (index of the multipart, its depth, is it a digest): its children are found when it is taken off.
+        let mut open = Vec::new();
+        all.add(octets, octets, false, 0, &mut open);
+        while let Some((parent, depth, digest)) = open.pop() {
+            let Part { head, body, .. } = &all.parts[parent];
+            let (Some(boundary), body) = (head.boundary.clone(), body.clone()) else { continue };
+            let Some(split) = split(&body, boundary.as_bytes(), MAX_PARTS) else { continue };
+            if all.parts.len() + split.parts.len() > MAX_PARTS {
+                return None;
+            }
+            all.outside |= split.outside;
+            for part in split.parts {
+                let child = all.add(octets, part, digest, depth + 1, &mut open);
+                all.parts[parent].children.push(child);
+            }
+        }
+        Some(all)
+    }
+
+    fn add(
+        &mut self,
+        message: &Bytes,
+        octets: &[u8],
+        digest: bool,
+        depth: usize,
+        open: &mut Vec<(usize, usize, bool)>,
+    ) -> usize {
+        let Halves { headers, body } = halves(octets);
+        let head = Head::read(headers, digest);
+        let index = self.parts.len();
+        if head.main == "multipart" && head.boundary.is_some() && depth < MAX_DEPTH {
+            open.push((index, depth, head.sub == "digest"));
+        }
+        self.parts.push(Part { head, body: message.slice_ref(body), children: Vec::new() });
+        index
+    }
+}
+
+struct Split<'a> {
+    parts: Vec<&'a [u8]>,
+    outside: bool,
+}
+
+/// Divides a multipart's body at its delimiter lines (RFC 2046 §5.1.1). `None` if there is none. The line break before
+/// a delimiter belongs to the delimiter. A missing end is forgiven.
+fn split<'a>(body: &'a [u8], boundary: &[u8], max: usize) -> Option<Split<'a>> {
+    let mut delimiter = b"--".to_vec();
+    delimiter.extend_from_slice(boundary.trim_ascii_end());
+    let readable = |octets: &[u8]| octets.iter().any(|b| !b.is_ascii_whitespace());
+    let mut split = Split { parts: Vec::new(), outside: false };
+    let mut open: Option<usize> = None; // where the current part begins
+    let mut ended = false;
+    let mut seen = false;
+    for at in memchr::memmem::find_iter(body, &delimiter) {
+        if at > 0 && body[at - 1] != b'\n' {
+            continue;
+        }
+        let after = at + delimiter.len();
+        let line_end = memchr::memchr(b'\n', &body[after..]).map_or(body.len(), |n| after + n + 1);
+        let tail = body[after..line_end].trim_ascii();
+        let close = tail == b"--";
+        if !(tail.is_empty() || close) {
+            continue;
+        }
+        let mut end = at;
+        if end > 0 {
+            end -= 1;
+            if end > 0 && body[end - 1] == b'\r' {
+                end -= 1;
+            }
+        }
+        match open {
+            Some(from) => split.parts.push(&body[from..end.max(from)]),
+            None if !seen => split.outside |= readable(&body[..at]),
+            None => {}
+        }
+        seen = true;
+        open = Some(line_end);
+        if close {
+            ended = true;
+            break;
+        }
+        if split.parts.len() > max {
+            return Some(split); // the caller refuses that many
+        }
+    }
+    match open {
+        Some(from) if ended => split.outside |= readable(&body[from..]),
+        Some(from) if from < body.len() => split.parts.push(&body[from..]),
+        _ => {}
+    }
+    seen.then_some(split)
+}
+
+impl Part {
+    /// Its decoded octets, and whether its encoding was broken (then as much as could be read is given).
+    pub fn content(&self) -> (Content, bool) {
+        match self.head.encoding {
+            Encoding::Identity => (Content::Octets(self.body.clone()), false),
+            Encoding::Base64 => Content::from_base64(&self.body),
+            Encoding::QuotedPrintable => {
+                let (octets, broken) = quoted_printable(&self.body);
+                (Content::Octets(Bytes::from(octets)), broken)
+            }
+        }
+    }
+
+    /// Its text.
+    pub fn text(&self) -> Text {
+        let (content, broken) = self.content();
+        let octets = content.octets();
+        let charset = self.head.charset.as_deref().unwrap_or("").trim().to_ascii_lowercase();
+        let utf8 = std::str::from_utf8(&octets);
+        // Unlabelled, or labelled as something that the octets may well belie.
+        let doubtful =
+            matches!(charset.as_str(), "" | "us-ascii" | "ascii" | "utf-8" | "utf8" | "unknown-8bit");
+        let decoded = match utf8 {
+            Ok(text) if doubtful => return Text { text: text.to_owned(), broken, guessed: false },
+            Err(_) if doubtful => None,
+            _ => charset_decoder(charset.as_bytes()).and_then(|decode| isolated(|| decode(&octets))),
+        };
+        let guessed = decoded.is_none();
+        let text = match (decoded, utf8) {
+            (Some(text), _) => text,
+            (None, Ok(text)) => text.to_owned(),
+            (None, Err(_)) => windows_1252(&octets),
+        };
+        Text { text, broken, guessed }
+    }
+}
+
+/// A part's text, decoded.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text.
+    pub text: String,
+    /// The transfer encoding was broken.
+    pub broken: bool,
+    /// The charset was missing, unknown or wrong: UTF-8 if it is that, else Windows-1252.
+    pub guessed: bool,
+}
+
+/// Decodes quoted-printable (RFC 2045 §6.7). What is not an escape is kept as it stands; the flag tells it happened.
+fn quoted_printable(body: &[u8]) -> (Vec<u8>, bool) {
+    let mut out = Vec::with_capacity(body.len());
+    let mut broken = false;
+    let lines = body.split_inclusive(|b| *b == b'\n');
+    for line in lines {
+        let (text, end): (&[u8], &[u8]) = match line {
+            [text @ .., b'\r', b'\n'] => (text, b"\r\n"),
+            [text @ .., b'\n'] => (text, b"\n"),
+            text => (text, b""),
+        };
+        // Blanks at the end of a line were added on the way (rule 3).
+        let mut text = text.trim_ascii_end();
+        let soft = text.last() == Some(&b'=');
+        if soft {
+            text = &text[..text.len() - 1];
+        }
+        let mut at = 0;
+        while at < text.len() {
+            let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+            match (text[at], hex(text.get(at + 1)), hex(text.get(at + 2))) {
+                (b'=', Some(high), Some(low)) => {
+                    out.push((high * 16 + low) as u8);
+                    at += 3;
+                }
+                (b, ..) => {
+                    broken |= b == b'=';
+                    out.push(b);
+                    at += 1;
+                }
+            }
+        }
+        if !soft {
+            out.extend_from_slice(end);
+        }
+    }
+    (out, broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bodies(message: &str) -> Vec<String> {
+        let structure = Structure::read(&Bytes::from(message.to_owned())).expect("few parts");
+        structure
+            .parts
+            .iter()
+            .filter(|p| p.children.is_empty())
+            .map(|p| String::from_utf8_lossy(&p.body).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_boundary_that_begins_another_one_does_not_divide_it() {
+        let m = "Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\n--b\r\n\
+                 Content-Type: multipart/alternative; boundary=\"b-1\"\r\n\r\n--b-1\r\n\r\none --b\r\n--b-1\r\n\r\ntwo\r\n--b-1--\r\n\
+                 --b\r\n\r\nthree\r\n--b--\r\n";
+        let mut found = bodies(m);
+        found.sort();
+        assert_eq!(found, ["one --b", "three", "two"]);
+    }
+
+    #[test]
+    fn a_missing_end_and_bare_line_feeds_are_forgiven() {
+        let m = "Content-Type: multipart/mixed; boundary=b\n\nhello\n--b\n\none\n--b\nX: y\n\ntwo\n";
+        assert_eq!(bodies(m), ["one", "two\n"]);
+        assert!(Structure::read(&Bytes::from(m)).expect("few").outside);
+    }
+
+    #[test]
+    fn a_multipart_without_its_delimiter_is_one_part() {
+        let m = "Content-Type: multipart/mixed; boundary=b\r\n\r\nno delimiter here\r\n";
+        assert_eq!(bodies(m), ["no delimiter here\r\n"]);
+    }
+
+    #[test]
+    fn header_and_body_are_divided_with_and_without_headers() {
+        for (octets, headers, body) in [
+            ("A: b\r\n\r\ntext", "A: b\r\n", "text"),
+            ("A: b\n\ntext", "A: b\n", "text"),
+            ("\r\ntext", "", "text"),
+            ("just text\r\n\r\nmore", "", "just text\r\n\r\nmore"),
+            ("From x@y Mon\nA: b\n\ntext", "A: b\n", "text"),
+            ("From here on it is text\n", "", "From here on it is text\n"),
+            ("A: b\r\nbroken line\r\nC: d\r\n\r\ntext", "A: b\r\nbroken line\r\nC: d\r\n", "text"),
+            ("A: b\r\n folded\r\nno field here", "A: b\r\n folded\r\n", "no field here"),
+            ("A: b", "A: b", ""),
+            ("", "", ""),
+        ] {
+            let found = halves(octets.as_bytes());
+            assert_eq!((found.headers, found.body), (headers.as_bytes(), body.as_bytes()), "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_neither_recurses_nor_multiplies() {
+        let mut deep = String::new();
+        for n in 0..20_000 {
+            deep.push_str(&format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n"));
+        }
+        let structure = Structure::read(&Bytes::from(deep)).expect("few parts");
+        assert!(structure.parts.len() <= MAX_DEPTH + 1, "{}", structure.parts.len());
+        let nested = "Content-Type: message/rfc822\r\n\r\n".repeat(100_000);
+        assert_eq!(Structure::read(&Bytes::from(nested)).expect("one").parts.len(), 1);
+        let many = format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}",
+            "--b\r\n\r\n".repeat(MAX_PARTS + 9)
+        );
+        assert!(Structure::read(&Bytes::from(many)).is_none());
+    }
+
+    #[test]
+    fn broken_quoted_printable_is_kept_as_it_stands() {
+        for (body, text, broken) in [
+            ("a=3Db=\r\nc  \r\nd", "a=bc\r\nd", false),
+            ("100=ZZ", "100=ZZ", true),
+            ("x=", "x", false),
+            ("caf=e9", "caf\u{e9}", false),
+        ] {
+            let (octets, was) = quoted_printable(body.as_bytes());
+            assert_eq!((windows_1252(&octets).as_str(), was), (text, broken), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_described_by_its_header() {
+        let head = Head::read(
+            b"Content-Type: Application/PDF; name=\"=?utf-8?Q?caf=C3=A9=2Epdf?=\"\r\nContent-ID: <a@b>\r\n\
+              Content-Disposition: ATTACHMENT; filename*=utf-8''caf%C3%A9.pdf\r\nContent-Transfer-Encoding: BASE64\r\n",
+            false,
+        );
+        assert!(head.is("application", "pdf") && head.attachment && head.encoding == Encoding::Base64);
+        assert_eq!(head.name.as_deref(), Some("café.pdf"));
+        assert_eq!(head.content_id.as_deref(), Some("a@b"));
+        assert!(Head::read(b"", true).is("message", "rfc822"));
+        assert!(Head::read(b"Subject: x\r\n", false).is("text", "plain"));
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(octets: Vec<u8>) {
+            let octets = Bytes::from(octets);
+            if let Some(structure) = Structure::read(&octets) {
+                for part in &structure.parts {
+                    part.text();
+                }
+            }
+        }
+
+        #[test]
+        fn mail_like_text_never_panics(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    Just("--b".to_owned()), Just("--b--".to_owned()), Just(String::new()),
+                    Just("Content-Type: multipart/mixed; boundary=b".to_owned()),
+                    Just("Content-Type: text/plain; charset=utf-7".to_owned()),
+                    Just("Content-Transfer-Encoding: base64".to_owned()),
+                    Just("Content-Disposition: attachment; filename*0*=utf-8''%zz".to_owned()),
+                    ".{0,30}"
+                ],
+                0..30
+            )
+        ) {
+            let octets = Bytes::from(lines.join("\r\n"));
+            if let Some(structure) = Structure::read(&octets) {
+                for part in &structure.parts {
+                    part.text();
+                }
+            }
+        }
+    }
+}

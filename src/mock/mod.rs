@@ -5,6 +5,7 @@
 
 pub mod graph;
 pub mod imap;
+pub mod server;
 
 use std::future::Future;
 use std::pin::Pin;

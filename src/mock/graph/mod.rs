@@ -1,1 +1,326 @@
-//! STUB
+//! A mock of Microsoft Graph's mail service, as strict as the service and in possession of the truth.
+//!
+//! [`GraphMock::handle`] takes one request and says what became of it; time comes from a [`World`], every random draw
+//! from one seed. The heart (`core`) is synchronous and behind one lock; only waiting is asynchronous. What the
+//! documentation leaves open is an option ([`GraphOptions`]), so that clients are tested both ways.
+//!
+//! Promises: a request once admitted is acted on although its caller vanishes (its octets were sent); ids are drawn
+//! anew when a state is deleted; nothing here is shared with the clients.
+
+mod act;
+mod attachments;
+mod batch;
+mod call;
+mod core;
+mod date;
+mod faults;
+mod filter;
+mod folders;
+mod head;
+mod ids;
+mod input;
+mod json;
+mod limits;
+mod messages;
+mod mime;
+mod options;
+mod persist;
+mod property;
+mod query;
+mod render;
+mod reply;
+mod state;
+mod token;
+mod truth;
+
+pub use faults::{Fault, FaultRule, FaultScript, When};
+pub use options::{App, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox};
+pub use truth::{AttachmentTruth, Counters, FolderTruth, MailboxTruth, MessageTruth, Truth};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::core::{Core, Entry, Who, Work};
+use self::head::{Area, Head};
+use self::reply::{Refusal, Reply};
+use super::{Wire, World};
+
+/// How many octets of a broken-off answer's body were announced; put among a response's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced(pub usize);
+
+/// The mock of one tenant.
+pub struct GraphMock {
+    world: Arc<dyn World>,
+    options: Arc<GraphOptions>,
+    core: Mutex<Core>,
+    dir: Option<PathBuf>,
+    /// Requests since the last save.
+    unsaved: std::sync::atomic::AtomicU64,
+}
+
+impl std::fmt::Debug for GraphMock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GraphMock")
+    }
+}
+
+impl GraphMock {
+    /// A tenant that lives in memory. One seed, one world: one behaviour.
+    pub fn new(options: GraphOptions, world: Arc<dyn World>) -> Arc<GraphMock> {
+        let options = Arc::new(options);
+        let core = Core::new(options.clone(), options.seed, world.now());
+        GraphMock::with(options, world, core, None)
+    }
+
+    /// A tenant kept in `dir`, which is made if missing. Without a state in it the tenant is a new one, with ids that
+    /// were never given before.
+    ///
+    /// # Errors
+    /// The directory or the state in it cannot be read or is not one.
+    pub fn open(dir: &Path, options: GraphOptions, world: Arc<dyn World>) -> Result<Arc<GraphMock>, String> {
+        let options = Arc::new(options);
+        let now = world.now();
+        let seed = options.seed ^ u64::try_from(now).unwrap_or(0).rotate_left(20) ^ u64::from(std::process::id());
+        let mut core = Core::new(options.clone(), seed, now);
+        persist::load(dir, &mut core)?;
+        core.provision_listed(now);
+        Ok(GraphMock::with(options, world, core, Some(dir.to_owned())))
+    }
+
+    fn with(options: Arc<GraphOptions>, world: Arc<dyn World>, core: Core, dir: Option<PathBuf>) -> Arc<GraphMock> {
+        Arc::new(GraphMock { world, options, core: Mutex::new(core), dir, unsaved: 0.into() })
+    }
+
+    /// Writes the state to its directory, all or nothing. Does nothing for a tenant in memory.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn save(&self) -> Result<(), String> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let mut core = self.core();
+        core.settle(self.world.now());
+        self.unsaved.store(0, std::sync::atomic::Ordering::Relaxed);
+        persist::save(dir, &mut core)
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &GraphOptions {
+        &self.options
+    }
+
+    /// Everything it knows, late commits that are due included.
+    pub fn truth(&self) -> Truth {
+        let now = self.world.now();
+        let mut core = self.core();
+        core.settle(now);
+        core.truth()
+    }
+
+    /// What was asked and answered so far.
+    pub fn counters(&self) -> Counters {
+        self.core().counters.clone()
+    }
+
+    /// How many requests changed something so far.
+    pub fn writes(&self) -> u64 {
+        self.core().counters.writes()
+    }
+
+    /// The addresses of the mailboxes that exist.
+    pub fn mailboxes(&self) -> BTreeSet<String> {
+        self.core().addresses()
+    }
+
+    /// Plays a script of faults from now on, in place of the one before. Counts begin at zero.
+    pub fn faults(&self, script: FaultScript) {
+        self.core().set_faults(script);
+    }
+
+    /// How often each fault of the script fired.
+    pub fn fault_counts(&self) -> BTreeMap<String, u64> {
+        self.core().fault_counts()
+    }
+
+    /// Makes every token given so far invalid: the next request of each client is refused with 401.
+    pub fn revoke_tokens(&self) {
+        self.core().revoke_tokens();
+    }
+
+    /// The client's world is frozen: every request whose octets were sent is acted on now. The number of acts.
+    pub fn freeze_later_commits(&self) -> usize {
+        self.core().settle_all(self.world.now())
+    }
+
+    /// The client's world is frozen: no request under way is ever acted on. The number of acts forgotten.
+    pub fn forget_pending(&self) -> usize {
+        self.core().forget_pending()
+    }
+
+    /// Forgets mailboxes and counters: an empty tenant with other ids.
+    pub fn reset(&self) {
+        self.core().reset(self.world.now());
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one request and says what became of it. The URI may be absolute, or a path with a `Host` header.
+    pub async fn handle(self: &Arc<Self>, request: http::Request<Bytes>) -> Wire {
+        let head = Head::read(&request, self.options.base_url.as_deref());
+        let body = request.into_body();
+        let wire = match head {
+            Err(refusal) => {
+                let reply = self.core().refuse(&refusal, self.world.now());
+                self.answer(None, reply)
+            }
+            Ok(head) if head.area == Area::Batch => self.batch(&head, &body).await,
+            Ok(head) => self.single(&head, body).await,
+        };
+        self.save_if_due();
+        wire
+    }
+
+    /// One request that is not a batch: limits, latency, act, answer, and the faults between.
+    async fn single(self: &Arc<Self>, head: &Head, body: Bytes) -> Wire {
+        let entry = self.core().enter(head, &body, self.world.now());
+        let admission = match entry {
+            Entry::Answer(reply) => return self.answer(Some(head), reply),
+            Entry::Admit(admission) => admission,
+        };
+        let slot = Slot { mock: self.clone(), who: admission.who };
+        match admission.fault {
+            Some(Fault::ResetBefore) => return Wire::NeverArrived,
+            Some(Fault::Status { status, retry_after }) => {
+                self.pause(admission.wait).await;
+                let reply = self.core().fault_reply(status, retry_after, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+            _ => {}
+        }
+        let work = match Work::read(head, &slot.who, body, &self.options) {
+            Ok(work) => work,
+            Err(refusal) => {
+                self.pause(admission.wait).await;
+                let reply = self.core().refuse(&refusal, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+        };
+        if let Some(Fault::LateCommit { after_ms, gateway_timeout }) = admission.fault {
+            let due = self.world.now().saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+            self.core().defer(work, due, true);
+            self.pause(admission.wait).await;
+            if !gateway_timeout {
+                return Wire::NoAnswer;
+            }
+            let reply = self.core().fault_reply(504, None, self.world.now());
+            return self.answer(Some(head), reply);
+        }
+        let reply = self.act_after(work, admission.wait).await;
+        drop(slot);
+        match reply {
+            Some(reply) => self.spoil(head, reply, admission.fault).await,
+            None => Wire::NoAnswer,
+        }
+    }
+
+    /// Acts after `wait`. If the caller vanishes meanwhile the act still happens (see `commit_abandoned`).
+    async fn act_after(self: &Arc<Self>, work: Work, wait: Duration) -> Option<Reply> {
+        let now = self.world.now();
+        if wait.is_zero() {
+            return Some(self.core().act(&work, now));
+        }
+        let due = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        let number = self.core().defer(work, due, false);
+        let watch = Watch { mock: self.clone(), number };
+        self.world.sleep(wait).await;
+        let reply = self.core().resume(number, self.world.now());
+        drop(watch);
+        reply
+    }
+
+    /// What a fault makes of an answer.
+    async fn spoil(self: &Arc<Self>, head: &Head, reply: Reply, fault: Option<Fault>) -> Wire {
+        let mut reply = reply;
+        match fault {
+            Some(Fault::ResetAfter) => return Wire::NoAnswer,
+            Some(Fault::DoneBut { status, retry_after }) => {
+                let reply = self.core().fault_reply(status, retry_after, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+            Some(Fault::EmptyBody) => reply.body = Bytes::new(),
+            Some(Fault::HtmlBody) => {
+                reply.body = Bytes::from_static(b"<!DOCTYPE html><html><body>Our services aren't available right now</body></html>");
+                reply.headers = vec![("content-type", "text/html".into())];
+            }
+            Some(Fault::Lost) => self.core().undo(&reply),
+            Some(Fault::Slow { ms }) => self.pause(Duration::from_millis(ms)).await,
+            Some(Fault::Truncated { keep }) => {
+                let announced = Announced(reply.body.len());
+                reply.body.truncate(keep);
+                let mut wire = self.answer(Some(head), reply);
+                if let Wire::Answered(response) = &mut wire {
+                    response.extensions_mut().insert(announced);
+                }
+                return wire;
+            }
+            _ => {}
+        }
+        self.answer(Some(head), reply)
+    }
+
+    fn answer(&self, head: Option<&Head>, reply: Reply) -> Wire {
+        let id = self.core().request_id();
+        let client = head.and_then(|h| h.client_request_id.clone());
+        Wire::Answered(reply.into_response(&id, client.as_deref().unwrap_or(&id)))
+    }
+
+    fn refuse(&self, head: &Head, refusal: &Refusal) -> Wire {
+        let reply = self.core().refuse(refusal, self.world.now());
+        self.answer(Some(head), reply)
+    }
+
+    async fn pause(&self, d: Duration) {
+        if !d.is_zero() {
+            self.world.sleep(d).await;
+        }
+    }
+
+    fn save_if_due(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let every = self.options.save_every;
+        if every > 0 && self.dir.is_some() && self.unsaved.fetch_add(1, Relaxed) + 1 >= every {
+            // A failure shows at the graceful stop, which saves again.
+            let _ = self.save();
+        }
+    }
+}
+
+/// A place among the requests one app may have under way in one mailbox; given back when dropped.
+struct Slot {
+    mock: Arc<GraphMock>,
+    who: Who,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.mock.core().leave(&self.who);
+    }
+}
+
+/// Watches over work under way; dropped before the work is done, it leaves the work behind as abandoned.
+struct Watch {
+    mock: Arc<GraphMock>,
+    number: u64,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.mock.core().abandon(self.number);
+    }
+}

@@ -1,0 +1,474 @@
+//! The synchronous heart: admits, acts, keeps what is still to come. No clock, no waiting: time is handed in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::act::Act;
+use super::attachments::Uploads;
+use super::call::{self, Call};
+use super::date;
+use super::faults::{Fault, FaultScript, Faults};
+use super::head::{Area, Head};
+use super::ids::Ids;
+use super::limits::{AppMeter, Meter};
+use super::options::{GraphOptions, UnknownMailbox};
+use super::render::Show;
+use super::reply::{Refusal, Reply};
+use super::state::Mailbox;
+use super::token::Tokens;
+use super::truth::{self, Counters, Truth};
+
+/// An app's work in a mailbox: what limits are counted for.
+pub(super) type Who = (String, String);
+
+/// Everything behind the one lock.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) options: Arc<GraphOptions>,
+    pub(super) ids: Ids,
+    /// Latency and request ids: not from `ids`, so that timing never changes an id.
+    dice: Ids,
+    pub(super) mailboxes: BTreeMap<String, Mailbox>,
+    pub(super) counters: Counters,
+    tokens: Tokens,
+    uploads: Uploads,
+    meters: BTreeMap<Who, Meter>,
+    apps: BTreeMap<String, AppMeter>,
+    faults: Faults,
+    pending: BTreeMap<u64, Pending>,
+    next_pending: u64,
+}
+
+/// A request that was read and is acted on later.
+#[derive(Debug)]
+struct Pending {
+    due: i64,
+    /// Nobody waits for the answer any more.
+    abandoned: bool,
+    work: Work,
+}
+
+/// A request understood, ready to be acted on.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    app: String,
+    mailbox: String,
+    show: Show,
+    address: String,
+    upload_base: String,
+    if_match: Option<String>,
+    task: Task,
+}
+
+#[derive(Debug, Clone)]
+enum Task {
+    Call(Box<Call>),
+    Upload { session: String, method: http::Method, range: Option<String>, body: Bytes },
+}
+
+/// What becomes of a request at the door.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// It is answered there and then.
+    Answer(Reply),
+    /// It is let in.
+    Admit(Admission),
+}
+
+/// A request let in.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) who: Who,
+    pub(super) fault: Option<Fault>,
+    pub(super) wait: Duration,
+}
+
+impl Core {
+    pub(super) fn new(options: Arc<GraphOptions>, seed: u64, now: i64) -> Core {
+        let mut core = Core {
+            ids: Ids::new(seed),
+            dice: Ids::new(seed ^ 0x6d61_696c),
+            mailboxes: BTreeMap::new(),
+            counters: Counters::default(),
+            tokens: Tokens::default(),
+            uploads: Uploads::new(),
+            meters: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            faults: Faults::new(FaultScript::default()),
+            pending: BTreeMap::new(),
+            next_pending: 1,
+            options,
+        };
+        core.provision_listed(now);
+        core
+    }
+
+    /// Makes the listed mailboxes that are missing.
+    pub(super) fn provision_listed(&mut self, now: i64) {
+        let options = self.options.clone();
+        for address in &options.mailboxes {
+            self.provision(&address.to_lowercase(), now);
+        }
+    }
+
+    fn provision(&mut self, address: &str, now: i64) {
+        if !self.mailboxes.contains_key(address) {
+            let mailbox = Mailbox::new(address, self.options.language, &mut self.ids, now);
+            self.mailboxes.insert(address.to_owned(), mailbox);
+        }
+    }
+
+    /// Lets a request in, or answers it at the door: limits first, then what is wrong with its head.
+    pub(super) fn enter(&mut self, head: &Head, body: &Bytes, now: i64) -> Entry {
+        self.settle(now);
+        self.counters.requests += 1;
+        let upload = if head.uploads() { body.len() as u64 } else { 0 };
+        self.counters.uploaded_bytes += upload;
+        match self.admit(head, body, upload, now) {
+            Ok(entry) => entry,
+            Err(refusal) => Entry::Answer(self.refuse(&refusal, now)),
+        }
+    }
+
+    fn admit(&mut self, head: &Head, body: &Bytes, upload: u64, now: i64) -> Result<Entry, Refusal> {
+        if let Area::Token { tenant } = &head.area {
+            return self.token(head, tenant, body, now);
+        }
+        let who = self.who(head, now)?;
+        self.apps.entry(who.0.clone()).or_default().enter(&self.options.limits, now).inspect_err(|_| {
+            self.counters.throttled += 1;
+        })?;
+        let meter = self.meters.entry(who.clone()).or_default();
+        if meter.impatient(now) {
+            self.counters.violation("asked again before Retry-After had passed");
+        }
+        if let Err(refusal) = meter.enter(&self.options.limits, now, upload) {
+            self.counters.throttled += 1;
+            return Err(refusal);
+        }
+        self.counters.peak_in_flight = self.counters.peak_in_flight.max(meter.peak);
+        if body.len() > self.options.sizes.request {
+            meter.leave();
+            self.counters.violation("request body too large");
+            return Ok(Entry::Answer(self.count(Reply::empty(413))));
+        }
+        let fault = self.faults.pick(head.method.as_str(), &head.path);
+        if let Some(Fault::Status { retry_after: Some(seconds), .. } | Fault::DoneBut { retry_after: Some(seconds), .. }) =
+            &fault
+        {
+            meter.tell(now, *seconds);
+        }
+        let latency = self.options.latency;
+        let mut ms = latency.base_ms + latency.per_mib_ms * (body.len() as u64) / (1 << 20);
+        if latency.jitter_ms > 0 {
+            ms += self.dice.below(latency.jitter_ms + 1);
+        }
+        Ok(Entry::Admit(Admission { who, fault, wait: Duration::from_millis(ms) }))
+    }
+
+    fn token(&mut self, head: &Head, tenant: &str, body: &Bytes, now: i64) -> Result<Entry, Refusal> {
+        if head.method != http::Method::POST {
+            return Err(Refusal::method());
+        }
+        if head.content_type.as_deref() != Some("application/x-www-form-urlencoded") {
+            return Err(Refusal::new(400, "invalid_request", "AADSTS900144: The body must be a form."));
+        }
+        if let Some(Fault::Status { status, retry_after } | Fault::DoneBut { status, retry_after }) =
+            self.faults.pick("POST", &head.path)
+        {
+            return Ok(Entry::Answer(self.fault_reply(status, retry_after, now)));
+        }
+        let options = self.options.clone();
+        let reply = self.tokens.issue(tenant, body, &options, &mut self.ids, now);
+        self.counters.tokens += u64::from(reply.status == 200);
+        Ok(Entry::Answer(self.count(reply)))
+    }
+
+    /// Whose request it is, and to which mailbox.
+    fn who(&mut self, head: &Head, now: i64) -> Result<Who, Refusal> {
+        if let Area::Upload { session } = &head.area {
+            if head.has_authorization {
+                self.counters.violation("Authorization sent to an upload URL");
+                return Err(Refusal::new(401, "InvalidAuthenticationToken", "The token's audience is not valid."));
+            }
+            let upload = self.uploads.get(session).ok_or_else(Refusal::not_found)?;
+            return Ok((upload.app.clone(), upload.mailbox.clone()));
+        }
+        let Some(bearer) = &head.bearer else {
+            return Err(Refusal::new(401, "InvalidAuthenticationToken", "Access token is empty."));
+        };
+        let Some(app) = self.tokens.client(bearer, now).map(str::to_owned) else {
+            return Err(Refusal::new(
+                401,
+                "InvalidAuthenticationToken",
+                "Lifetime validation failed, the token is expired.",
+            ));
+        };
+        match &head.area {
+            Area::Mailbox { user, .. } => Ok((app, self.mailbox(user, now)?)),
+            Area::Me => Err(Refusal::new(
+                400,
+                "BadRequest",
+                "/me request is only valid with delegated authentication flow.",
+            )),
+            Area::Unknown(segment) => Err(Refusal::no_such_path(segment)),
+            Area::Batch => Err(Refusal::new(400, "BadRequest", "A batch cannot hold a batch.")),
+            Area::Token { .. } | Area::Upload { .. } => Err(Refusal::no_such_path("")),
+        }
+    }
+
+    /// The token's owner; for a batch, which belongs to no mailbox.
+    pub(super) fn authenticated(&self, head: &Head, now: i64) -> bool {
+        head.bearer.as_ref().is_some_and(|b| self.tokens.client(b, now).is_some())
+    }
+
+    /// A mailbox by address or user id, in any case.
+    fn mailbox(&mut self, user: &str, now: i64) -> Result<String, Refusal> {
+        let address = user.to_lowercase();
+        let address = match self.mailboxes.get(&address) {
+            Some(_) => address,
+            None => match self.mailboxes.values().find(|m| m.guid == address && !address.contains('@')) {
+                Some(mailbox) => mailbox.address.clone(),
+                None => address,
+            },
+        };
+        if self.options.forbidden.iter().any(|f| f.to_lowercase() == address) {
+            return Err(Refusal::new(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
+        }
+        if self.mailboxes.contains_key(&address) {
+            return Ok(address);
+        }
+        let is_address = address.len() <= 320
+            && address.split_once('@').is_some_and(|(l, d)| !l.is_empty() && !d.is_empty());
+        if self.options.auto_provision && is_address {
+            self.provision(&address, now);
+            return Ok(address);
+        }
+        Err(match self.options.unknown_mailbox {
+            UnknownMailbox::ErrorInvalidUser => {
+                Refusal::new(404, "ErrorInvalidUser", format!("The requested user '{user}' is invalid."))
+            }
+            UnknownMailbox::MailboxNotEnabledForRestApi => Refusal::new(
+                404,
+                "MailboxNotEnabledForRESTAPI",
+                "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
+            ),
+        })
+    }
+
+    /// Gives a slot back.
+    pub(super) fn leave(&mut self, who: &Who) {
+        if let Some(meter) = self.meters.get_mut(who) {
+            meter.leave();
+        }
+    }
+
+    /// Acts, and counts the answer.
+    pub(super) fn act(&mut self, work: &Work, now: i64) -> Reply {
+        let Core { mailboxes, ids, options, counters, uploads, .. } = self;
+        let result = match mailboxes.get_mut(&work.mailbox) {
+            None => Err(Refusal::not_found()),
+            Some(mailbox) => {
+                let mut act = Act {
+                    mailbox,
+                    ids,
+                    options,
+                    counters,
+                    uploads,
+                    show: &work.show,
+                    address: &work.address,
+                    if_match: work.if_match.as_deref(),
+                    app: &work.app,
+                    upload_base: &work.upload_base,
+                    now,
+                };
+                match &work.task {
+                    Task::Call(call) => act.run(call),
+                    Task::Upload { session, method, range, body } => {
+                        act.upload(session, method, range.as_deref(), body)
+                    }
+                }
+            }
+        };
+        match result {
+            Ok(reply) => self.count(reply),
+            Err(refusal) => self.refuse(&refusal, now),
+        }
+    }
+
+    /// Keeps work for later and gives its number.
+    pub(super) fn defer(&mut self, work: Work, due: i64, abandoned: bool) -> u64 {
+        let number = self.next_pending;
+        self.next_pending += 1;
+        self.pending.insert(number, Pending { due, abandoned, work });
+        number
+    }
+
+    /// Does deferred work now; `None` if it was done or dropped meanwhile.
+    pub(super) fn resume(&mut self, number: u64, now: i64) -> Option<Reply> {
+        let pending = self.pending.remove(&number)?;
+        Some(self.act(&pending.work, now))
+    }
+
+    /// Nobody waits for this work's answer any more.
+    pub(super) fn abandon(&mut self, number: u64) {
+        if !self.options.commit_abandoned {
+            self.pending.remove(&number);
+        } else if let Some(pending) = self.pending.get_mut(&number) {
+            pending.abandoned = true;
+        }
+    }
+
+    /// Commits the abandoned work whose time has come, in the order of its time.
+    pub(super) fn settle(&mut self, now: i64) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let mut due: Vec<(i64, u64)> = self
+            .pending
+            .iter()
+            .filter(|(_, p)| p.abandoned && p.due <= now)
+            .map(|(number, p)| (p.due, *number))
+            .collect();
+        due.sort_unstable();
+        for (at, number) in due {
+            self.resume(number, at);
+        }
+    }
+
+    /// Commits everything still to come, at once. The number of acts.
+    pub(super) fn settle_all(&mut self, now: i64) -> usize {
+        for pending in self.pending.values_mut() {
+            pending.abandoned = true;
+            pending.due = pending.due.min(now);
+        }
+        let many = self.pending.len();
+        self.settle(now);
+        many
+    }
+
+    /// Forgets everything still to come. The number of acts.
+    pub(super) fn forget_pending(&mut self) -> usize {
+        std::mem::take(&mut self.pending).len()
+    }
+
+    /// Takes back the message a reply says was made.
+    pub(super) fn undo(&mut self, reply: &Reply) {
+        if let Some((mailbox, number)) = &reply.created
+            && let Some(mailbox) = self.mailboxes.get_mut(mailbox)
+        {
+            mailbox.purge(*number);
+        }
+    }
+
+    /// Counts an answer.
+    pub(super) fn count(&mut self, reply: Reply) -> Reply {
+        *self.counters.answers.entry(reply.status).or_insert(0) += 1;
+        reply
+    }
+
+    /// The answer to a refused request. What a correct client never does is counted by its code.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, now: i64) -> Reply {
+        if matches!(refusal.status, 400 | 405 | 413 | 415 | 416) {
+            self.counters.violation(&refusal.code);
+        }
+        let reply = refusal.reply(&date::write(now), &self.request_id());
+        self.count(reply)
+    }
+
+    /// The answer a fault gives.
+    pub(super) fn fault_reply(&mut self, status: u16, retry_after: Option<u64>, now: i64) -> Reply {
+        let (code, message) = match status {
+            429 => ("ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
+            503 => ("ErrorServerBusy", "The server cannot service this request right now. Try again later."),
+            504 => ("UnknownError", ""),
+            507 => ("ErrorQuotaExceeded", "The mailbox has exceeded its quota."),
+            _ => ("ErrorInternalServerError", "An internal server error occurred. The operation failed."),
+        };
+        let mut refusal = Refusal::new(status, code, message);
+        refusal.retry_after = retry_after;
+        let reply = refusal.reply(&date::write(now), &self.request_id());
+        self.count(reply)
+    }
+
+    pub(super) fn request_id(&mut self) -> String {
+        format!("{:08x}-0000-4000-8000-{:012x}", self.counters.requests, self.dice.next() & 0xffff_ffff_ffff)
+    }
+
+    pub(super) fn set_faults(&mut self, script: FaultScript) {
+        self.faults = Faults::new(script);
+    }
+
+    pub(super) fn fault_counts(&self) -> BTreeMap<String, u64> {
+        self.faults.counts()
+    }
+
+    /// Makes every token given so far invalid.
+    pub(super) fn revoke_tokens(&mut self) {
+        self.tokens.revoke();
+    }
+
+    pub(super) fn truth(&self) -> Truth {
+        Truth {
+            mailboxes: self.mailboxes.iter().map(|(a, m)| (a.clone(), truth::mailbox(m))).collect(),
+            counters: self.counters.clone(),
+            faults: self.faults.counts(),
+            pending: self.pending.len(),
+        }
+    }
+
+    /// Forgets all that is held: mailboxes, counters, sessions. Tokens and the fault script stay.
+    pub(super) fn reset(&mut self, now: i64) {
+        self.mailboxes.clear();
+        self.counters = Counters::default();
+        self.uploads.clear();
+        self.meters.clear();
+        self.apps.clear();
+        self.pending.clear();
+        self.provision_listed(now);
+    }
+
+    /// The addresses of the mailboxes held.
+    pub(super) fn addresses(&self) -> BTreeSet<String> {
+        self.mailboxes.keys().cloned().collect()
+    }
+}
+
+impl Work {
+    /// Understands a request, without looking at anything held.
+    pub(super) fn read(head: &Head, who: &Who, body: Bytes, options: &GraphOptions) -> Result<Work, Refusal> {
+        let (task, beta) = match &head.area {
+            Area::Mailbox { rest, beta, .. } => {
+                (Task::Call(Box::new(call::read(head, rest, *beta, &body, options)?)), *beta)
+            }
+            Area::Upload { session } => (
+                Task::Upload {
+                    session: session.clone(),
+                    method: head.method.clone(),
+                    range: head.content_range.clone(),
+                    body,
+                },
+                false,
+            ),
+            _ => return Err(Refusal::no_such_path("")),
+        };
+        Ok(Work {
+            app: who.0.clone(),
+            mailbox: who.1.clone(),
+            show: Show {
+                immutable: head.prefer.immutable,
+                text_body: head.prefer.text_body,
+                root: format!("{}/{}", head.base, if beta { "beta" } else { "v1.0" }),
+                select_expand_drops: options.select_expand_drops,
+                attachment_overhead: options.sizes.attachment_overhead,
+            },
+            address: format!("{}{}", head.base, head.path),
+            upload_base: options.upload_base_url.clone().unwrap_or_else(|| head.base.clone()),
+            if_match: head.if_match.clone(),
+            task,
+        })
+    }
+}

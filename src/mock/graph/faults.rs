@@ -1,0 +1,167 @@
+//! Faults by script: which request, what goes wrong, and how often it did.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Ids;
+
+/// Faults to play, tried in order; the first that fires is played.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultScript {
+    /// Decides the seeded ones.
+    pub seed: u64,
+    /// What may go wrong.
+    pub rules: Vec<FaultRule>,
+}
+
+/// One kind of trouble. Only requests that are authenticated and within the limits are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    /// Names it in the counts.
+    pub name: String,
+    /// The request's method; empty: any.
+    #[serde(default)]
+    pub method: String,
+    /// The path contains this; empty: any.
+    #[serde(default)]
+    pub path: String,
+    /// Which of the matching requests.
+    pub when: When,
+    /// At most so many times; 0: no bound.
+    #[serde(default)]
+    pub at_most: u64,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+/// Which of the matching requests. The first is number 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// All.
+    Always,
+    /// These.
+    Nth(Vec<u64>),
+    /// Each so many-th.
+    Every(u64),
+    /// So many of a thousand, by the script's seed.
+    PerMille(u64),
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// An error status; nothing is done.
+    Status {
+        /// The status, 400–599.
+        status: u16,
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// An error status, but it is done (504-but-done).
+    DoneBut {
+        /// The status, 400–599.
+        status: u16,
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// The connection fails before the request is read.
+    ResetBefore,
+    /// The connection fails after the request was acted on.
+    ResetAfter,
+    /// No answer (or 504), and it is done only later.
+    LateCommit {
+        /// How much later, in milliseconds.
+        after_ms: u64,
+        /// Answer 504 instead of closing the connection.
+        gateway_timeout: bool,
+    },
+    /// It is done; the answer has the right status and no body.
+    EmptyBody,
+    /// It is done; the answer has the right status and a web page as its body.
+    HtmlBody,
+    /// The answer says it is done, but what was made is gone (a lost write).
+    Lost,
+    /// It is done, the answer comes late.
+    Slow {
+        /// How late, in milliseconds.
+        ms: u64,
+    },
+    /// It is done; the answer breaks off after so many octets of its body.
+    Truncated {
+        /// How many arrive.
+        keep: usize,
+    },
+}
+
+/// A script being played.
+#[derive(Debug)]
+pub(super) struct Faults {
+    rules: Vec<(FaultRule, u64, u64)>, // rule, matches, fired
+    dice: Ids,
+}
+
+impl Faults {
+    pub(super) fn new(script: FaultScript) -> Faults {
+        Faults {
+            dice: Ids::new(script.seed),
+            rules: script.rules.into_iter().map(|rule| (rule, 0, 0)).collect(),
+        }
+    }
+
+    /// The fault for this request, if any. Every rule it matches counts it.
+    pub(super) fn pick(&mut self, method: &str, path: &str) -> Option<Fault> {
+        let mut chosen = None;
+        for (rule, matches, fired) in &mut self.rules {
+            if !(rule.method.is_empty() || rule.method == method) || !path.contains(&rule.path) {
+                continue;
+            }
+            *matches += 1;
+            let now = match &rule.when {
+                When::Always => true,
+                When::Nth(list) => list.contains(matches),
+                When::Every(n) => *n > 0 && matches.is_multiple_of(*n),
+                When::PerMille(p) => self.dice.below(1000) < *p,
+            };
+            if now && chosen.is_none() && (rule.at_most == 0 || *fired < rule.at_most) {
+                *fired += 1;
+                chosen = Some(rule.fault.clone());
+            }
+        }
+        chosen
+    }
+
+    /// How often each fired.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (rule, _, fired) in &self.rules {
+            *counts.entry(rule.name.clone()).or_insert(0) += fired;
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nth_match_fires_and_is_counted() {
+        let rule = |when| FaultRule {
+            name: "r".into(),
+            method: "POST".into(),
+            path: "/messages".into(),
+            when,
+            at_most: 1,
+            fault: Fault::ResetAfter,
+        };
+        let mut faults = Faults::new(FaultScript { seed: 1, rules: vec![rule(When::Nth(vec![2, 3]))] });
+        let fired: Vec<bool> =
+            (0..4).map(|_| faults.pick("POST", "/v1.0/users/u/messages").is_some()).collect();
+        assert_eq!(fired, [false, true, false, false], "the second, and at most once");
+        assert!(faults.pick("GET", "/messages").is_none());
+        assert_eq!(faults.counts()["r"], 1);
+    }
+}

@@ -1,0 +1,494 @@
+//! Messages, attachments and folders as clients write them in JSON, with the service's strictness.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::date;
+use super::json::Json;
+use super::property::PropertyId;
+use super::reply::Refusal;
+use super::state::{Content, Flag, Given, Recipient};
+
+type Taken<T> = Result<T, Refusal>;
+
+/// A message or a change to one: what is given, nothing else.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MessageInput {
+    pub(super) subject: Option<Option<String>>,
+    /// HTML?, octets.
+    pub(super) body: Option<(bool, Content)>,
+    pub(super) internet_message_id: Option<String>,
+    pub(super) from: Option<Option<Recipient>>,
+    pub(super) sender: Option<Option<Recipient>>,
+    pub(super) to: Option<Vec<Recipient>>,
+    pub(super) cc: Option<Vec<Recipient>>,
+    pub(super) bcc: Option<Vec<Recipient>>,
+    pub(super) reply_to: Option<Vec<Recipient>>,
+    pub(super) read: Option<bool>,
+    pub(super) flag: Option<Flag>,
+    pub(super) categories: Option<Vec<String>>,
+    pub(super) importance: Option<String>,
+    pub(super) inference: Option<String>,
+    pub(super) delivery_receipt: Option<bool>,
+    pub(super) read_receipt: Option<bool>,
+    pub(super) headers: Option<Vec<(String, String)>>,
+    pub(super) properties: Vec<Given>,
+    pub(super) attachments: Vec<AttachmentInput>,
+    /// From MIME only.
+    pub(super) sent: Option<i64>,
+    pub(super) raw: Option<Content>,
+}
+
+/// An attachment to add.
+#[derive(Debug, Clone)]
+pub(super) struct AttachmentInput {
+    pub(super) file: bool,
+    pub(super) name: String,
+    pub(super) content_type: Option<String>,
+    pub(super) inline: bool,
+    pub(super) content_id: Option<String>,
+    pub(super) content_location: Option<String>,
+    pub(super) content: Content,
+}
+
+/// What an upload session is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct UploadInput {
+    pub(super) name: String,
+    pub(super) size: u64,
+    pub(super) content_type: Option<String>,
+    pub(super) inline: bool,
+    pub(super) content_id: Option<String>,
+}
+
+/// Given by the server; a client may send them back and they are ignored.
+const READ_ONLY: &[&str] = &[
+    "id",
+    "createdDateTime",
+    "lastModifiedDateTime",
+    "changeKey",
+    "receivedDateTime",
+    "sentDateTime",
+    "hasAttachments",
+    "bodyPreview",
+    "parentFolderId",
+    "conversationId",
+    "conversationIndex",
+    "uniqueBody",
+    "webLink",
+    "isDraft",
+];
+
+/// A whole request body.
+pub(super) fn document(octets: &[u8]) -> Taken<Json<'_>> {
+    if octets.is_empty() {
+        return Err(Refusal::new(400, "UnableToDeserializePostBody", "were unable to deserialize "));
+    }
+    let json = Json::read(octets).map_err(Refusal::body)?;
+    match json {
+        Json::Object(_) => Ok(json),
+        _ => Err(Refusal::body("The body is not an object.")),
+    }
+}
+
+impl MessageInput {
+    pub(super) fn read(json: &Json<'_>) -> Taken<MessageInput> {
+        let mut input = MessageInput::default();
+        for (name, value) in object(json, "message")? {
+            input.property(name, value)?;
+        }
+        Ok(input)
+    }
+
+    fn property(&mut self, name: &str, v: &Json<'_>) -> Taken<()> {
+        match name {
+            "subject" => self.subject = Some(nullable(v, name)?),
+            "body" => self.body = body(v)?,
+            "internetMessageId" => self.internet_message_id = nullable(v, name)?,
+            "from" => self.from = Some(optional_recipient(v)?),
+            "sender" => self.sender = Some(optional_recipient(v)?),
+            "toRecipients" => self.to = Some(recipients(v, name)?),
+            "ccRecipients" => self.cc = Some(recipients(v, name)?),
+            "bccRecipients" => self.bcc = Some(recipients(v, name)?),
+            "replyTo" => self.reply_to = Some(recipients(v, name)?),
+            "isRead" => self.read = Some(v.bool().ok_or_else(|| wrong(name))?),
+            "isDeliveryReceiptRequested" => self.delivery_receipt = v.bool(),
+            "isReadReceiptRequested" => self.read_receipt = v.bool(),
+            "flag" => self.flag = Some(flag(v)?),
+            "categories" => {
+                let list = v.list().ok_or_else(|| wrong(name))?;
+                let texts: Option<Vec<String>> = list.iter().map(|c| c.text().map(str::to_owned)).collect();
+                self.categories = Some(texts.ok_or_else(|| wrong(name))?);
+            }
+            "importance" => self.importance = Some(one_of(v, name, &["low", "normal", "high"])?),
+            "inferenceClassification" => self.inference = Some(one_of(v, name, &["focused", "other"])?),
+            "internetMessageHeaders" => self.headers = Some(headers(v)?),
+            "singleValueExtendedProperties" => self.properties = properties(v)?,
+            "attachments" => {
+                for one in v.list().ok_or_else(|| wrong(name))? {
+                    self.attachments.push(AttachmentInput::read(one)?);
+                }
+            }
+            "@odata.type" => match v.text() {
+                Some("#microsoft.graph.message" | "microsoft.graph.message") => {}
+                _ => return Err(Refusal::body("The value of '@odata.type' is not a message.")),
+            },
+            "receivedDateTime" | "sentDateTime" | "createdDateTime" | "lastModifiedDateTime" => {
+                // Ignored, but it must be a date.
+                if *v != Json::Null && v.text().and_then(date::read).is_none() {
+                    return Err(wrong(name));
+                }
+            }
+            "isDraft" | "hasAttachments" if !matches!(v, Json::Bool(_) | Json::Null) => return Err(wrong(name)),
+            _ if READ_ONLY.contains(&name) || name.starts_with("@odata.") => {}
+            _ => return Err(unknown(name, "message")),
+        }
+        Ok(())
+    }
+
+    /// Is anything given that a non-draft keeps?
+    pub(super) fn touches_sensitive(&self) -> bool {
+        self.subject.is_some()
+            || self.body.is_some()
+            || self.internet_message_id.is_some()
+            || self.from.is_some()
+            || self.sender.is_some()
+            || self.to.is_some()
+            || self.cc.is_some()
+            || self.bcc.is_some()
+            || self.reply_to.is_some()
+    }
+}
+
+impl AttachmentInput {
+    pub(super) fn read(json: &Json<'_>) -> Taken<AttachmentInput> {
+        let members = object(json, "attachment")?;
+        let file = match json.get("@odata.type").and_then(Json::text).map(|t| t.trim_start_matches('#')) {
+            Some("microsoft.graph.fileAttachment") => true,
+            Some("microsoft.graph.itemAttachment") => false,
+            _ => return Err(Refusal::body("The attachment's '@odata.type' is missing or not supported.")),
+        };
+        let mut content = None;
+        let mut input = AttachmentInput {
+            file,
+            name: String::new(),
+            content_type: None,
+            inline: false,
+            content_id: None,
+            content_location: None,
+            content: Content::default(),
+        };
+        for (name, v) in members {
+            match name.as_ref() {
+                "name" => input.name = nullable(v, name)?.unwrap_or_default(),
+                "contentType" => input.content_type = nullable(v, name)?,
+                "isInline" => input.inline = v.bool().ok_or_else(|| wrong(name))?,
+                "contentId" if file => input.content_id = nullable(v, name)?,
+                "contentLocation" if file => input.content_location = nullable(v, name)?,
+                "contentBytes" if file => {
+                    let text = v.text().ok_or_else(|| wrong(name))?;
+                    let octets = encodify::base64::STANDARD
+                        .decode(text)
+                        .map_err(|_| Refusal::body("Cannot convert the literal to the type 'Edm.Binary'."))?;
+                    content = Some(Bytes::from(octets));
+                }
+                "item" if !file => {
+                    match v.get("@odata.type").and_then(Json::text).map(|t| t.trim_start_matches('#')) {
+                        // An attached message is held to the same rules.
+                        Some("microsoft.graph.message") => drop(MessageInput::read(v)?),
+                        Some("microsoft.graph.event" | "microsoft.graph.contact") => {}
+                        _ => return Err(Refusal::body("The attached item's '@odata.type' is missing.")),
+                    }
+                    content = Some(Bytes::from(v.to_value().to_string()));
+                }
+                "@odata.type" | "id" | "size" | "lastModifiedDateTime" => {}
+                _ if name.starts_with("@odata.") => {}
+                _ => return Err(unknown(name, "attachment")),
+            }
+        }
+        if input.name.is_empty() {
+            return Err(Refusal::new(400, "ErrorRequiredPropertyMissing", "The attachment's name is missing."));
+        }
+        let Some(octets) = content else {
+            return Err(Refusal::new(400, "ErrorRequiredPropertyMissing", "The attachment's content is missing."));
+        };
+        input.content = Content::new(octets);
+        Ok(input)
+    }
+}
+
+impl UploadInput {
+    pub(super) fn read(json: &Json<'_>) -> Taken<UploadInput> {
+        let [(outer, item)] = object(json, "createUploadSession")? else {
+            return Err(Refusal::body("The body must hold 'AttachmentItem' alone."));
+        };
+        if outer != "AttachmentItem" && outer != "attachmentItem" {
+            return Err(unknown(outer, "createUploadSession"));
+        }
+        let mut input = UploadInput {
+            name: String::new(),
+            size: 0,
+            content_type: None,
+            inline: false,
+            content_id: None,
+        };
+        let mut typed = false;
+        for (name, v) in object(item, "attachmentItem")? {
+            match name.as_ref() {
+                "attachmentType" => {
+                    if one_of(v, name, &["file", "item", "reference"])? != "file" {
+                        return Err(Refusal::new(400, "ErrorInvalidRequest", "Only files can be uploaded."));
+                    }
+                    typed = true;
+                }
+                "name" => input.name = nullable(v, name)?.unwrap_or_default(),
+                "size" => {
+                    input.size =
+                        v.whole().and_then(|n| u64::try_from(n).ok()).ok_or_else(|| wrong(name))?;
+                }
+                "contentType" => input.content_type = nullable(v, name)?,
+                "isInline" => input.inline = v.bool().ok_or_else(|| wrong(name))?,
+                "contentId" => input.content_id = nullable(v, name)?,
+                "@odata.type" => {}
+                _ => return Err(unknown(name, "attachmentItem")),
+            }
+        }
+        if !typed || input.name.is_empty() || input.size == 0 {
+            return Err(Refusal::new(
+                400,
+                "ErrorRequiredPropertyMissing",
+                "attachmentType, name and size are required.",
+            ));
+        }
+        Ok(input)
+    }
+}
+
+/// A folder's name and whether it is hidden, both if given. Only creation may say the latter.
+pub(super) fn folder(json: &Json<'_>, creating: bool) -> Taken<(Option<String>, bool)> {
+    let (mut display, mut hidden) = (None, false);
+    for (name, v) in object(json, "mailFolder")? {
+        match name.as_ref() {
+            "displayName" => display = nullable(v, name)?,
+            "isHidden" if creating => hidden = v.bool().ok_or_else(|| wrong(name))?,
+            "@odata.type" => {}
+            "id" | "parentFolderId" | "childFolderCount" | "totalItemCount" | "unreadItemCount"
+                if *v != Json::Null =>
+            {
+                return Err(Refusal::new(
+                    400,
+                    "ErrorInvalidPropertySet",
+                    format!("The property '{name}' is read-only."),
+                ));
+            }
+            _ => return Err(unknown(name, "mailFolder")),
+        }
+    }
+    Ok((display, hidden))
+}
+
+/// `{"destinationId": "…"}`
+pub(super) fn destination(json: &Json<'_>) -> Taken<String> {
+    let mut to = None;
+    for (name, v) in object(json, "move")? {
+        match name.as_ref() {
+            "destinationId" | "DestinationId" => to = nullable(v, name)?,
+            _ => return Err(unknown(name, "move")),
+        }
+    }
+    to.filter(|t| !t.is_empty())
+        .ok_or_else(|| Refusal::new(400, "ErrorInvalidRequest", "The destination folder is missing."))
+}
+
+type Members<'j, 'a> = &'j [(std::borrow::Cow<'a, str>, Json<'a>)];
+
+fn object<'j, 'a>(v: &'j Json<'a>, what: &str) -> Taken<Members<'j, 'a>> {
+    v.object().ok_or_else(|| Refusal::body(format!("A '{what}' must be an object.")))
+}
+
+fn nullable(v: &Json<'_>, name: &str) -> Taken<Option<String>> {
+    match v {
+        Json::Null => Ok(None),
+        Json::Text(t) => Ok(Some(t.to_string())),
+        _ => Err(wrong(name)),
+    }
+}
+
+fn one_of(v: &Json<'_>, name: &str, allowed: &[&str]) -> Taken<String> {
+    let text = v.text().ok_or_else(|| wrong(name))?.to_ascii_lowercase();
+    if allowed.contains(&text.as_str()) { Ok(text) } else { Err(wrong(name)) }
+}
+
+fn body(v: &Json<'_>) -> Taken<Option<(bool, Content)>> {
+    if *v == Json::Null {
+        return Ok(None);
+    }
+    let (mut html, mut content) = (false, String::new());
+    for (name, v) in object(v, "itemBody")? {
+        match name.as_ref() {
+            "contentType" => html = one_of(v, name, &["text", "html"])? == "html",
+            "content" => content = nullable(v, name)?.unwrap_or_default(),
+            "@odata.type" => {}
+            _ => return Err(unknown(name, "itemBody")),
+        }
+    }
+    Ok(Some((html, Content::new(Bytes::from(content)))))
+}
+
+fn optional_recipient(v: &Json<'_>) -> Taken<Option<Recipient>> {
+    if *v == Json::Null { Ok(None) } else { recipient(v).map(Some) }
+}
+
+fn recipients(v: &Json<'_>, name: &str) -> Taken<Vec<Recipient>> {
+    v.list().ok_or_else(|| wrong(name))?.iter().map(recipient).collect()
+}
+
+fn recipient(v: &Json<'_>) -> Taken<Recipient> {
+    let mut address = None;
+    for (name, v) in object(v, "recipient")? {
+        match name.as_ref() {
+            "emailAddress" => address = Some(v),
+            "@odata.type" => {}
+            _ => return Err(unknown(name, "recipient")),
+        }
+    }
+    let missing =
+        || Refusal::new(400, "ErrorInvalidRecipients", "At least one recipient has no e-mail address.");
+    let address = address.ok_or_else(missing)?;
+    let mut recipient = Recipient { name: None, address: None };
+    for (name, v) in object(address, "emailAddress")? {
+        match name.as_ref() {
+            "name" => recipient.name = nullable(v, name)?,
+            "address" => recipient.address = nullable(v, name)?,
+            "@odata.type" => {}
+            _ => return Err(unknown(name, "emailAddress")),
+        }
+    }
+    match recipient.address.as_deref().map(str::trim) {
+        None | Some("") => Err(missing()),
+        Some(text) if text.chars().any(char::is_control) => Err(missing()),
+        Some(_) => Ok(recipient),
+    }
+}
+
+fn flag(v: &Json<'_>) -> Taken<Flag> {
+    let mut flag = Flag::default();
+    for (name, v) in object(v, "followupFlag")? {
+        match name.as_ref() {
+            "flagStatus" => {
+                flag.status = match one_of(v, name, &["notflagged", "flagged", "complete"])?.as_str() {
+                    "flagged" => "flagged".into(),
+                    "complete" => "complete".into(),
+                    _ => "notFlagged".into(),
+                };
+            }
+            "startDateTime" => flag.start = zoned(v, name)?,
+            "dueDateTime" => flag.due = zoned(v, name)?,
+            "completedDateTime" => flag.completed = zoned(v, name)?,
+            "@odata.type" => {}
+            _ => return Err(unknown(name, "followupFlag")),
+        }
+    }
+    if flag.due.is_some() && flag.start.is_none() {
+        return Err(Refusal::new(400, "ErrorInvalidRequest", "A due date needs a start date."));
+    }
+    Ok(flag)
+}
+
+fn zoned(v: &Json<'_>, name: &str) -> Taken<Option<(String, String)>> {
+    if *v == Json::Null {
+        return Ok(None);
+    }
+    let (mut when, mut zone) = (None, None);
+    for (name, v) in object(v, "dateTimeTimeZone")? {
+        match name.as_ref() {
+            "dateTime" => when = nullable(v, name)?,
+            "timeZone" => zone = nullable(v, name)?,
+            "@odata.type" => {}
+            _ => return Err(unknown(name, "dateTimeTimeZone")),
+        }
+    }
+    match (when, zone) {
+        (Some(when), Some(zone)) if when.parse::<jiff::civil::DateTime>().is_ok() || date::read(&when).is_some() => {
+            Ok(Some((when, zone)))
+        }
+        _ => Err(wrong(name)),
+    }
+}
+
+/// At most five fields, names beginning with `x-`, values of at most 995 characters.
+fn headers(v: &Json<'_>) -> Taken<Vec<(String, String)>> {
+    let list = v.list().ok_or_else(|| wrong("internetMessageHeaders"))?;
+    let mut out = Vec::new();
+    for one in list {
+        let (mut field, mut value) = (String::new(), String::new());
+        for (name, v) in object(one, "internetMessageHeader")? {
+            match name.as_ref() {
+                "name" => field = nullable(v, name)?.unwrap_or_default(),
+                "value" => value = nullable(v, name)?.unwrap_or_default(),
+                "@odata.type" => {}
+                _ => return Err(unknown(name, "internetMessageHeader")),
+            }
+        }
+        let lower = field.to_ascii_lowercase();
+        if !lower.starts_with("x-") || !field.bytes().all(|b| (33..127).contains(&b) && b != b':') {
+            return Err(Refusal::new(
+                400,
+                "InvalidInternetMessageHeader",
+                format!(
+                    "The internet message header name '{field}' should start with 'x-' or 'X-'."
+                ),
+            ));
+        }
+        if value.chars().count() > 995 || value.contains(['\r', '\n', '\0']) {
+            return Err(Refusal::new(
+                400,
+                "InvalidInternetMessageHeader",
+                "The internet message header value is too long or holds a line end.",
+            ));
+        }
+        out.push((field, value));
+    }
+    if out.len() > 5 {
+        return Err(Refusal::new(
+            400,
+            "InvalidInternetMessageHeaderCollection",
+            "Maximum number of headers in one message should be less than or equal to 5.",
+        ));
+    }
+    Ok(out)
+}
+
+fn properties(v: &Json<'_>) -> Taken<Vec<Given>> {
+    let mut seen = BTreeMap::new();
+    for one in v.list().ok_or_else(|| wrong("singleValueExtendedProperties"))? {
+        let (mut id, mut value) = (None, None);
+        for (name, v) in object(one, "singleValueLegacyExtendedProperty")? {
+            match name.as_ref() {
+                "id" => id = nullable(v, name)?,
+                "value" => value = Some(nullable(v, name)?.ok_or_else(|| wrong(name))?),
+                "@odata.type" => {}
+                _ => return Err(unknown(name, "singleValueLegacyExtendedProperty")),
+            }
+        }
+        let id = id.as_deref().and_then(PropertyId::read).ok_or_else(|| {
+            Refusal::new(400, "ErrorInvalidExtendedProperty", "The extended property's id is not valid.")
+        })?;
+        let value = value.as_deref().and_then(|v| id.value(v)).ok_or_else(|| {
+            Refusal::new(400, "ErrorInvalidExtendedPropertyValue", "The value is not of the property's type.")
+        })?;
+        if seen.insert(id.canonical.clone(), (id, value)).is_some() {
+            return Err(Refusal::new(400, "ErrorInvalidExtendedProperty", "A property is given twice."));
+        }
+    }
+    Ok(seen.into_values().collect())
+}
+
+fn wrong(name: &str) -> Refusal {
+    Refusal::body(format!("The value of the property '{name}' has the wrong type or is not allowed."))
+}
+
+fn unknown(name: &str, on: &str) -> Refusal {
+    Refusal::body(format!("The property '{name}' does not exist on type 'microsoft.graph.{on}'."))
+}

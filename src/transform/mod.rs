@@ -1,1 +1,5 @@
 //! STUB
+
+pub mod line_ends;
+pub mod names;
+pub mod utf7;

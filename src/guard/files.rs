@@ -205,7 +205,8 @@ mod tests {
             for name in hostile.iter().map(|s| (*s).to_owned()).chain(["x".repeat(5000), "x".repeat(300)]) {
                 if let Ok(path) = place.resolve(&name) {
                     assert!(path.starts_with("/srv/mail"), "{name:?}");
-                    assert!(!path.to_string_lossy().contains(".."), "{name:?} gave {path:?}");
+                    let plain = path.components().all(|c| c != std::path::Component::ParentDir);
+                    assert!(plain, "{name:?} gave {path:?}");
                 }
             }
         }

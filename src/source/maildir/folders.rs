@@ -155,7 +155,7 @@ fn nested(
         let at = entry.path();
         let inbox_itself = path.len() == 1 && path[0].eq_ignore_ascii_case("INBOX");
         let mail = link || at.join("cur").is_dir() || at.join("new").is_dir();
-        if !(inbox_itself && !mail) {
+        if mail || !inbox_itself {
             add(found, below.clone(), path.clone(), mail)?;
         }
         if !link {

@@ -113,12 +113,13 @@ fn walk(
             continue;
         }
         let linked = kind.is_symlink() && entry.path().is_file();
-        if !linked && !(kind.is_file() && mbox(&entry.path(), extension)) {
+        let mail = linked || (kind.is_file() && mbox(&entry.path(), extension));
+        if !mail {
             continue;
         }
         let apple =
             file.as_bytes() == b"mbox" && dir.extension().is_some_and(|e| e.eq_ignore_ascii_case("mbox"));
-        if !(apple && !names.is_empty()) {
+        if !apple || names.is_empty() {
             path.push(decode(stem, settings.names, None));
         }
         if let [one] = path.as_mut_slice()

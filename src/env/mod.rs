@@ -107,6 +107,17 @@ impl Env {
         Task(tokio::spawn(f))
     }
 
+    /// Does blocking file work here and now, without holding up the other tasks of a threaded runtime. On one thread
+    /// (a simulation, a test) it just runs: the order of events stays the same for the same seed.
+    pub fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread => {
+                tokio::task::block_in_place(work)
+            }
+            _ => work(),
+        }
+    }
+
     /// A random number in `0..below` (`0` when `below` is 0).
     pub fn random(&self, below: u64) -> u64 {
         let mut dice = self.inner.dice.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -6,4 +6,7 @@
 pub mod base64;
 pub mod graph;
 pub mod json;
+pub mod line_ends;
 pub mod mime;
+pub mod names;
+pub mod utf7;

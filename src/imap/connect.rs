@@ -59,8 +59,7 @@ pub(super) async fn connect_over(
     endpoint: &Endpoint,
     stream: Box<dyn Stream>,
 ) -> Result<Connection> {
-    let begin =
-        |stream| Connection::new(stream, env, endpoint.idle_timeout, endpoint.limits);
+    let begin = |stream| Connection::new(stream, env, endpoint.idle_timeout, endpoint.limits);
     let connection = match &endpoint.security {
         Security::Implicit(tls) => begin(handshake(env, endpoint, tls, stream).await?),
         Security::StartTls(_) | Security::Plain => begin(stream),
@@ -135,6 +134,10 @@ async fn start_tls(mut connection: Connection) -> Result<Box<dyn Stream>> {
         Error::new(Kind::Tls, Scope::Endpoint, format!("STARTTLS failed: {e}"))
             .remedy("use `tls = \"implicit\"` with its TLS port (993)")
     };
+    if !connection.wire.buffer.is_empty() {
+        // An answer that was there before the question (CVE-2026-42246 in another client).
+        return Err(injected(WireError::Framing("it answers a command that was not sent yet")));
+    }
     let done = connection.run(Command::new("STARTTLS"), &mut Ignore).await.map_err(injected)?;
     if !done.ok() {
         return Err(done
@@ -177,4 +180,94 @@ fn unreachable(error: &io::Error) -> Error {
         _ => ("the host's name cannot be resolved or reached", "check `host` and the name service"),
     };
     Error::temporary(Kind::Unreachable, Scope::Endpoint, what).remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::{Script, close, connect, expect, on_a_runtime, send};
+    use super::*;
+
+    fn start_tls() -> Security {
+        Security::StartTls(Tls::new(None).expect("the system's authorities"))
+    }
+
+    /// Connects to a server that does as `script` says, which must not work.
+    fn refused(security: Security, script: Vec<Script>) -> Error {
+        on_a_runtime(async {
+            let (connection, peer) = connect(security, script).await;
+            let error = connection.expect_err("refused");
+            peer.await.expect("the peer saw what it expected");
+            error
+        })
+    }
+
+    #[test]
+    fn capabilities_are_asked_for_and_not_believed_from_the_greeting() {
+        on_a_runtime(async {
+            let script = vec![
+                send("* OK [CAPABILITY IMAP4rev1 LITERAL+ AUTH=PLAIN] hello\r\n"),
+                expect("CAPABILITY"),
+                send("* CAPABILITY IMAP4rev1 LOGINDISABLED\r\n$ OK done\r\n"),
+            ];
+            let (connection, _peer) = connect(Security::Plain, script).await;
+            let connection = connection.expect("connected");
+            assert!(connection.capabilities().has("LOGINDISABLED"));
+            assert!(!connection.capabilities().has("AUTH=PLAIN"));
+        });
+    }
+
+    #[test]
+    fn preauth_is_refused() {
+        for security in [Security::Plain, start_tls()] {
+            let error = refused(security, vec![send("* PREAUTH welcome back\r\n")]);
+            assert_eq!((error.kind, error.scope), (Kind::Protocol, Scope::Endpoint));
+            assert!(error.what.contains("PREAUTH"));
+        }
+    }
+
+    #[test]
+    fn a_missing_starttls_is_refused_and_nothing_is_sent_in_clear_text() {
+        let script = vec![
+            send("* OK hello\r\n"),
+            expect("CAPABILITY"),
+            send("* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n$ OK done\r\n"),
+        ];
+        let error = refused(start_tls(), script);
+        assert_eq!((error.kind, error.scope), (Kind::Tls, Scope::Endpoint));
+        assert!(error.remedy.contains("implicit"));
+    }
+
+    #[test]
+    fn octets_sent_ahead_of_the_handshake_are_refused() {
+        let script = vec![
+            send("* OK [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n"),
+            expect("STARTTLS"),
+            send("$ OK begin\r\n* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n"),
+        ];
+        let error = refused(start_tls(), script);
+        assert_eq!(error.kind, Kind::Tls);
+        assert!(error.what.contains("ahead of the TLS handshake"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_or_early_answer_to_starttls_is_the_end() {
+        let greeting = send("* OK [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n");
+        let refusal = vec![greeting.clone(), expect("STARTTLS"), send("$ NO not today\r\n")];
+        assert!(refused(start_tls(), refusal).remedy.contains("implicit"));
+        // An OK for a tag that was guessed, before the command was even sent (STARTTLS stripping).
+        let early = vec![send("* OK [CAPABILITY IMAP4rev1 STARTTLS] hello\r\nm1 OK begin\r\n")];
+        assert_eq!(refused(start_tls(), early).kind, Kind::Tls);
+    }
+
+    #[test]
+    fn a_bye_or_silence_instead_of_a_greeting_is_temporary() {
+        for script in [
+            vec![send("* BYE too many connections\r\n"), close()],
+            vec![close()],
+            vec![send("220 smtp.example.org ESMTP\r\n")],
+        ] {
+            let error = refused(Security::Plain, script);
+            assert!(error.may_pass() && error.scope == Scope::Endpoint, "{error}");
+        }
+    }
 }

@@ -259,8 +259,7 @@ impl Connection {
     /// Asks what the server can do. What it said before counts for nothing.
     pub(super) async fn ask_capabilities(&mut self) -> Result<()> {
         self.capabilities = Capabilities::default();
-        let done =
-            self.run(Command::new("CAPABILITY"), &mut Ignore).await.map_err(WireError::into_error)?;
+        let done = self.run(Command::new("CAPABILITY"), &mut Ignore).await.map_err(WireError::into_error)?;
         done.check(Scope::Endpoint, "asking for its capabilities")
     }
 
@@ -278,8 +277,7 @@ impl Connection {
                 found = Ok(n);
             }
         });
-        let done =
-            self.run(Command::new("NAMESPACE"), &mut each).await.map_err(WireError::into_error)?;
+        let done = self.run(Command::new("NAMESPACE"), &mut each).await.map_err(WireError::into_error)?;
         done.check(Scope::Mailbox, "asking for its namespaces")?;
         found
     }
@@ -318,10 +316,8 @@ impl Connection {
             Untagged::Status(done) => told.learn(&done.code),
             _ => {}
         });
-        let done = self
-            .run(Command::new("EXAMINE").string(name), &mut each)
-            .await
-            .map_err(WireError::into_error)?;
+        let done =
+            self.run(Command::new("EXAMINE").string(name), &mut each).await.map_err(WireError::into_error)?;
         done.check(Scope::Folder, "opening a folder")?;
         told.learn(&done.code);
         self.examined = Some((Bytes::copy_from_slice(name), told));
@@ -369,5 +365,9 @@ impl Examined {
 }
 
 fn unreadable(what: &str) -> Error {
-    Error::temporary(Kind::Protocol, Scope::Mailbox, format!("the server answered {what} in a way that cannot be read"))
+    Error::temporary(
+        Kind::Protocol,
+        Scope::Mailbox,
+        format!("the server answered {what} in a way that cannot be read"),
+    )
 }

@@ -22,6 +22,8 @@ mod lend;
 pub mod login;
 mod response;
 mod scan;
+#[cfg(test)]
+pub(crate) mod script;
 mod tls;
 pub mod utf7;
 mod wire;
@@ -30,9 +32,7 @@ pub use command::{Command, UidSet};
 pub use connect::{Endpoint, Security, connect};
 pub use connection::{Connection, Examined, Ignore, Receiver, Take};
 pub use error::WireError;
-pub use response::{
-    BodyItem, Capabilities, Code, Done, FetchItems, ListEntry, Namespaces, Status, Untagged,
-};
+pub use response::{BodyItem, Capabilities, Code, Done, FetchItems, ListEntry, Namespaces, Status, Untagged};
 pub use tls::Tls;
 pub use wire::{Stream, Wire};
 

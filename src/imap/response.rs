@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::scan::{Raw, Scan, Scanner, Text, Unreadable, Value, lossless};
 use super::WireError;
+use super::scan::{Raw, Scan, Scanner, Text, Unreadable, Value, lossless};
 use crate::model::{Error, Flags, Kind, Scope, Timestamp};
 
 /// What a server said it can do, in upper case.
@@ -557,16 +557,21 @@ mod tests {
         for text in ["", " x", "*x", "Subject: hello", "rest of a message", "A1", "A1 MAYBE x", ")"] {
             assert!(matches!(read(&raw(text.as_bytes())), Err(WireError::Framing(_))), "{text}");
         }
-        let text = b"* 1 FETCH (UID 1 BODY[] rest of a message)".to_vec();
-        let literals = vec![Literal { at: 23, value: Value::Streamed }];
-        assert!(matches!(read(&Raw { text, literals }), Err(WireError::Framing(_))));
+        for rest in ["rest of a message)", " UID 1", ") more", " (a b c)"] {
+            let text = format!("* 1 FETCH (BODY[] {rest}").into_bytes();
+            let literals = vec![Literal { at: 18, value: Value::Streamed }];
+            assert!(matches!(read(&Raw { text, literals }), Err(WireError::Framing(_))), "{rest}");
+        }
     }
 
     #[test]
     fn codes_are_read_and_unknown_ones_are_kept_by_name_only() {
         assert_eq!(tagged("A1 OK [UIDNEXT 7] next").code, Code::UidNext(7));
         assert_eq!(one("* [UIDVALIDITY 9] no status"), Untagged::Status(tagged("A1 OK [UIDVALIDITY 9] x")));
-        assert_eq!(tagged("A1 OK [HIGHESTMODSEQ 18446744073709551615] x").code, Code::HighestModSeq(u64::MAX));
+        assert_eq!(
+            tagged("A1 OK [HIGHESTMODSEQ 18446744073709551615] x").code,
+            Code::HighestModSeq(u64::MAX)
+        );
         assert!(tagged("A1 NO [AUTHENTICATIONFAILED] x").code.is("AUTHENTICATIONFAILED"));
         assert!(tagged("A1 no [x\u{1b}[31my z] x").code.is("X31MY"));
         assert_eq!(tagged("A1 OK [broken").code, Code::None);
@@ -607,7 +612,9 @@ mod tests {
 
     #[test]
     fn namespaces_are_read_with_their_extensions() {
-        match one("* NAMESPACE ((\"INBOX.\" \".\" \"X-PARAM\" (\"a\" \"b\"))(\"\" NIL)) NIL ((\"Public/\" \"/\"))") {
+        match one(
+            "* NAMESPACE ((\"INBOX.\" \".\" \"X-PARAM\" (\"a\" \"b\"))(\"\" NIL)) NIL ((\"Public/\" \"/\"))",
+        ) {
             Untagged::Namespace(n) => {
                 assert_eq!(n.personal, [("INBOX.".into(), Some(b'.')), ("".into(), None)]);
                 assert!(n.others.is_empty());

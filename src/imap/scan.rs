@@ -62,7 +62,11 @@ impl<'a> Scanner<'a> {
 
     fn peek(&self) -> Option<u8> {
         // A literal stands before the octet at its place.
-        if self.literals.first().is_some_and(|l| l.at == self.at) { None } else { self.text.get(self.at).copied() }
+        if self.literals.first().is_some_and(|l| l.at == self.at) {
+            None
+        } else {
+            self.text.get(self.at).copied()
+        }
     }
 
     /// Is everything read?
@@ -120,6 +124,9 @@ impl<'a> Scanner<'a> {
             && first.at == self.at
         {
             self.literals = others;
+            if !matches!(self.text.get(self.at), None | Some(b' ' | b')')) {
+                return Err(Unreadable); // the literal was shorter than it should have been
+            }
             return Ok(match &first.value {
                 Value::Octets(octets) => Text::Octets(octets.clone()),
                 Value::Streamed => Text::Streamed,

@@ -39,7 +39,9 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = Verifier::new_with_extra_roots(extra, provider.clone()).map_err(|_| {
             Error::new(Kind::Tls, Scope::Endpoint, "no certificate authorities to trust could be loaded")
-                .remedy("install the system's CA certificates, or name your authority's PEM file as `ca_file`")
+                .remedy(
+                    "install the system's CA certificates, or name your authority's PEM file as `ca_file`",
+                )
         })?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -1,1 +1,67 @@
-//! STUB
+//! IMAP4rev1 (RFC 3501) on the wire: framing, grammar, commands, login, connecting. It knows nothing of mailboxes to
+//! move; `source::imap` does.
+//!
+//! Why a framer of our own. A migration must notice every answer: async-imap's streams end silently on a tagged NO
+//! or BAD and on BYE, buffer a literal whole, and are finished for good by one line they cannot read. Here
+//! - **framing does not depend on grammar** ([`Wire`]): lines and literals are cut by length alone, an answer nobody
+//!   understands is counted and skipped, and every command's tagged status is looked at ([`Done`]);
+//! - **limits come before allocation** ([`Limits`]), and message octets stream through ([`Receiver`]);
+//! - **one writer** ([`Command`]): a string becomes a quoted string or a literal, never syntax;
+//! - a connection whose octets cannot be trusted any more (EOF, BYE, limit, wrong literal) is **broken** and refuses
+//!   further use.
+//!
+//! async-imap serves where it is good: the LOGIN command, over a stream that is lent to it one line at a time (see
+//! [`login`]). AUTHENTICATE goes through our own framer: async-imap has no initial response (RFC 4959), and its raw
+//! form waits for ever on an error challenge.
+
+mod command;
+mod connect;
+mod connection;
+mod error;
+mod lend;
+pub mod login;
+mod response;
+mod scan;
+#[cfg(test)]
+pub(crate) mod script;
+mod tls;
+pub mod utf7;
+mod wire;
+
+pub use command::{Command, UidSet};
+pub use connect::{Endpoint, Security, connect};
+pub use connection::{Connection, Examined, Ignore, Receiver, Take};
+pub use error::WireError;
+pub use response::{BodyItem, Capabilities, Code, Done, FetchItems, ListEntry, Namespaces, Status, Untagged};
+pub use tls::Tls;
+pub use wire::{Stream, Wire};
+
+/// Bounds on what a server may make us hold. All are checked before memory is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest line, in bytes.
+    pub line: usize,
+    /// Longest text of one response, its small literals included, in bytes.
+    pub response: usize,
+    /// Largest literal that is not a message, in bytes.
+    pub small_literal: u64,
+    /// Literals in one response.
+    pub literals: usize,
+    /// Untagged responses to one command.
+    pub untagged: u64,
+    /// Text of all responses to one command, message octets not counted, in bytes.
+    pub text: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            line: 128 << 10,
+            response: 512 << 10,
+            small_literal: 64 << 10,
+            literals: 64,
+            untagged: 5_000_000,
+            text: 1 << 30,
+        }
+    }
+}

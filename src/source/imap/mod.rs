@@ -1,1 +1,134 @@
-//! STUB
+//! Mailboxes on an IMAP server, read through `crate::imap`: EXAMINE and BODY.PEEK only, nothing is ever written.
+//!
+//! A session belongs to one mailbox (it is logged in as it) and is leased from the endpoint's pool for each call.
+
+mod config;
+mod fetch;
+mod folders;
+mod list;
+mod pool;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use self::config::{Credentials, ImapSettings, MasterForm, TlsMode};
+use self::pool::Pool;
+use super::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use crate::env::{Env, Step};
+pub use crate::imap::login::Mechanism;
+use crate::imap::{Endpoint, Limits, Security, Tls};
+use crate::model::{Bodies, Listed, Result};
+
+/// An IMAP endpoint.
+pub struct ImapSource {
+    pool: Arc<Pool>,
+}
+
+impl std::fmt::Debug for ImapSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImapSource").field("settings", &self.pool.settings).finish_non_exhaustive()
+    }
+}
+
+impl ImapSource {
+    /// An endpoint as the operator describes it. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// The settings cannot work or must not be used ([`Kind::Config`](crate::model::Kind)), or TLS cannot be set up.
+    pub fn new(env: Env, settings: ImapSettings) -> Result<ImapSource> {
+        settings.check()?;
+        let tls = || Tls::new(settings.ca_file.as_deref());
+        let endpoint = Endpoint {
+            host: settings.host.clone(),
+            port: settings.port,
+            security: match settings.tls {
+                TlsMode::Implicit => Security::Implicit(tls()?),
+                TlsMode::StartTls => Security::StartTls(tls()?),
+                TlsMode::Plain => Security::Plain,
+            },
+            connect_timeout: settings.connect_timeout,
+            idle_timeout: settings.idle_timeout,
+            limits: Limits::default(),
+        };
+        Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint)) })
+    }
+}
+
+#[async_trait]
+impl Source for ImapSource {
+    async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>> {
+        let mailbox =
+            ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
+        // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
+        self.pool.lease(mailbox.owner, &mailbox.name).await?.give_back();
+        Ok(Box::new(mailbox))
+    }
+}
+
+/// One open mailbox.
+struct ImapMailbox {
+    pool: Arc<Pool>,
+    owner: u64,
+    name: String,
+}
+
+#[async_trait]
+impl SourceMailbox for ImapMailbox {
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities::default()
+    }
+
+    async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
+        self.pool.env.step(Step::SourceList).await;
+        let mut lease = self.pool.lease(self.owner, &self.name).await?;
+        let folders = folders::folders(lease.connection()?).await;
+        lease.give_back();
+        folders
+    }
+
+    async fn list(
+        &mut self,
+        folder: &SourceFolder,
+        sink: &mut (dyn FnMut(Listed) + Send),
+    ) -> Result<Listing> {
+        self.pool.env.step(Step::SourceList).await;
+        let mut lease = self.pool.lease(self.owner, &self.name).await?;
+        let name = folders::wire_name(&folder.handle);
+        let listing = list::list(lease.connection()?, &name, self.pool.settings.list_messages, sink).await;
+        lease.give_back();
+        listing
+    }
+
+    async fn fetch(
+        &mut self,
+        folder: &SourceFolder,
+        epoch: u64,
+        wanted: &[Wanted],
+        bodies: &Bodies,
+    ) -> Result<Vec<Fetched>> {
+        self.pool.env.step(Step::SourceFetch).await;
+        let name = folders::wire_name(&folder.handle);
+        let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
+        loop {
+            let mut lease = self.pool.lease(self.owner, &self.name).await?;
+            let end = fetch.go_on(lease.connection()?).await;
+            lease.give_back();
+            // A message too large to read past costs the session; the others are fetched with a new one.
+            if end? == fetch::End::Complete {
+                return Ok(fetch.into_answers());
+            }
+        }
+    }
+
+    async fn release(&mut self) {
+        self.pool.end(self.owner).await;
+    }
+}
+
+impl Drop for ImapMailbox {
+    fn drop(&mut self) {
+        // Closes the socket; there is nobody left to wait for a LOGOUT.
+        self.pool.forget(self.owner);
+    }
+}

@@ -1,0 +1,68 @@
+//! What can go wrong on the wire. Texts are fixed: nothing a server says is ever quoted.
+
+use std::io;
+use std::time::Duration;
+
+use crate::model::{Error, Kind, Scope};
+
+/// A failure of the connection itself. Except for [`WireError::Unsendable`] the connection is broken afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// End of file in the middle of the conversation.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server said BYE; with the wait it suggested, if it did.
+    #[error("the server ended the session (BYE)")]
+    Bye(Option<Duration>),
+    /// The transport failed.
+    #[error("the connection broke ({0})")]
+    Io(io::ErrorKind),
+    /// Nothing moved for longer than the idle timeout.
+    #[error("the server stopped answering")]
+    TimedOut,
+    /// The server sent more than we hold.
+    #[error("the server's answer is larger than the limit for {0}")]
+    Limit(&'static str),
+    /// The octets cannot be trusted any more: we no longer know where a response begins.
+    #[error("the server broke the protocol: {0}")]
+    Framing(&'static str),
+    /// A message's literal is larger than we will even read past, in bytes.
+    #[error("a message of {0} bytes is larger than the limit")]
+    BodyTooLarge(u64),
+    /// A string that IMAP cannot carry at all (it holds a NUL).
+    #[error("a name or password cannot be sent (it holds a NUL byte)")]
+    Unsendable,
+    /// The connection broke earlier, or a call on it was abandoned half way.
+    #[error("the connection is no longer usable")]
+    Broken,
+}
+
+impl WireError {
+    /// As an error of the mailbox the session belonged to. A fresh session may do better, so all but an impossible
+    /// string are temporary.
+    pub fn into_error(self) -> Error {
+        let what = self.to_string();
+        match self {
+            WireError::Unsendable => Error::new(Kind::Config, Scope::Mailbox, what),
+            WireError::Limit(_) | WireError::Framing(_) => {
+                Error::temporary(Kind::Protocol, Scope::Mailbox, what)
+            }
+            WireError::BodyTooLarge(_) => Error::new(Kind::TooLarge, Scope::Message, what),
+            WireError::Bye(Some(wait)) => Error::throttled(Scope::Mailbox, what, Some(wait)),
+            WireError::Closed
+            | WireError::Bye(None)
+            | WireError::Io(_)
+            | WireError::TimedOut
+            | WireError::Broken => Error::temporary(Kind::Unreachable, Scope::Mailbox, what),
+        }
+    }
+}
+
+impl From<io::Error> for WireError {
+    fn from(e: io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::UnexpectedEof => WireError::Closed,
+            kind => WireError::Io(kind),
+        }
+    }
+}

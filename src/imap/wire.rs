@@ -1,0 +1,267 @@
+//! The framer: lines and literals cut out of a byte stream by length alone (RFC 3501 §4.3, §2.2).
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::{Limits, WireError};
+use crate::env::Env;
+
+/// Anything octets travel over: TCP, TLS, or a pipe in memory.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Room asked for before each read, in bytes.
+const READ: usize = 64 << 10;
+
+/// One line without its line end, and the length of the literal it announces, if it does.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub text: Bytes,
+    pub literal: Option<u64>,
+}
+
+/// A buffered byte stream with timeouts.
+pub struct Wire {
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) buffer: BytesMut,
+    /// How much of the buffer is known to hold no line end.
+    searched: usize,
+    env: Env,
+    idle: Duration,
+    line_limit: usize,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("buffered", &self.buffer.len()).finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone.
+    pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {
+        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit: limits.line }
+    }
+
+    /// The bare stream, for the hand-over to TLS. Refused if octets are buffered: they came before the encryption and
+    /// must never be read as if they came after it (response injection, CVE-2011-0411 and its kin).
+    pub(super) fn into_stream(self) -> Result<Box<dyn Stream>, WireError> {
+        if self.buffer.is_empty() {
+            Ok(self.stream)
+        } else {
+            Err(WireError::Framing("octets were sent ahead of the TLS handshake"))
+        }
+    }
+
+    /// Sends octets at once.
+    pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), WireError> {
+        let stream = &mut self.stream;
+        let write = async {
+            stream.write_all(octets).await?;
+            stream.flush().await
+        };
+        self.env.within(self.idle, write).await.ok_or(WireError::TimedOut)?.map_err(WireError::from)
+    }
+
+    /// Reads one line. A bare LF ends it too; some servers send that.
+    pub(super) async fn line(&mut self) -> Result<Line, WireError> {
+        loop {
+            if let Some(text) = self.buffered_line()? {
+                let mut text = text.freeze();
+                text.truncate(text.len() - 1);
+                if text.last() == Some(&b'\r') {
+                    text.truncate(text.len() - 1);
+                }
+                return Ok(match announced(&text) {
+                    Some((at, len)) => Line { text: text.slice(..at), literal: Some(len) },
+                    None => Line { text, literal: None },
+                });
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The first buffered line with its line end, if one is complete.
+    pub(super) fn buffered_line(&mut self) -> Result<Option<BytesMut>, WireError> {
+        let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', unsearched).map(|at| self.searched + at);
+        if end.unwrap_or(self.buffer.len()) > self.line_limit {
+            return Err(WireError::Limit("one line"));
+        }
+        self.searched = if end.is_some() { 0 } else { self.buffer.len() };
+        Ok(end.map(|end| self.buffer.split_to(end + 1)))
+    }
+
+    /// Reads `len` octets into `sink`, in the pieces they arrive in.
+    pub(super) async fn literal(
+        &mut self,
+        len: u64,
+        sink: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<(), WireError> {
+        let mut left = len;
+        while left > 0 {
+            if self.buffer.is_empty() {
+                self.fill().await?;
+            }
+            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            sink(&self.buffer[..piece]);
+            self.buffer.advance(piece);
+            left -= piece as u64;
+        }
+        Ok(())
+    }
+
+    async fn fill(&mut self) -> Result<(), WireError> {
+        self.buffer.reserve(READ);
+        let read = self.stream.read_buf(&mut self.buffer);
+        match self.env.within(self.idle, read).await {
+            None => Err(WireError::TimedOut),
+            Some(Ok(0)) => Err(WireError::Closed),
+            Some(Ok(_)) => Ok(()),
+            Some(Err(e)) => Err(e.into()),
+        }
+    }
+}
+
+/// The literal a line announces: where `{n}` begins, and n. Only in a place where a string may stand, and never in
+/// the human text of a status response, which may end in anything.
+pub(super) fn announced(line: &[u8]) -> Option<(usize, u64)> {
+    let inner = line.strip_suffix(b"}")?;
+    let open = memchr::memrchr(b'{', inner)?;
+    let digits = inner[open + 1..].strip_suffix(b"+").unwrap_or(&inner[open + 1..]);
+    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let len = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let at = if open > 0 && line[open - 1] == b'~' { open - 1 } else { open };
+    let place_for_a_string = at == 0 || matches!(line[at - 1], b' ' | b'(');
+    (place_for_a_string && !is_status(line)).then_some((at, len))
+}
+
+/// `* OK text`, `A1 NO text`, `+ text`: a line whose end is human text.
+fn is_status(line: &[u8]) -> bool {
+    if line.starts_with(b"+") {
+        return true;
+    }
+    let mut words = line.split(|b| *b == b' ').filter(|w| !w.is_empty());
+    let (tag, word) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let status = [&b"OK"[..], b"NO", b"BAD", b"BYE", b"PREAUTH"].iter().any(|s| word.eq_ignore_ascii_case(s));
+    // The rest of a response after a literal begins with a blank or a parenthesis, never with a tag.
+    status && !line.starts_with(b" ") && tag.iter().all(|b| b.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn wire(stream: impl Stream + 'static, limits: &Limits) -> Wire {
+        Wire::new(Box::new(stream), Env::system(), Duration::from_secs(5), limits)
+    }
+
+    fn on_a_runtime<T>(test: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime").block_on(test)
+    }
+
+    /// Sends `octets` cut at `cuts`, reads lines and literals back.
+    async fn read_back(octets: Vec<u8>, cuts: Vec<usize>, count: usize) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let env = Env::system();
+        let writer = env.spawn(async move {
+            let mut from = 0;
+            for cut in cuts {
+                let to = (from + cut).min(octets.len());
+                theirs.write_all(&octets[from..to]).await.expect("write");
+                tokio::task::yield_now().await;
+                from = to;
+            }
+            theirs.write_all(&octets[from..]).await.expect("write");
+            theirs
+        });
+        let mut wire = wire(ours, &Limits::default());
+        let mut read = Vec::new();
+        for _ in 0..count {
+            let line = wire.line().await.expect("line");
+            let mut literal = None;
+            if let Some(len) = line.literal {
+                let mut octets = Vec::new();
+                wire.literal(len, &mut |piece| octets.extend_from_slice(piece)).await.expect("literal");
+                literal = Some(octets);
+            }
+            read.push((line.text.to_vec(), literal));
+        }
+        writer.await.expect("writer");
+        read
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn framing_does_not_depend_on_how_the_octets_arrive(
+            parts in proptest::collection::vec(("[ -z]{0,40}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200))), 1..12),
+            cuts in proptest::collection::vec(0usize..50, 0..40),
+        ) {
+            let mut octets = Vec::new();
+            let mut expected = Vec::new();
+            for (text, literal) in &parts {
+                let text = format!("* X{text} ");
+                octets.extend_from_slice(text.as_bytes());
+                if let Some(literal) = literal {
+                    octets.extend_from_slice(format!("{{{}}}\r\n", literal.len()).as_bytes());
+                    octets.extend_from_slice(literal);
+                } else {
+                    octets.extend_from_slice(b"\r\n");
+                }
+                expected.push((text.into_bytes(), literal.clone()));
+            }
+            let count = expected.len();
+            prop_assert_eq!(on_a_runtime(read_back(octets, cuts, count)), expected);
+        }
+    }
+
+    #[test]
+    fn a_literal_is_announced_only_where_a_string_may_stand() {
+        assert_eq!(announced(b"* 1 FETCH (BODY[] {12}"), Some((18, 12)));
+        assert_eq!(announced(b"* LIST () \"/\" {3+}"), Some((14, 3)));
+        assert_eq!(announced(b"* 1 FETCH (BINARY[] ~{12}"), Some((20, 12)));
+        assert_eq!(announced(b" FLAGS () BODY[] {7}"), Some((17, 7)));
+        for text in [
+            &b"* OK hello {12}"[..],
+            b"* BYE see you {12}",
+            b"A1 NO too long {12}",
+            b"+ go on {12}",
+            b"* LIST () \"/\" name{12}",
+            b"* LIST () \"/\" {}",
+            b"* LIST () \"/\" {x}",
+            b"* LIST () \"/\" {99999999999999999999}",
+            b"}",
+        ] {
+            assert_eq!(announced(text), None, "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_at_the_limit() {
+        on_a_runtime(async {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            theirs.write_all(&vec![b'x'; 300 << 10]).await.expect("write");
+            let mut wire = wire(ours, &Limits::default());
+            assert_eq!(wire.line().await, Err(WireError::Limit("one line")));
+        });
+    }
+
+    #[test]
+    fn silence_and_end_of_file_are_told_apart() {
+        on_a_runtime(async {
+            let (ours, theirs) = tokio::io::duplex(64);
+            let mut wire =
+                Wire::new(Box::new(ours), Env::system(), Duration::from_millis(20), &Limits::default());
+            assert_eq!(wire.line().await, Err(WireError::TimedOut));
+            drop(theirs);
+            assert_eq!(wire.line().await, Err(WireError::Closed));
+        });
+    }
+}

@@ -1,0 +1,316 @@
+//! Folders: LIST and NAMESPACE made into paths.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::imap::{Connection, ListEntry, Namespaces, utf7};
+use crate::model::{FolderPath, Result, SpecialUse};
+use crate::source::SourceFolder;
+
+/// Handles that begin so hold a name that is no text, in hexadecimal.
+const HEX: &str = "hex:";
+
+/// Asks for the folders of the user's own namespaces.
+pub(super) async fn folders(connection: &mut Connection) -> Result<Vec<SourceFolder>> {
+    let namespaces = connection.namespaces().await?;
+    let mut entries = connection.list(b"*").await?;
+    for (prefix, _) in namespaces.personal.iter().filter(|(prefix, _)| !prefix.is_empty()) {
+        // Some servers leave a namespace out unless it is asked for by name.
+        entries.extend(connection.list(&[prefix, &b"*"[..]].concat()).await?);
+    }
+    if !entries.iter().any(|e| is_inbox(&e.name)) {
+        entries.extend(connection.list(b"INBOX").await?);
+    }
+    Ok(arrange(entries, &namespaces))
+}
+
+/// A name on the wire as a handle: itself if it is text.
+fn handle(name: &[u8]) -> String {
+    match std::str::from_utf8(name) {
+        Ok(text) if !text.starts_with(HEX) => text.to_owned(),
+        _ => name.iter().fold(HEX.to_owned(), |mut out, b| {
+            for digit in [b >> 4, b & 15] {
+                out.extend(char::from_digit(u32::from(digit), 16));
+            }
+            out
+        }),
+    }
+}
+
+/// The name on the wire of a handle.
+pub(super) fn wire_name(handle: &str) -> Vec<u8> {
+    let hex = handle.strip_prefix(HEX).filter(|h| h.len() % 2 == 0);
+    let octets = hex.and_then(|hex| {
+        let digits: Option<Vec<u8>> =
+            hex.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+        digits.map(|d| d.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    });
+    octets.unwrap_or_else(|| handle.as_bytes().to_vec())
+}
+
+fn is_inbox(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"INBOX")
+}
+
+/// Makes folders of LIST lines: the inbox first, the others by path; no path twice; containers only where no folder
+/// with mail has their path.
+fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder> {
+    let mut by_name: BTreeMap<Bytes, ListEntry> = BTreeMap::new();
+    for entry in entries {
+        let key = if is_inbox(&entry.name) { Bytes::from_static(b"INBOX") } else { entry.name.clone() };
+        match by_name.get_mut(&key) {
+            Some(known) => known.attributes.extend(entry.attributes),
+            None => {
+                by_name.insert(key, entry);
+            }
+        }
+    }
+    let mut found: Vec<(FolderPath, bool, ListEntry)> = by_name
+        .into_values()
+        .filter_map(|entry| {
+            let path = path(&entry, namespaces)?;
+            let selectable = !entry.has("\\Noselect") && !entry.has("\\NonExistent");
+            Some((path, selectable, entry))
+        })
+        .collect();
+    // The true inbox goes before a folder that only decodes to its name; folders with mail before containers.
+    found.sort_by(|(a, a_selectable, a_entry), (b, b_selectable, b_entry)| {
+        (!is_inbox(&a_entry.name), a, !a_selectable, &a_entry.name).cmp(&(
+            !is_inbox(&b_entry.name),
+            b,
+            !b_selectable,
+            &b_entry.name,
+        ))
+    });
+    let mut paths = BTreeSet::new();
+    let mut roles = BTreeSet::new();
+    let mut folders = Vec::with_capacity(found.len());
+    for (path, selectable, entry) in found {
+        if !selectable && paths.contains(&path) {
+            continue;
+        }
+        let path = distinct(path, &paths);
+        paths.insert(path.clone());
+        let special = role(&entry).filter(|role| selectable && roles.insert(*role));
+        folders.push(SourceFolder {
+            path,
+            special,
+            selectable,
+            object_id: None,
+            handle: handle(&entry.name),
+        });
+    }
+    folders
+}
+
+/// `path`, or the same with a number behind the last name if it is taken.
+fn distinct(path: FolderPath, taken: &BTreeSet<FolderPath>) -> FolderPath {
+    if !taken.contains(&path) {
+        return path;
+    }
+    let leaf = path.leaf().to_owned();
+    let parent = path.parent();
+    let mut number = 2u32;
+    loop {
+        let name = format!("{leaf} ({number})");
+        let other = match &parent {
+            Some(parent) => Some(parent.child(name)),
+            None => FolderPath::new(vec![name]),
+        };
+        match other {
+            Some(other) if !taken.contains(&other) => return other,
+            _ => number += 1,
+        }
+    }
+}
+
+/// Where a folder lies, without its namespace's prefix; `None` if it is not the user's own, or no folder at all.
+fn path(entry: &ListEntry, namespaces: &Namespaces) -> Option<FolderPath> {
+    let name = entry.name.as_ref();
+    if is_inbox(name) {
+        return Some(FolderPath::inbox());
+    }
+    let prefix = own_prefix(name, namespaces)?;
+    let mut rest = name.get(prefix..).unwrap_or_default();
+    if let Some(separator) = entry.separator {
+        // Containers may be listed with a separator at their end.
+        while let Some(shorter) = rest.strip_suffix(&[separator]) {
+            rest = shorter;
+        }
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut names: Vec<String> = match entry.separator {
+        Some(separator) => rest.split(|b| *b == separator).map(utf7::decode).collect(),
+        None => vec![utf7::decode(rest)],
+    };
+    // Below the inbox it is a server's own matter whether INBOX has a case; for us it is one folder.
+    if let Some(first) = names.first_mut()
+        && prefix == 0
+        && is_inbox(first.as_bytes())
+    {
+        "INBOX".clone_into(first);
+    }
+    FolderPath::new(names)
+}
+
+/// How long the prefix of the namespace is that `name` lies in, in bytes; `None`: not the user's own namespace.
+fn own_prefix(name: &[u8], namespaces: &Namespaces) -> Option<usize> {
+    let kinds = [(&namespaces.personal, true), (&namespaces.others, false), (&namespaces.shared, false)];
+    let mut best: Option<(usize, bool)> = None;
+    for (spaces, own) in kinds {
+        for (prefix, separator) in spaces {
+            // The root of a namespace is listed without the separator at its prefix's end.
+            let root = separator.and_then(|s| prefix.strip_suffix(&[s])).unwrap_or(prefix);
+            let fits = name.starts_with(prefix) || (!root.is_empty() && name == root);
+            if fits && best.is_none_or(|(len, _)| prefix.len() > len) {
+                best = Some((prefix.len(), own));
+            }
+        }
+    }
+    match best {
+        Some((len, true)) if name.len() > len => Some(len),
+        // The root of the user's own namespace is no folder of its own, unless it has another use: keep its name.
+        Some((_, true)) | None => Some(0),
+        Some((_, false)) => None,
+    }
+}
+
+/// The role a server gives a folder (RFC 6154, and the older names of XLIST).
+fn role(entry: &ListEntry) -> Option<SpecialUse> {
+    if is_inbox(&entry.name) {
+        return Some(SpecialUse::Inbox);
+    }
+    [
+        ("\\Archive", SpecialUse::Archive),
+        ("\\Drafts", SpecialUse::Drafts),
+        ("\\Junk", SpecialUse::Junk),
+        ("\\Spam", SpecialUse::Junk),
+        ("\\Sent", SpecialUse::Sent),
+        ("\\Trash", SpecialUse::Trash),
+        ("\\All", SpecialUse::All),
+        ("\\AllMail", SpecialUse::All),
+        ("\\Flagged", SpecialUse::Flagged),
+        ("\\Starred", SpecialUse::Flagged),
+    ]
+    .into_iter()
+    .find_map(|(attribute, role)| entry.has(attribute).then_some(role))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(attributes: &str, separator: char, name: &[u8]) -> ListEntry {
+        ListEntry {
+            attributes: attributes.split_whitespace().map(str::to_owned).collect(),
+            separator: Some(separator as u8),
+            name: Bytes::copy_from_slice(name),
+        }
+    }
+
+    fn shown(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<String> {
+        arrange(entries, namespaces)
+            .into_iter()
+            .map(|f| {
+                let special = f.special.map_or(String::new(), |s| format!(" {s:?}"));
+                let container = if f.selectable { "" } else { " container" };
+                format!("{}{special}{container}", f.path.names().join(" > "))
+            })
+            .collect()
+    }
+
+    fn cyrus() -> Namespaces {
+        Namespaces {
+            personal: vec![("INBOX.".into(), Some(b'.'))],
+            others: vec![("user.".into(), Some(b'.'))],
+            shared: vec![("".into(), Some(b'.'))],
+        }
+    }
+
+    #[test]
+    fn the_personal_prefix_is_taken_off_and_other_namespaces_are_left_out() {
+        let entries = vec![
+            entry("", '.', b"user.other.Sent"),
+            entry("", '.', b"public"),
+            entry("\\Sent", '.', b"INBOX.Sent"),
+            entry("", '.', b"INBOX.Entw&APw-rfe.2024"),
+            entry("", '.', b"inbox"),
+        ];
+        assert_eq!(shown(entries, &cyrus()), ["INBOX Inbox", "Entwürfe > 2024", "Sent Sent"]);
+    }
+
+    #[test]
+    fn without_a_prefix_folders_below_the_inbox_stay_below_it() {
+        let entries = vec![entry("", '/', b"inbox/a"), entry("", '/', b"Inbox"), entry("", '/', b"INBOX")];
+        assert_eq!(shown(entries, &Namespaces::default()), ["INBOX Inbox", "INBOX > a"]);
+    }
+
+    #[test]
+    fn two_names_that_decode_to_one_path_stay_two() {
+        let entries = vec![
+            entry("", '/', b"INBOX"),
+            entry("", '/', b"&AOQ-"),
+            entry("", '/', "ä".as_bytes()),
+            entry("", '/', b"\xe4"),
+        ];
+        let folders = arrange(entries, &Namespaces::default());
+        let paths: Vec<_> = folders.iter().map(|f| f.path.leaf().to_owned()).collect();
+        assert_eq!(paths, ["INBOX", "ä", "ä (2)", "ä (3)"]);
+        let names: BTreeSet<_> = folders.iter().map(|f| wire_name(&f.handle)).collect();
+        assert_eq!(names.len(), 4);
+        assert!(names.contains(&b"\xe4"[..]));
+    }
+
+    #[test]
+    fn a_folder_that_decodes_to_the_inboxs_name_does_not_take_its_place() {
+        let entries = vec![entry("", '.', b"INBOX.INBOX"), entry("", '.', b"INBOX")];
+        assert_eq!(shown(entries, &cyrus()), ["INBOX Inbox", "INBOX (2)"]);
+    }
+
+    #[test]
+    fn containers_are_listed_as_such_and_never_shadow_a_folder() {
+        let entries = vec![
+            entry("\\noselect \\HasChildren", '/', b"a"),
+            entry("\\NonExistent", '/', b"b"),
+            entry("\\Noselect", '/', b"c/"),
+            entry("", '/', b"c"),
+            entry("\\Noselect", '/', b""),
+        ];
+        assert_eq!(shown(entries, &Namespaces::default()), ["a container", "b container", "c"]);
+    }
+
+    #[test]
+    fn a_role_is_given_once() {
+        let entries = vec![
+            entry("\\Sent", '/', b"b"),
+            entry("\\Sent", '/', b"a"),
+            entry("\\Junk \\HasNoChildren", '/', b"c"),
+        ];
+        assert_eq!(shown(entries, &Namespaces::default()), ["a Sent", "b", "c Junk"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_handle_leads_back_to_its_name(name in proptest::collection::vec(any::<u8>(), 0..40), hex in any::<bool>()) {
+            let name = if hex { [b"hex:", name.as_slice()].concat() } else { name };
+            prop_assert_eq!(wire_name(&handle(&name)), name);
+        }
+
+        #[test]
+        fn no_path_is_given_twice_and_the_order_does_not_depend_on_the_servers(
+            names in proptest::collection::vec("[aA/&\\-ä]{0,5}", 0..12),
+        ) {
+            let entries: Vec<_> = names.iter().map(|n| entry("", '/', n.as_bytes())).collect();
+            let mut backwards = entries.clone();
+            backwards.reverse();
+            let folders = arrange(entries, &Namespaces::default());
+            prop_assert!(folders == arrange(backwards, &Namespaces::default()));
+            let paths: BTreeSet<_> = folders.iter().map(|f| f.path.clone()).collect();
+            prop_assert_eq!(paths.len(), folders.len());
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Sessions of one endpoint, leased: as many as the operator allows, logged in no faster than allowed.
+//!
+//! A session belongs to a mailbox, but is *held* only during a call. Between calls it lies idle here, and a mailbox
+//! that wants a session may have its place once it lay idle for the grace time. So nobody can block others by keeping
+//! a session while it waits for something else, and a mailbox that is busy keeps its login.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::config::ImapSettings;
+use crate::env::{Env, Tick};
+use crate::imap::{Connection, Endpoint, connect, login};
+use crate::model::{Result, Scope};
+
+/// A session that lay idle for longer is asked whether it still lives before it is trusted.
+const STALE: Duration = Duration::from_secs(20);
+
+/// The sessions of one endpoint.
+pub(super) struct Pool {
+    pub env: Env,
+    pub settings: ImapSettings,
+    endpoint: Endpoint,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sessions held by a call, or being made for one.
+    held: usize,
+    /// Oldest first.
+    idle: VecDeque<Idle>,
+    owners: u64,
+    next_login: Tick,
+}
+
+struct Idle {
+    owner: u64,
+    since: Tick,
+    connection: Connection,
+}
+
+/// What a caller may do now.
+enum Turn {
+    /// Go on with its own session.
+    Resume(Connection, Duration),
+    /// Log in; a session of another was ended for it, if one is given.
+    LogIn(Option<Connection>),
+    /// Wait, at most until then.
+    Wait(Option<Tick>),
+}
+
+impl Pool {
+    pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint) -> Pool {
+        Pool { env, settings, endpoint, state: Mutex::default(), freed: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for one more mailbox.
+    pub fn owner(&self) -> u64 {
+        let mut state = self.state();
+        state.owners += 1;
+        state.owners
+    }
+
+    /// A session of `mailbox`: its own if it still lies here, else a new one as soon as there is a place.
+    pub async fn lease(self: &Arc<Self>, owner: u64, mailbox: &str) -> Result<Lease> {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable(); // before looking, so that nothing freed in between is missed
+            match self.turn(owner) {
+                Turn::Resume(connection, idle) => {
+                    let mut lease = Lease { pool: self.clone(), owner, connection: Some(connection) };
+                    if idle < STALE || lease.is_alive().await {
+                        return Ok(lease);
+                    }
+                    drop(lease);
+                }
+                Turn::LogIn(evicted) => {
+                    let mut lease = Lease { pool: self.clone(), owner, connection: None };
+                    if let Some(evicted) = evicted {
+                        evicted.logout().await;
+                    }
+                    lease.connection = Some(self.log_in(mailbox).await?);
+                    return Ok(lease);
+                }
+                Turn::Wait(None) => freed.await,
+                Turn::Wait(Some(until)) => {
+                    tokio::select! {
+                        biased;
+                        () = freed => {}
+                        () = self.env.sleep_until(until) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn turn(&self, owner: u64) -> Turn {
+        let now = self.env.now();
+        let mut state = self.state();
+        let own = state.idle.iter().position(|i| i.owner == owner);
+        if let Some(own) = own.and_then(|at| state.idle.remove(at)) {
+            state.held += 1;
+            return Turn::Resume(own.connection, now.saturating_sub(own.since));
+        }
+        if state.held + state.idle.len() < self.settings.max_connections {
+            state.held += 1;
+            return Turn::LogIn(None);
+        }
+        match state.idle.front() {
+            None => Turn::Wait(None),
+            Some(oldest) if now < oldest.since + self.settings.idle_grace => {
+                Turn::Wait(Some(oldest.since + self.settings.idle_grace))
+            }
+            Some(_) => {
+                let evicted = state.idle.pop_front();
+                state.held += 1;
+                Turn::LogIn(evicted.map(|i| i.connection))
+            }
+        }
+    }
+
+    async fn log_in(&self, mailbox: &str) -> Result<Connection> {
+        let at = {
+            let mut state = self.state();
+            let at = state.next_login.max(self.env.now());
+            state.next_login = at + self.settings.login_interval;
+            at
+        };
+        self.env.sleep_until(at).await;
+        let prepared = self.settings.login(mailbox)?.acting_as(self.settings.acts_as(mailbox));
+        let place = format!("{}:{}", self.settings.host, self.settings.port);
+        let mut connection = connect(&self.env, &self.endpoint).await.map_err(|e| e.at(&place))?;
+        login::login(&mut connection, &prepared.login()).await.map_err(|e| match e.scope {
+            Scope::Endpoint => e.at(&place),
+            _ => e,
+        })?;
+        Ok(connection)
+    }
+
+    /// Ends the idle session of a mailbox politely. Its place is free only when the server has let go of it.
+    pub async fn end(self: &Arc<Self>, owner: u64) {
+        let Some(connection) = self.take_idle(owner, 1) else { return };
+        let _place = Lease { pool: self.clone(), owner, connection: None };
+        connection.logout().await;
+    }
+
+    /// Closes the idle session of a mailbox that is gone, without a word.
+    pub fn forget(&self, owner: u64) {
+        drop(self.take_idle(owner, 0));
+        self.freed.notify_waiters();
+    }
+
+    /// Takes the idle session of a mailbox; its place stays taken if `held` is 1.
+    fn take_idle(&self, owner: u64, held: usize) -> Option<Connection> {
+        let mut state = self.state();
+        let at = state.idle.iter().position(|i| i.owner == owner)?;
+        let idle = state.idle.remove(at)?;
+        state.held += held;
+        Some(idle.connection)
+    }
+}
+
+/// A session held for one call. Dropped without [`Lease::give_back`], it is closed: the call was abandoned half way,
+/// or the connection broke.
+pub(super) struct Lease {
+    pool: Arc<Pool>,
+    owner: u64,
+    connection: Option<Connection>,
+}
+
+impl Lease {
+    /// The connection. There is one for as long as the lease is held.
+    pub fn connection(&mut self) -> Result<&mut Connection> {
+        self.connection.as_mut().ok_or_else(|| crate::imap::WireError::Broken.into_error())
+    }
+
+    async fn is_alive(&mut self) -> bool {
+        match &mut self.connection {
+            Some(connection) => connection.noop().await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Lays the session aside for the mailbox's next call; a broken one is closed.
+    pub fn give_back(mut self) {
+        let connection = self.connection.take().filter(|c| !c.is_broken());
+        if let Some(connection) = connection {
+            let since = self.pool.env.now();
+            // The place itself is freed by the drop below; the idle session takes it over first.
+            self.pool.state().idle.push_back(Idle { owner: self.owner, since, connection });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.connection = None;
+        let mut state = self.pool.state();
+        state.held = state.held.saturating_sub(1);
+        drop(state);
+        self.pool.freed.notify_waiters();
+    }
+}

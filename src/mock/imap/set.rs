@@ -84,7 +84,7 @@ pub fn compact(numbers: &[u32]) -> String {
     while i < numbers.len() {
         let first = numbers[i];
         let mut last = first;
-        while numbers.get(i + 1) == last.checked_add(1).as_ref() {
+        while numbers.get(i + 1).is_some_and(|&next| Some(next) == last.checked_add(1)) {
             i += 1;
             last = numbers[i];
         }

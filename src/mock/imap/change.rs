@@ -4,9 +4,10 @@ use super::command::{Appended, FlagChange, How};
 use super::date::InternalDate;
 use super::fetch::flag_list;
 use super::folders::missing;
-use super::session::{Reply, Session, Stream, selected};
+use super::session::{Reply, Session, Stream};
 use super::set::{SequenceSet, compact};
 use super::store::{Message, Octets};
+use super::view::selected;
 
 const READ_ONLY: &str = "[READ-ONLY] The folder was opened by EXAMINE";
 

@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::command::{FetchItem, Section};
 use super::fault::{Act, Due};
-use super::session::{Reply, Session, Stream, selected};
+use super::session::{Reply, Session, Stream};
 use super::set::{SequenceSet, compact};
 use super::store::{Message, Octets};
+use super::view::selected;
 use super::wire::{End, Out};
 
 /// A message as one FETCH sees it.

@@ -10,10 +10,13 @@
 
 mod change;
 mod command;
+mod cursor;
 mod date;
 mod fault;
 mod fetch;
 mod folders;
+mod interfere;
+mod items;
 mod login;
 mod maildir;
 mod names;
@@ -25,6 +28,7 @@ mod server;
 mod session;
 mod set;
 mod store;
+mod view;
 mod wire;
 
 use std::collections::BTreeMap;

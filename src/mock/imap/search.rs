@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::command::SearchKey;
 use super::fetch::{fields, header_end};
-use super::session::{Reply, Session, Stream, selected};
+use super::session::{Reply, Session, Stream};
 use super::set::compact;
 use super::store::Message;
+use super::view::selected;
 
 /// One message under a search; its octets are read only where a key asks for them.
 struct Candidate<'a> {
@@ -57,7 +58,7 @@ impl<S: Stream> Session<'_, S> {
                 line
             }
             Some(returns) => {
-                let mut line = format!("ESEARCH (TAG \"{}\")", self.tag());
+                let mut line = format!("ESEARCH (TAG \"{}\")", self.last_tag);
                 line.push_str(if by_uid { " UID" } else { "" });
                 for wanted in returns {
                     match (wanted.as_str(), found.first(), found.last()) {

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::command::Qresync;
 use super::fetch::flag_list;
 use super::maildir;
-use super::session::{Reply, Session, Stream, View, selected};
+use super::session::{Reply, Session, Stream};
 use super::set::compact;
+use super::view::{View, selected};
 
 impl<S: Stream> Session<'_, S> {
     pub(super) fn select(

@@ -4,10 +4,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::command::Command;
-use super::fault::{Act, Due, Noise};
+use super::fault::{Act, Due};
 use super::options::Greeting;
-use super::set::{SequenceSet, compact};
-use super::store::{Folder, Store};
+use super::set::SequenceSet;
+use super::view::View;
 use super::wire::{Conn, End, Out, Part, Wire};
 use super::{ImapMock, LoggedIn, parse};
 
@@ -19,8 +19,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 const MOST_BAD: u32 = 100;
 /// Literals before login: nobody's name or password is longer.
 const LONGEST_BEFORE_LOGIN: u64 = 64 * 1024;
-/// So many octets of untagged noise are gathered at most before they are written.
-const NOISE_PIECE: u64 = 4096;
 
 pub(super) struct Session<'a, S> {
     pub mock: &'a ImapMock,
@@ -34,25 +32,10 @@ pub(super) struct Session<'a, S> {
     pub qresync: bool,
     /// TLS is up.
     pub secure: bool,
-    last_tag: String,
+    /// The tag of the command that is being answered.
+    pub last_tag: String,
     bad: u32,
     logged_in: Option<LoggedIn<'a>>,
-}
-
-/// The selected folder as this client knows it: sequence numbers are places in `uids`.
-pub(super) struct View {
-    pub name: String,
-    pub id: u32,
-    pub validity: u32,
-    pub uids: Vec<u32>,
-    pub read_only: bool,
-    pub recent_from: u32,
-    /// What changed up to here, the client was told.
-    pub modseq: u64,
-    /// Messages are gone that the client could not be told of yet.
-    pub expunge_due: bool,
-    /// Flag changes the client must not or need not be told.
-    pub quiet: Vec<u32>,
 }
 
 /// A tagged answer: its status, and its text with the response code in front.
@@ -199,11 +182,6 @@ impl<'a, S: Stream> Session<'a, S> {
         all.join(" ")
     }
 
-    /// The tag of the command that is being answered.
-    pub fn tag(&self) -> &str {
-        &self.last_tag
-    }
-
     /// Reads and answers one command.
     async fn step(&mut self) -> Result<(), End> {
         let (mock, user, utf8) = (self.mock, &self.user, self.utf8);
@@ -275,158 +253,6 @@ impl<'a, S: Stream> Session<'a, S> {
         self.conn.out.untagged("BYE Too many malformed commands");
         self.conn.flush().await?;
         Err(End::Orderly)
-    }
-
-    /// The folder a SELECT, EXAMINE or STATUS names, for rules that change it.
-    fn named_folder(&self, verb: &str, parts: &[Part]) -> Option<String> {
-        if !["SELECT", "EXAMINE", "STATUS"].contains(&verb) {
-            return None;
-        }
-        let wire = match parse::parse(parts, &self.mock.options, self.utf8).ok()? {
-            Command::Select { folder, .. } | Command::Status { folder, .. } => folder,
-            _ => return None,
-        };
-        self.resolve(&wire).ok()
-    }
-
-    /// Does the acts that come before a command or take its place; gives the answer if there is one already.
-    async fn before(&mut self, due: &[Due], named: Option<String>) -> Result<Option<Reply>, End> {
-        for d in due {
-            let mut fired = true;
-            let mut instead = None;
-            match &d.act {
-                Act::No(text) => instead = Some(Reply::no(text.as_str())),
-                Act::Bad(text) => instead = Some(Reply::bad(text.as_str())),
-                Act::Bye(text) => {
-                    self.mock.script.fire(d.rule);
-                    self.conn.out.untagged(&format!("BYE {text}"));
-                    self.conn.flush().await?;
-                    return Err(End::Orderly);
-                }
-                Act::Throttled(milliseconds) => {
-                    self.mock.script.fire(d.rule);
-                    let text = format!(
-                        "BAD Request is throttled. Suggested Backoff Time: {milliseconds} milliseconds"
-                    );
-                    let line = format!("{} {text}\r\n", self.last_tag);
-                    self.conn.out.push(line.as_bytes());
-                    self.conn.out.untagged("BYE Connection is closed. 14");
-                    self.conn.flush().await?;
-                    return Err(End::Orderly);
-                }
-                Act::Hang => {
-                    self.mock.script.fire(d.rule);
-                    loop {
-                        self.conn.input.clear();
-                        self.conn.fill().await?;
-                    }
-                }
-                Act::ResetAt(octets) if d.uid.is_none() => {
-                    self.conn.out.cut_at(*octets, End::Reset, d.rule);
-                    fired = false;
-                }
-                Act::CloseAt(octets) if d.uid.is_none() => {
-                    self.conn.out.cut_at(*octets, End::Closed, d.rule);
-                    fired = false;
-                }
-                Act::Trickle(pause) => {
-                    self.conn.flush().await?;
-                    self.conn.trickle = Some(*pause);
-                }
-                Act::Delay(pause) => self.mock.world.sleep(*pause).await,
-                Act::Noise(noise) => self.noise(noise).await?,
-                Act::ExpungeBefore(uid) => fired = self.expunge_behind(*uid),
-                Act::NewUidValidity => {
-                    let mut store = self.mock.store();
-                    fired = named
-                        .as_ref()
-                        .zip(self.user.as_ref())
-                        .is_some_and(|(f, u)| store.reset_uid_validity(u, f));
-                }
-                _ => fired = false,
-            }
-            if fired {
-                self.mock.script.fire(d.rule);
-            }
-            if instead.is_some() {
-                return Ok(instead);
-            }
-        }
-        Ok(None)
-    }
-
-    async fn noise(&mut self, noise: &Noise) -> Result<(), End> {
-        match noise {
-            Noise::Exists(count) => {
-                for i in 0..*count {
-                    self.conn.out.untagged(&format!("{} EXISTS", i % 1_000_000 + 1));
-                    if i % NOISE_PIECE == NOISE_PIECE - 1 {
-                        self.conn.flush().await?;
-                    }
-                }
-            }
-            Noise::Unknown => self.conn.out.push(
-                b"* XUNHEARD-OF (\"of\" 17 NIL (nested (lists) \"here\"))\r\n\
-                  * OK [XCODE \"with (odd) text\"] still here\r\n\
-                  * NO [ALERT] disk is nearly full\r\n\
-                  * FLAGS (\\Answered \\Odd $Keyword \\*)\r\n\
-                  * 17 XNUMBERED\r\n\
-                  * XLITERAL {12}\r\nA1 OK fake\r\n\r\n",
-            ),
-            Noise::EmptyLines => self.conn.out.push(b"\r\n\r\n"),
-            Noise::DoubleSpaces => self.conn.out.double_spaces = true,
-            Noise::Raw(octets) => self.conn.out.push(octets),
-        }
-        Ok(())
-    }
-
-    fn expunge_behind(&mut self, uid: u32) -> bool {
-        let Some((user, view)) = self.user.as_ref().zip(self.view.as_ref()) else { return false };
-        self.mock.store().expunge(user, &view.name, uid)
-    }
-
-    /// Octets after the tagged answer.
-    fn extras(&mut self, due: &[Due]) {
-        for d in due {
-            match &d.act {
-                Act::ExtraAfter(octets) => self.conn.out.push(octets),
-                Act::OkEarly(tag) => {
-                    let tag = tag.clone().unwrap_or_else(|| counted_on(&self.last_tag));
-                    self.conn.out.push(format!("{tag} OK done before it was asked\r\n").as_bytes());
-                }
-                _ => continue,
-            }
-            self.mock.script.fire(d.rule);
-        }
-    }
-
-    /// The tagged answer, and what the script makes of it.
-    async fn finish(&mut self, tag: &str, mut reply: Reply, due: &[Due]) -> Result<(), End> {
-        for d in due {
-            match &d.act {
-                Act::NoAtEnd(text) => reply = Reply::no(text.as_str()),
-                Act::BadAtEnd(text) => reply = Reply::bad(text.as_str()),
-                Act::ByeAtEnd(text) => {
-                    self.mock.script.fire(d.rule);
-                    self.conn.out.untagged(&format!("BYE {text}"));
-                    self.conn.flush().await?;
-                    return Err(End::Orderly);
-                }
-                Act::WithoutCode if reply.text.starts_with('[') => {
-                    let bare = reply.text.split_once("] ").map(|(_, text)| text.to_owned());
-                    reply.text = bare.unwrap_or_default();
-                }
-                _ => continue,
-            }
-            self.mock.script.fire(d.rule);
-        }
-        self.conn.out.push(format!("{tag} {} {}\r\n", reply.status, reply.text).as_bytes());
-        self.extras(due);
-        if self.conn.out.stopped.is_some() || self.conn.trickle.is_some() || self.conn.out.is_full() {
-            self.conn.flush().await?;
-            self.conn.trickle = None;
-        }
-        Ok(())
     }
 
     /// RFC 3501 §3: which commands are legal when.
@@ -517,81 +343,6 @@ impl<'a, S: Stream> Session<'a, S> {
         self.secure = true;
         Ok(())
     }
-
-    fn rescan_selected(&self) {
-        if let Some((user, view)) = self.user.as_ref().zip(self.view.as_ref()) {
-            super::maildir::rescan_folder(&mut self.mock.store(), user, &view.name);
-        }
-    }
-
-    /// Tells what changed in the selected folder since the client was told last.
-    async fn report_changes(&mut self, expunges: bool) -> Result<(), End> {
-        if self.tell_changes(expunges) {
-            return Ok(());
-        }
-        self.conn.out.untagged("BYE The folder was deleted or changed under us");
-        self.conn.flush().await?;
-        Err(End::Orderly)
-    }
-
-    /// False where the folder is gone or became another.
-    fn tell_changes(&mut self, expunges: bool) -> bool {
-        let (Some(user), Some(view)) = (&self.user, &mut self.view) else { return true };
-        let mut store = self.mock.store();
-        let Some(folder) = selected(&mut store, user, view) else { return false };
-        let out = &mut self.conn.out;
-        if folder.highest_modseq == view.modseq && !(view.expunge_due && expunges) {
-            view.quiet.clear();
-            return true;
-        }
-        let gone: Vec<u32> =
-            view.uids.iter().copied().filter(|uid| !folder.messages.contains_key(uid)).collect();
-        view.expunge_due = !gone.is_empty() && !expunges;
-        if expunges && !gone.is_empty() {
-            if self.qresync {
-                out.untagged(&format!("VANISHED {}", compact(&gone)));
-            } else {
-                for (already, uid) in gone.iter().enumerate() {
-                    let place = view.uids.partition_point(|u| u < uid);
-                    out.untagged(&format!("{} EXPUNGE", place + 1 - already));
-                }
-            }
-            view.uids.retain(|uid| folder.messages.contains_key(uid));
-        }
-        for (&uid, message) in &folder.messages {
-            let told = message.modseq <= view.modseq || view.quiet.contains(&uid);
-            if let (false, Ok(place)) = (told, view.uids.binary_search(&uid)) {
-                let flags = super::fetch::flag_list(message, uid >= view.recent_from);
-                let modseq =
-                    if self.condstore { format!(" MODSEQ ({})", message.modseq) } else { String::new() };
-                out.untagged(&format!("{} FETCH (UID {uid} FLAGS ({flags}){modseq})", place + 1));
-            }
-        }
-        let newest = view.uids.last().copied().unwrap_or(0);
-        let before = view.uids.len();
-        view.uids.extend(folder.messages.range(newest.saturating_add(1)..).map(|(&uid, _)| uid));
-        if view.uids.len() > before {
-            out.untagged(&format!("{} EXISTS", view.uids.len()));
-            let recent = view.uids.len() - view.uids.partition_point(|&uid| uid < view.recent_from);
-            out.untagged(&format!("{recent} RECENT"));
-        }
-        view.modseq = folder.highest_modseq;
-        view.quiet.clear();
-        true
-    }
-}
-
-/// The folder a session has selected, or `None` where it is gone or became another. It may have been renamed
-/// meanwhile: the id tells.
-pub(super) fn selected<'s>(store: &'s mut Store, user: &str, view: &View) -> Option<&'s mut Folder> {
-    let folders = &mut store.users.get_mut(user)?.folders;
-    let same = |f: &Folder| f.id == view.id && f.uid_validity == view.validity;
-    let name = if folders.get(&view.name).is_some_and(same) {
-        view.name.clone()
-    } else {
-        folders.iter().find(|(_, f)| same(f))?.0.clone()
-    };
-    folders.get_mut(&name)
 }
 
 /// What can be refused before the literal comes, as real servers do.
@@ -618,12 +369,4 @@ fn refuse_early(
             super::folders::missing(&mock.store(), user, &name).map(|r| format!("{} {}", r.status, r.text))
         }
     }
-}
-
-/// `A7` → `A8`: what the next tag will be, if the client counts.
-fn counted_on(tag: &str) -> String {
-    let letters = tag.trim_end_matches(|c: char| c.is_ascii_digit());
-    let digits = &tag[letters.len()..];
-    let next = digits.parse::<u64>().unwrap_or(0).saturating_add(1);
-    format!("{letters}{next:0width$}", width = digits.len())
 }

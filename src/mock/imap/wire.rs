@@ -375,6 +375,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_within_a_large_literal_keeps_what_came_before() {
+        let large = Bytes::from(vec![b'x'; 3 * COPIED]);
+        for at in [0, 4, 5, COPIED, 3 * COPIED + 4, 3 * COPIED + 5] {
+            let mut out = Out::default();
+            out.begin();
+            out.cut_at(at as u64, End::Closed, 0);
+            out.push(b"head");
+            out.literal(large.clone());
+            out.push(b"tail");
+            let sent: Vec<u8> = out.take().concat();
+            assert_eq!(sent, [b"head", &large[..], b"tail"].concat()[..at]);
+            assert!(out.stopped.is_some());
+        }
+    }
+
+    #[test]
     fn a_literal_is_announced_only_at_the_end_of_a_line() {
         let mut line = b"a APPEND x {12+}".to_vec();
         assert_eq!(announcement(&mut line), Some((Ok(12), false)));

@@ -81,6 +81,8 @@ pub enum Noise {
     Exists(u64),
     /// Untagged answers that no standard knows, unknown response codes, flags and lists.
     Unknown,
+    /// One line of so many octets.
+    LongLine(u64),
     /// Empty lines.
     EmptyLines,
     /// Two spaces for each one in untagged lines of this answer.

@@ -106,6 +106,17 @@ impl<S: Stream> Session<'_, S> {
                   * 17 XNUMBERED\r\n\
                   * XLITERAL {12}\r\nA1 OK fake\r\n\r\n",
             ),
+            Noise::LongLine(octets) => {
+                self.conn.out.push(b"* OK ");
+                let mut left = *octets;
+                while left > 0 {
+                    let piece = left.min(64 * 1024);
+                    self.conn.out.push(&vec![b'x'; piece as usize]);
+                    self.conn.flush().await?;
+                    left -= piece;
+                }
+                self.conn.out.push(b"\r\n");
+            }
             Noise::EmptyLines => self.conn.out.push(b"\r\n\r\n"),
             Noise::DoubleSpaces => self.conn.out.double_spaces = true,
             Noise::Raw(octets) => self.conn.out.push(octets),

@@ -71,11 +71,19 @@ pub(super) fn rescan(store: &mut Store, user: &str) -> io::Result<()> {
         }
     }
     for (name, directory) in &present {
-        store.ensure_folder(user, name).directory = Some(directory.clone());
-        rescan_folder(store, user, name);
+        let Some(owner) = store.users.get(user) else { continue };
+        if owner.dropped.contains(directory) {
+            continue;
+        }
+        // A client may have renamed it: the directory tells.
+        let now = owner.folders.iter().find(|(_, f)| f.directory.as_ref() == Some(directory));
+        let now = now.map_or(name, |(now, _)| now).clone();
+        store.ensure_folder(user, &now).directory = Some(directory.clone());
+        rescan_folder(store, user, &now);
     }
+    let there: BTreeSet<PathBuf> = present.into_values().collect();
     if let Some(owner) = store.users.get_mut(user) {
-        owner.folders.retain(|name, folder| folder.directory.is_none() || present.contains_key(name));
+        owner.folders.retain(|_, folder| folder.directory.as_ref().is_none_or(|d| there.contains(d)));
     }
     Ok(())
 }

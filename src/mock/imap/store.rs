@@ -25,6 +25,8 @@ pub(super) struct User {
     pub subscribed: BTreeSet<String>,
     /// Where this user's Maildir lies, if the mail comes from one.
     pub maildir: Option<PathBuf>,
+    /// Maildir folders that a client deleted: the files stay, the folder does not come back.
+    pub dropped: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -168,6 +170,16 @@ impl Store {
         })
     }
 
+    /// Makes the folder promise this UIDNEXT, lower than its UIDs too: a broken server that uses UIDs again.
+    pub fn set_uid_next(&mut self, user: &str, folder: &str, uid_next: u32) -> bool {
+        self.folder_mut(user, folder).map(|f| f.uid_next = uid_next).is_some()
+    }
+
+    /// Makes the folder claim this HIGHESTMODSEQ, lower than before too: a server restored from a backup.
+    pub fn set_highest_modseq(&mut self, user: &str, folder: &str, modseq: u64) -> bool {
+        self.folder_mut(user, folder).map(|f| f.highest_modseq = modseq).is_some()
+    }
+
     /// Renames a folder and all below it (RFC 3501 §6.3.5). False where it cannot be done.
     pub fn rename_folder(&mut self, user: &str, from: &str, to: &str) -> bool {
         let separator = self.separator;
@@ -191,7 +203,10 @@ impl Store {
 
     /// Deletes a folder with its messages. False where there is none.
     pub fn delete_folder(&mut self, user: &str, folder: &str) -> bool {
-        self.users.get_mut(user).is_some_and(|u| u.folders.remove(folder).is_some())
+        let Some(owner) = self.users.get_mut(user) else { return false };
+        let Some(gone) = owner.folders.remove(folder) else { return false };
+        owner.dropped.extend(gone.directory);
+        true
     }
 
     /// Serves `root` (a Maildir++ tree) as the mail of `user`. Files are read only, never changed: what clients change

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use async_imap::{Client, Session};
 use futures_util::TryStreamExt;
-use mailwave::mock::imap::{ImapMock, ImapOptions, SelfSigned};
+use mailwave::mock::imap::{Act, ImapMock, ImapOptions, Rule, SelfSigned};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{MAIL, mock, mock_of};
+use super::{MAIL, assert_all_fired, mock, mock_of};
 
 /// Drives a session through everything a migration's source and a populating client need.
 async fn work<S: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug + Send>(
@@ -113,6 +113,34 @@ async fn async_imap_works_after_starttls_and_is_refused_before_it() {
         .unwrap();
     let client = Client::new(stream);
     work(client.login("anna", "secret").await.map_err(|e| e.0).unwrap(), &mock).await;
+}
+
+#[tokio::test]
+async fn a_cut_under_tls_comes_without_close_notify_and_a_logout_with_it() {
+    let mock = mock();
+    mock.script([Rule::on("UID FETCH", Act::CloseAt(60))]);
+    let tls = SelfSigned::new(&["localhost"]).unwrap();
+    let server = mock.clone().listen("127.0.0.1:0", Some(tls.config.clone())).await.unwrap();
+    for (last, cut) in [("c UID FETCH 1 BODY.PEEK[]\r\n", true), ("c LOGOUT\r\n", false)] {
+        let stream = TcpStream::connect(server.addr).await.unwrap();
+        let mut stream =
+            connector(&tls).connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        stream.write_all(format!("a LOGIN anna x\r\nb EXAMINE INBOX\r\n{last}").as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        let end = stream.read_to_end(&mut heard).await;
+        let heard = String::from_utf8(heard).unwrap();
+        match end {
+            Ok(_) => assert!(!cut && heard.ends_with("c OK Logout completed\r\n"), "{heard}"),
+            Err(e) => {
+                assert!(cut && e.kind() == std::io::ErrorKind::UnexpectedEof, "{e}");
+                assert!(
+                    heard.ends_with("* 1 FETCH (UID 1 BODY[] {45}\r\nSubject: one\r\nFrom: a@example"),
+                    "{heard}"
+                );
+            }
+        }
+    }
+    assert_all_fired(&mock);
 }
 
 const PYTHON: &str = r#"

@@ -359,3 +359,27 @@ async fn condstore_and_qresync_tell_what_changed_and_what_vanished() {
             .contains("(HIGHESTMODSEQ 6 MAILBOXID (F1600000001))")
     );
 }
+
+#[tokio::test]
+async fn names_are_utf8_after_enabling_it_and_utf7_before() {
+    let mock = mock_of(ImapOptions::default().offering("UTF8=ACCEPT"));
+    mock.store().add_folder("anna", "Entwürfe");
+    let mut d = Dialogue::login(&mock).await;
+    assert!(d.ask("a LIST \"\" E*").await.contains("\"/\" Entw&APw-rfe\n"));
+    d.expect("b EXAMINE \"Entwürfe\"", "b BAD").await;
+    d.expect("c ENABLE UTF8=ACCEPT", "c OK").await;
+    assert!(d.ask("d LIST \"\" E*").await.contains("\"/\" \"Entwürfe\"\n"));
+    d.expect("e EXAMINE \"Entwürfe\"", "e OK").await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_back_in_time_can_be_played() {
+    let mock = mock();
+    mock.store().expunge("anna", "INBOX", 3);
+    mock.store().set_uid_next("anna", "INBOX", 3);
+    mock.store().set_highest_modseq("anna", "INBOX", 2);
+    assert_eq!(mock.store().add("anna", "INBOX", MAIL, &[], InternalDate::utc(0)), 3, "a UID is used again");
+    let mut d = Dialogue::login(&mock).await;
+    let selected = d.expect("a EXAMINE INBOX", "a OK").await;
+    assert!(selected.contains("[HIGHESTMODSEQ 3]") && selected.contains("[UIDNEXT 4]"), "{selected}");
+}

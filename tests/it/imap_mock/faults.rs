@@ -146,6 +146,7 @@ async fn untagged_noise_comes_before_the_answer() {
         Rule::on("NOOP", Act::Noise(Noise::EmptyLines)).nth(3),
         Rule::on("UID FETCH", Act::Noise(Noise::DoubleSpaces)),
         Rule::on("NOOP", Act::Noise(Noise::Raw(b"* 7 \xff\xfe\r\n".to_vec()))).nth(4),
+        Rule::on("CHECK", Act::Noise(Noise::LongLine(1_000_000))),
     ]);
     let mut d = Dialogue::examine(&mock).await;
     assert_eq!(d.ask("a NOOP").await.matches(" EXISTS\n").count(), 10_000);
@@ -153,6 +154,7 @@ async fn untagged_noise_comes_before_the_answer() {
     assert!(odd.contains("XUNHEARD-OF") && odd.contains("* XLITERAL {12}\nA1 OK fake\n"), "{odd}");
     assert!(d.ask("c NOOP").await.starts_with("\n\n"));
     assert!(d.ask("d NOOP").await.starts_with("* 7 "));
+    assert_eq!(d.ask("x CHECK").await.lines().next().unwrap().len(), 1_000_005);
     let spaced = d.expect("e UID FETCH 2 (FLAGS BODY.PEEK[])", "e OK").await;
     assert!(
         spaced.starts_with("*  2  FETCH  (UID  2  FLAGS  ($Work  \\Recent)  BODY[] {25}\nSubject: two\n"),

@@ -81,3 +81,25 @@ async fn a_message_whose_file_cannot_be_read_is_left_out_and_the_command_says_no
         d.expect("a UID FETCH 1:2 BODY.PEEK[]", "a NO [SERVERBUG] 1 messages could not be read").await;
     assert!(!answer.contains("UID 1 ") && answer.contains("UID 2 "), "{answer}");
 }
+
+#[tokio::test]
+async fn folders_that_clients_rename_or_delete_stay_so_and_their_files_stay_too() {
+    let root = tempfile::tempdir().unwrap();
+    let maildir = root.path().join("anna");
+    deliver(&maildir, "", "cur/1.M1.host:2,", b"one\n");
+    deliver(&maildir, ".A", "cur/2.M2.host:2,", b"two\n");
+    deliver(&maildir, ".B", "cur/3.M3.host:2,", b"three\n");
+    let mock = mailwave::mock::imap::ImapMock::new(ImapOptions::default(), std::sync::Arc::new(StillWorld));
+    mock.serve_maildirs(root.path()).unwrap();
+    let mut d = Dialogue::login(&mock).await;
+    d.expect("a RENAME A C", "a OK").await;
+    d.expect("b DELETE B", "b OK").await;
+    deliver(&maildir, ".A", "new/4.M4.host", b"four\n");
+    d.expect("c LIST \"\" *", "c OK").await;
+    assert_eq!(mock.store().folders("anna"), ["C", "INBOX"]);
+    assert_eq!(mock.store().uids("anna", "C"), [1, 2]);
+    fs::remove_dir_all(maildir.join(".A")).unwrap();
+    d.expect("d LIST \"\" *", "d OK").await;
+    assert_eq!(mock.store().folders("anna"), ["INBOX"]);
+    assert!(maildir.join(".B/cur/3.M3.host:2,").exists());
+}

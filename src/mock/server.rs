@@ -238,10 +238,12 @@ async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), String> {
     Ok((listener, addr))
 }
 
-/// 256 bits nobody can guess, in hexadecimal: the key of a certificate is made from the system's randomness.
+/// 256 bits nobody can guess, in hexadecimal.
 fn random_token() -> Result<String, String> {
-    let key = rcgen::KeyPair::generate().map_err(|e| format!("no randomness: {e}"))?;
-    Ok(blake3::hash(&key.serialize_der()).to_hex().to_string())
+    let mut bits = [0; 32];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bits).map_err(|e| format!("no randomness: {e:?}"))?;
+    Ok(bits.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// What a port answers for.
@@ -259,19 +261,25 @@ async fn accept(
 ) {
     let mut connections = JoinSet::new();
     loop {
+        let to_connection = stop.clone();
         tokio::select! {
             biased;
-            _ = stop.wait_for(|s| *s) => break,
+            () = stopped(&mut stop) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => {
                 // An accept that fails (a client gone already, no descriptor left) is that client's trouble alone.
                 let Ok((stream, _)) = accepted else { tokio::task::yield_now().await; continue };
-                connections.spawn(connection(stream, tls.clone(), face.clone(), stop.clone()));
+                connections.spawn(connection(stream, tls.clone(), face.clone(), to_connection));
             }
         }
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Returns when the server is to stop (or is gone).
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|s| *s).await;
 }
 
 async fn connection(
@@ -302,7 +310,7 @@ where
         biased;
         // A connection that fails is its client's trouble; the mock has counted what it read.
         _ = connection.as_mut() => return,
-        _ = stop.wait_for(|s| *s) => {}
+        () = stopped(&mut stop) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
@@ -357,7 +365,8 @@ fn framed(response: http::Response<Bytes>) -> http::Response<Answer> {
     match announced {
         None => response.map(Answer::whole),
         Some(Announced(length)) => {
-            let mut response = response.map(|octets| Answer { octets: Some(octets), breaks_off: true, turns: 0 });
+            let mut response =
+                response.map(|octets| Answer { octets: Some(octets), breaks_off: true, turns: 0 });
             response.headers_mut().insert("content-length", http::HeaderValue::from(length));
             response
         }
@@ -449,9 +458,7 @@ fn json<T: serde::Serialize>(value: &T) -> http::Response<Bytes> {
     match serde_json::to_vec(value) {
         Ok(octets) => {
             let mut response = http::Response::new(Bytes::from(octets));
-            response
-                .headers_mut()
-                .insert("content-type", http::HeaderValue::from_static("application/json"));
+            response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
             response
         }
         Err(e) => plain(500, &e.to_string()),

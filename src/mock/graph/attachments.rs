@@ -115,7 +115,11 @@ impl Act<'_> {
             ));
         }
         if input.size > sizes.upload_max {
-            return Err(Refusal::new(413, "ErrorAttachmentSizeLimitExceeded", "The attachment is too large."));
+            return Err(Refusal::new(
+                413,
+                "ErrorAttachmentSizeLimitExceeded",
+                "The attachment is too large.",
+            ));
         }
         if item.size().saturating_add(input.size) > sizes.message {
             return Err(too_large());

@@ -165,7 +165,11 @@ impl Request<'_> {
             return Err(Refusal::new(415, "UnsupportedMediaType", "The content type is not supported."));
         }
         if !options.mail_advanced {
-            return Err(Refusal::new(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
+            return Err(Refusal::new(
+                403,
+                "ErrorAccessDenied",
+                "Access is denied. Check credentials and try again.",
+            ));
         }
         let input = Box::new(mime::read(self.body)?);
         Ok(Call::CreateMessage { folder: Some(folder.to_owned()), input, how: How::Import })

@@ -156,8 +156,10 @@ impl Core {
             return Ok(Entry::Answer(self.count(Reply::empty(413))));
         }
         let fault = self.faults.pick(head.method.as_str(), &head.path);
-        if let Some(Fault::Status { retry_after: Some(seconds), .. } | Fault::DoneBut { retry_after: Some(seconds), .. }) =
-            &fault
+        if let Some(
+            Fault::Status { retry_after: Some(seconds), .. }
+            | Fault::DoneBut { retry_after: Some(seconds), .. },
+        ) = &fault
         {
             meter.tell(now, *seconds);
         }
@@ -192,7 +194,11 @@ impl Core {
         if let Area::Upload { session } = &head.area {
             if head.has_authorization {
                 self.counters.violation("Authorization sent to an upload URL");
-                return Err(Refusal::new(401, "InvalidAuthenticationToken", "The token's audience is not valid."));
+                return Err(Refusal::new(
+                    401,
+                    "InvalidAuthenticationToken",
+                    "The token's audience is not valid.",
+                ));
             }
             let upload = self.uploads.get(session).ok_or_else(Refusal::not_found)?;
             return Ok((upload.app.clone(), upload.mailbox.clone()));
@@ -236,7 +242,11 @@ impl Core {
             },
         };
         if self.options.forbidden.iter().any(|f| f.to_lowercase() == address) {
-            return Err(Refusal::new(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."));
+            return Err(Refusal::new(
+                403,
+                "ErrorAccessDenied",
+                "Access is denied. Check credentials and try again.",
+            ));
         }
         if self.mailboxes.contains_key(&address) {
             return Ok(address);

@@ -83,8 +83,7 @@ impl Filter {
     /// In a compound filter a date must come first, else the store cannot use its index.
     fn date_first(&self) -> Result<(), Refusal> {
         let Filter::All(parts) = self else { return Ok(()) };
-        let dated =
-            |f: &Filter| matches!(f, Filter::Field(Field::ReceivedDateTime | Field::SentDateTime, _));
+        let dated = |f: &Filter| matches!(f, Filter::Field(Field::ReceivedDateTime | Field::SentDateTime, _));
         if parts.iter().skip(1).any(dated) && !parts.first().is_some_and(dated) {
             return Err(Refusal::new(
                 400,

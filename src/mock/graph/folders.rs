@@ -65,7 +65,11 @@ impl Act<'_> {
         if self.mailbox.children(parent).count() >= self.options.sizes.subfolders
             || self.mailbox.depth(parent) >= self.options.sizes.folder_depth
         {
-            return Err(Refusal::new(507, "ErrorQuotaExceeded", "There are as many folders as there can be."));
+            return Err(Refusal::new(
+                507,
+                "ErrorQuotaExceeded",
+                "There are as many folders as there can be.",
+            ));
         }
         let number = self.mailbox.add_folder(parent, name, hidden, self.ids);
         self.counters.folder_writes += 1;

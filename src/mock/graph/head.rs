@@ -30,13 +30,21 @@ pub(super) struct Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Area {
     /// `/{tenant}/oauth2/v2.0/token`
-    Token { tenant: String },
+    Token {
+        tenant: String,
+    },
     /// `/v1.0/$batch`
     Batch,
     /// `/v1.0/users/{user}/…`
-    Mailbox { user: String, rest: Vec<String>, beta: bool },
+    Mailbox {
+        user: String,
+        rest: Vec<String>,
+        beta: bool,
+    },
     /// An upload session's URL.
-    Upload { session: String },
+    Upload {
+        session: String,
+    },
     /// `/me`: there is none with an application's token.
     Me,
     Unknown(String),

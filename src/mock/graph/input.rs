@@ -140,7 +140,9 @@ impl MessageInput {
                     return Err(wrong(name));
                 }
             }
-            "isDraft" | "hasAttachments" if !matches!(v, Json::Bool(_) | Json::Null) => return Err(wrong(name)),
+            "isDraft" | "hasAttachments" if !matches!(v, Json::Bool(_) | Json::Null) => {
+                return Err(wrong(name));
+            }
             _ if READ_ONLY.contains(&name) || name.starts_with("@odata.") => {}
             _ => return Err(unknown(name, "message")),
         }
@@ -208,10 +210,18 @@ impl AttachmentInput {
             }
         }
         if input.name.is_empty() {
-            return Err(Refusal::new(400, "ErrorRequiredPropertyMissing", "The attachment's name is missing."));
+            return Err(Refusal::new(
+                400,
+                "ErrorRequiredPropertyMissing",
+                "The attachment's name is missing.",
+            ));
         }
         let Some(octets) = content else {
-            return Err(Refusal::new(400, "ErrorRequiredPropertyMissing", "The attachment's content is missing."));
+            return Err(Refusal::new(
+                400,
+                "ErrorRequiredPropertyMissing",
+                "The attachment's content is missing.",
+            ));
         };
         input.content = Content::new(octets);
         Ok(input)
@@ -226,13 +236,8 @@ impl UploadInput {
         if outer != "AttachmentItem" && outer != "attachmentItem" {
             return Err(unknown(outer, "createUploadSession"));
         }
-        let mut input = UploadInput {
-            name: String::new(),
-            size: 0,
-            content_type: None,
-            inline: false,
-            content_id: None,
-        };
+        let mut input =
+            UploadInput { name: String::new(), size: 0, content_type: None, inline: false, content_id: None };
         let mut typed = false;
         for (name, v) in object(item, "attachmentItem")? {
             match name.as_ref() {
@@ -244,8 +249,7 @@ impl UploadInput {
                 }
                 "name" => input.name = nullable(v, name)?.unwrap_or_default(),
                 "size" => {
-                    input.size =
-                        v.whole().and_then(|n| u64::try_from(n).ok()).ok_or_else(|| wrong(name))?;
+                    input.size = v.whole().and_then(|n| u64::try_from(n).ok()).ok_or_else(|| wrong(name))?;
                 }
                 "contentType" => input.content_type = nullable(v, name)?,
                 "isInline" => input.inline = v.bool().ok_or_else(|| wrong(name))?,
@@ -410,7 +414,9 @@ fn zoned(v: &Json<'_>, name: &str) -> Taken<Option<(String, String)>> {
         }
     }
     match (when, zone) {
-        (Some(when), Some(zone)) if when.parse::<jiff::civil::DateTime>().is_ok() || date::read(&when).is_some() => {
+        (Some(when), Some(zone))
+            if when.parse::<jiff::civil::DateTime>().is_ok() || date::read(&when).is_some() =>
+        {
             Ok(Some((when, zone)))
         }
         _ => Err(wrong(name)),
@@ -436,9 +442,7 @@ fn headers(v: &Json<'_>) -> Taken<Vec<(String, String)>> {
             return Err(Refusal::new(
                 400,
                 "InvalidInternetMessageHeader",
-                format!(
-                    "The internet message header name '{field}' should start with 'x-' or 'X-'."
-                ),
+                format!("The internet message header name '{field}' should start with 'x-' or 'X-'."),
             ));
         }
         if value.chars().count() > 995 || value.contains(['\r', '\n', '\0']) {

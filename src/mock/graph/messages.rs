@@ -33,7 +33,11 @@ impl Act<'_> {
             && how == How::Json
         {
             let length = a.content.length;
-            return Err(Refusal::new(413, "ErrorMessageSizeExceeded", format!("An attachment of {length} bytes needs an upload session.")));
+            return Err(Refusal::new(
+                413,
+                "ErrorMessageSizeExceeded",
+                format!("An attachment of {length} bytes needs an upload session."),
+            ));
         }
         self.place(folder)?;
         self.room(size)?;

@@ -11,8 +11,7 @@ use super::state::{Content, Item, Recipient};
 
 /// Reads the body of a MIME request.
 pub(super) fn read(body: &[u8]) -> Result<MessageInput, Refusal> {
-    let undeserializable =
-        || Refusal::new(400, "UnableToDeserializePostBody", "were unable to deserialize ");
+    let undeserializable = || Refusal::new(400, "UnableToDeserializePostBody", "were unable to deserialize ");
     // The service's base64 reader skips blanks and line ends, nothing else.
     let text: Vec<u8> = body.iter().copied().filter(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n')).collect();
     if text.is_empty() {
@@ -32,9 +31,8 @@ pub(super) fn read(body: &[u8]) -> Result<MessageInput, Refusal> {
     let content = if html { parsed.body_html(0) } else { parsed.body_text(0) };
     let mut attachments = Vec::new();
     for part in parsed.attachments() {
-        let content_type = part
-            .content_type()
-            .map(|t| format!("{}/{}", t.ctype(), t.subtype().unwrap_or("octet-stream")));
+        let content_type =
+            part.content_type().map(|t| format!("{}/{}", t.ctype(), t.subtype().unwrap_or("octet-stream")));
         attachments.push(AttachmentInput {
             file: true,
             name: part.attachment_name().unwrap_or("attachment").to_owned(),
@@ -78,10 +76,7 @@ fn recipients(address: Option<&Address<'_>>) -> Vec<Recipient> {
     address
         .into_iter()
         .flat_map(Address::iter)
-        .map(|a| Recipient {
-            name: a.name().map(str::to_owned),
-            address: a.address().map(str::to_owned),
-        })
+        .map(|a| Recipient { name: a.name().map(str::to_owned), address: a.address().map(str::to_owned) })
         .collect()
 }
 
@@ -111,9 +106,13 @@ pub(super) fn write(item: &Item) -> Bytes {
     let boundary = format!("_000_{}_", &item.immutable[8..32.min(item.immutable.len())]);
     let multipart = !item.attachments.is_empty();
     if multipart {
-        out.push_str(&format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n"));
+        out.push_str(&format!(
+            "Content-Type: multipart/mixed; boundary=\"{boundary}\"\r\n\r\n--{boundary}\r\n"
+        ));
     }
-    out.push_str(&format!("Content-Type: {kind}; charset=\"utf-8\"\r\nContent-Transfer-Encoding: base64\r\n\r\n"));
+    out.push_str(&format!(
+        "Content-Type: {kind}; charset=\"utf-8\"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    ));
     let part = |octets: &[u8], out: &mut String| {
         out.push_str(&encodify::base64::MIME.encode(octets));
         if !out.ends_with("\r\n") {

@@ -85,14 +85,20 @@ impl GraphMock {
     pub fn open(dir: &Path, options: GraphOptions, world: Arc<dyn World>) -> Result<Arc<GraphMock>, String> {
         let options = Arc::new(options);
         let now = world.now();
-        let seed = options.seed ^ u64::try_from(now).unwrap_or(0).rotate_left(20) ^ u64::from(std::process::id());
+        let seed =
+            options.seed ^ u64::try_from(now).unwrap_or(0).rotate_left(20) ^ u64::from(std::process::id());
         let mut core = Core::new(options.clone(), seed, now);
         persist::load(dir, &mut core)?;
         core.provision_listed(now);
         Ok(GraphMock::with(options, world, core, Some(dir.to_owned())))
     }
 
-    fn with(options: Arc<GraphOptions>, world: Arc<dyn World>, core: Core, dir: Option<PathBuf>) -> Arc<GraphMock> {
+    fn with(
+        options: Arc<GraphOptions>,
+        world: Arc<dyn World>,
+        core: Core,
+        dir: Option<PathBuf>,
+    ) -> Arc<GraphMock> {
         Arc::new(GraphMock { world, options, core: Mutex::new(core), dir, unsaved: 0.into() })
     }
 
@@ -255,7 +261,9 @@ impl GraphMock {
             }
             Some(Fault::EmptyBody) => reply.body = Bytes::new(),
             Some(Fault::HtmlBody) => {
-                reply.body = Bytes::from_static(b"<!DOCTYPE html><html><body>Our services aren't available right now</body></html>");
+                reply.body = Bytes::from_static(
+                    b"<!DOCTYPE html><html><body>Our services aren't available right now</body></html>",
+                );
                 reply.headers = vec![("content-type", "text/html".into())];
             }
             Some(Fault::Lost) => self.core().undo(&reply),

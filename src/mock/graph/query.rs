@@ -53,7 +53,9 @@ impl Of {
             Of::Nothing => &[],
             Of::User => &["$select"],
             Of::Folder => &["$select", "includeHiddenFolders"],
-            Of::Folders => &["$top", "$skip", "$skiptoken", "$select", "$filter", "$count", "includeHiddenFolders"],
+            Of::Folders => {
+                &["$top", "$skip", "$skiptoken", "$select", "$filter", "$count", "includeHiddenFolders"]
+            }
             Of::Message => &["$select", "$expand"],
             Of::Messages => {
                 &["$top", "$skip", "$skiptoken", "$select", "$filter", "$count", "$expand", "$orderby"]
@@ -187,7 +189,10 @@ impl View {
                 let mut names = Vec::new();
                 for part in value.split(',').map(str::trim) {
                     if !of.properties().contains(&part) {
-                        return Err(Refusal::query(format!("Could not find a property named '{}'.", clip(part))));
+                        return Err(Refusal::query(format!(
+                            "Could not find a property named '{}'.",
+                            clip(part)
+                        )));
                     }
                     names.push(part.to_owned());
                 }
@@ -290,7 +295,9 @@ mod tests {
     #[test]
     fn unknown_and_repeated_options_are_refused() {
         assert!(View::read(Some("$top=5"), Of::Messages).is_ok());
-        for bad in ["$top=0", "$top=1001", "$top=x", "$top=1&$top=2", "$search=x", "top=1", "$select=nonsense"] {
+        for bad in
+            ["$top=0", "$top=1001", "$top=x", "$top=1&$top=2", "$search=x", "top=1", "$select=nonsense"]
+        {
             assert!(View::read(Some(bad), Of::Messages).is_err(), "{bad}");
         }
         assert!(View::read(Some("$top=5"), Of::Message).is_err());

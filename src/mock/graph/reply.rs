@@ -103,7 +103,11 @@ impl Refusal {
 
     /// 405.
     pub(super) fn method() -> Refusal {
-        Refusal::new(405, "Request_BadRequest", "Specified HTTP method is not allowed for the request target.")
+        Refusal::new(
+            405,
+            "Request_BadRequest",
+            "Specified HTTP method is not allowed for the request target.",
+        )
     }
 
     /// The error body of the service. `date` is RFC 3339 in UTC.

@@ -198,7 +198,12 @@ struct Index {
 
 /// The folders every mailbox has: well-known name, parent, hidden, names in three languages.
 const WELL_KNOWN: &[(&str, &str, bool, [&str; 3])] = &[
-    ("msgfolderroot", "", false, ["Top of Information Store", "Oberste Ebene des Informationsspeichers", "Racine"]),
+    (
+        "msgfolderroot",
+        "",
+        false,
+        ["Top of Information Store", "Oberste Ebene des Informationsspeichers", "Racine"],
+    ),
     ("recoverableitemsroot", "", true, ["Recoverable Items", "Recoverable Items", "Recoverable Items"]),
     ("inbox", "msgfolderroot", false, ["Inbox", "Posteingang", "Boîte de réception"]),
     ("drafts", "msgfolderroot", false, ["Drafts", "Entwürfe", "Brouillons"]),
@@ -213,7 +218,12 @@ const WELL_KNOWN: &[(&str, &str, bool, [&str; 3])] = &[
         false,
         ["Conversation History", "Aufgezeichnete Unterhaltungen", "Historique des conversations"],
     ),
-    ("syncissues", "msgfolderroot", true, ["Sync Issues", "Synchronisierungsprobleme", "Problèmes de synchronisation"]),
+    (
+        "syncissues",
+        "msgfolderroot",
+        true,
+        ["Sync Issues", "Synchronisierungsprobleme", "Problèmes de synchronisation"],
+    ),
     ("conflicts", "syncissues", true, ["Conflicts", "Konflikte", "Conflits"]),
     ("localfailures", "syncissues", true, ["Local Failures", "Lokale Fehler", "Échecs locaux"]),
     ("serverfailures", "syncissues", true, ["Server Failures", "Serverfehler", "Échecs serveur"]),
@@ -362,7 +372,10 @@ impl Mailbox {
         let mut names = Vec::new();
         let mut at = number;
         while let Some(folder) = self.folders.get(&at) {
-            if folder.parent == 0 && folder.well_known.as_deref() == Some("msgfolderroot") && !names.is_empty() {
+            if folder.parent == 0
+                && folder.well_known.as_deref() == Some("msgfolderroot")
+                && !names.is_empty()
+            {
                 break;
             }
             names.push(folder.name.replace('\\', "\\\\").replace('/', "\\/"));

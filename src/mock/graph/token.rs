@@ -83,8 +83,7 @@ fn form(body: &[u8]) -> BTreeMap<String, String> {
     text.split('&')
         .filter_map(|pair| {
             let (name, value) = pair.split_once('=')?;
-            let decode =
-                |t: &str| percent_decode_str(&t.replace('+', " ")).decode_utf8_lossy().into_owned();
+            let decode = |t: &str| percent_decode_str(&t.replace('+', " ")).decode_utf8_lossy().into_owned();
             Some((decode(name), decode(value)))
         })
         .collect()

@@ -33,7 +33,8 @@ fn held(truth: &Truth) -> Held {
                 .messages
                 .iter()
                 .map(|m| {
-                    let attachments = m.attachments.iter().map(|a| (a.name.clone(), a.digest.clone())).collect();
+                    let attachments =
+                        m.attachments.iter().map(|a| (a.name.clone(), a.digest.clone())).collect();
                     (
                         m.subject.clone().unwrap_or_default(),
                         m.received.clone(),
@@ -154,7 +155,12 @@ fn finished(end: End) -> Result<(), String> {
 }
 
 /// Tells the story once for each cut, on two threads; the first failure of each is returned.
-fn tell_all(cuts: &[Cut], defect: Defect, expected: &Held, stop_at_first: bool) -> (Vec<Option<Step>>, Vec<String>) {
+fn tell_all(
+    cuts: &[Cut],
+    defect: Defect,
+    expected: &Held,
+    stop_at_first: bool,
+) -> (Vec<Option<Step>>, Vec<String>) {
     let next = AtomicUsize::new(0);
     let done = Mutex::new((Vec::new(), Vec::new()));
     std::thread::scope(|scope| {
@@ -169,7 +175,11 @@ fn tell_all(cuts: &[Cut], defect: Defect, expected: &Held, stop_at_first: bool) 
                         Ok(told) => {
                             done.0.push(told.cut_at);
                             if told.held != *expected {
-                                done.1.push(format!("{cut:?} ({:?}): {}", told.cut_at, difference(expected, &told.held)));
+                                done.1.push(format!(
+                                    "{cut:?} ({:?}): {}",
+                                    told.cut_at,
+                                    difference(expected, &told.held)
+                                ));
                             }
                         }
                         Err(what) => done.1.push(format!("{cut:?}: {what}")),
@@ -213,7 +223,13 @@ fn cut_before_any_effect_and_resumed_a_migration_ends_as_if_undisturbed() {
     let cuts = every_cut(&undisturbed);
     println!("{} steps in the first pass, {} in the second", undisturbed.steps.0, undisturbed.steps.1);
     let (cut_at, failures) = tell_all(&cuts, Defect::None, &undisturbed.held, false);
-    assert!(failures.is_empty(), "{} of {} cuts:\n{}", failures.len(), cuts.len(), failures[..failures.len().min(20)].join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} cuts:\n{}",
+        failures.len(),
+        cuts.len(),
+        failures[..failures.len().min(20)].join("\n")
+    );
     let mut by_kind: BTreeMap<Step, u64> = BTreeMap::new();
     for step in cut_at.into_iter().flatten() {
         *by_kind.entry(step).or_default() += 1;

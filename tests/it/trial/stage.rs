@@ -9,7 +9,9 @@ use mailwave::engine::{self, Options, Parts, Stop, Unwatched, WaveResult};
 use mailwave::env::Env;
 use mailwave::ledger::sqlite::{LedgerOptions, SqliteLedger};
 use mailwave::limit::Limits;
-use mailwave::mock::graph::{Fault, FaultRule, FaultScript, GraphMock, GraphOptions, Latency, Sizes, Truth, When};
+use mailwave::mock::graph::{
+    Fault, FaultRule, FaultScript, GraphMock, GraphOptions, Latency, Sizes, Truth, When,
+};
 use mailwave::model::{Bodies, Mailbox, MailboxKey, SourceName};
 
 use super::target::{Defect, Glasses};
@@ -18,7 +20,7 @@ use crate::support::mailgen::MailGen;
 use crate::support::memory::{MemorySource, Store};
 
 /// Attachments above this many octets go by upload session on this stage: small, so that a thousand runs are cheap.
-const UPLOAD_FROM: u64 = 3_000;
+const UPLOAD_FROM: u64 = 3_100_000;
 const MAILBOXES: [&str; 3] = ["ann", "ben", "cleo"];
 /// 2026-11-22T00:00:00Z
 const START: i64 = 1_795_305_600_000;
@@ -52,8 +54,16 @@ fn script() -> FaultScript {
         seed: 1,
         rules: vec![
             rule("504, but done", &[5, 21], Fault::DoneBut { status: 504, retry_after: None }),
-            rule("late commit, no answer", &[9], Fault::LateCommit { after_ms: 25_000, gateway_timeout: false }),
-            rule("late commit after 504", &[33], Fault::LateCommit { after_ms: 14_000, gateway_timeout: true }),
+            rule(
+                "late commit, no answer",
+                &[9],
+                Fault::LateCommit { after_ms: 25_000, gateway_timeout: false },
+            ),
+            rule(
+                "late commit after 504",
+                &[33],
+                Fault::LateCommit { after_ms: 14_000, gateway_timeout: true },
+            ),
             rule("reset before", &[13], Fault::ResetBefore),
             rule("reset after", &[17], Fault::ResetAfter),
             rule("throttled", &[25], Fault::Status { status: 429, retry_after: Some(3) }),
@@ -70,7 +80,8 @@ fn content() -> Store {
         let mut mails = MailGen::new(m as u64, "example.org");
         for n in 0..21 {
             let folder = ["INBOX", "INBOX", "Projekte Ä/2019", "Архив"][n % 4];
-            let mail = if n == 6 { mails.with_attachment(UPLOAD_FROM as usize + 2_000) } else { mails.next() };
+            let mail =
+                if n == 6 { mails.with_attachment(UPLOAD_FROM as usize + 2_000) } else { mails.next() };
             store.add(mailbox, folder, mail.octets.clone(), &mail.flags, mail.received);
             if n == 3 {
                 // An exact twin, in the same folder: two messages, two copies.
@@ -103,7 +114,7 @@ impl Stage {
         let options = GraphOptions {
             seed,
             latency: Latency { base_ms: 20, jitter_ms: 30, per_mib_ms: 0 },
-            sizes: Sizes { upload_min: UPLOAD_FROM, attachment_post: UPLOAD_FROM as usize, ..Sizes::default() },
+            sizes: Sizes::default(),
             ..GraphOptions::default()
         };
         let mock = GraphMock::new(options, clock.clone());
@@ -161,8 +172,10 @@ impl Stage {
         options.inline = true;
         options.group_ms = 2;
         options.acknowledge_intents_early = self.defect == Defect::IntentNotSynced;
-        let ledger = SqliteLedger::open(env, &self.dir.path().join("ledger"), options).expect("the ledger opens");
-        let target = Glasses { inner: super::graph::target(env, &self.mock, UPLOAD_FROM), defect: self.defect };
+        let ledger =
+            SqliteLedger::open(env, &self.dir.path().join("ledger"), options).expect("the ledger opens");
+        let target =
+            Glasses { inner: super::graph::target(env, &self.mock, UPLOAD_FROM), defect: self.defect };
         Parts {
             env: env.clone(),
             source_name,

@@ -207,12 +207,13 @@ async fn sync(
     let found = core.locate(&stamps).await?;
     let mut wishes: Vec<(String, Flags)> = Vec::new();
     for (number, source) in changed {
-        let copy = found.get(&stamp_of(*number)).and_then(|list| list.iter().find(|c| c.complete));
-        let Some(copy) = copy else { continue }; // gone at the target: its user's wish
         let base = state.flags.get(*number).cloned().unwrap_or_default();
-        let merged = Flags::merge(&base, source, &copy.flags);
-        if merged != copy.flags {
-            wishes.push((copy.id.clone(), merged));
+        // None: gone at the target, its user's wish. More than one: a late twin, kept alike until it is swept.
+        for copy in found.get(&stamp_of(*number)).into_iter().flatten().filter(|c| c.complete) {
+            let merged = Flags::merge(&base, source, &copy.flags);
+            if merged != copy.flags {
+                wishes.push((copy.id.clone(), merged));
+            }
         }
     }
     let mut changed_copies = 0;

@@ -12,6 +12,17 @@ use crate::target::Copy;
 /// How often a count that comes out short is taken again: a new item may take a while to be found.
 const LOOKS: u32 = 3;
 
+/// Sweeps late twins that appeared since the last pass, before anything is mirrored: afterwards a twin could not be
+/// told from a copy that its user changed.
+pub(super) async fn sweep_early(core: &Core, book: &mut Book) -> Result<()> {
+    if core.target.capabilities().stamps && !book.state.watch.is_empty() {
+        let watch = std::mem::take(&mut book.state.watch);
+        let mut found = by_stamp(look(core).await?);
+        sweep(core, book, &mut found, watch).await?;
+    }
+    Ok(())
+}
+
 /// Sweeps late twins and compares the target's own count of our stamps with the ledger's.
 pub(super) async fn sweep_and_count(core: &Core, book: &mut Book) -> Result<()> {
     if !core.target.capabilities().stamps {
@@ -83,7 +94,7 @@ async fn sweep(
             continue;
         }
         if let Some(copies) = found.get_mut(&watched.stamp) {
-            let kept = kept_copy(core, copies, &watched.stamp).await?;
+            let kept = kept_copy(core, book, copies, &watched.stamp).await?;
             let late = |c: &Copy| {
                 let in_time = c.made == 0
                     || (c.made >= watched.since - slack
@@ -114,13 +125,21 @@ async fn sweep(
 }
 
 /// Of several complete copies of one stamp, the one on record; without a record of it the one made first.
-async fn kept_copy(core: &Core, copies: &[Copy], stamp: &Stamp) -> Result<Option<Copy>> {
+async fn kept_copy(core: &Core, book: &Book, copies: &[Copy], stamp: &Stamp) -> Result<Option<Copy>> {
     let mut complete: Vec<&Copy> = copies.iter().filter(|c| c.complete).collect();
     if complete.len() > 1 {
-        let facts = core.parts.ledger.facts(&core.claim, stamp.folder).await?;
-        let recorded = facts.iter().find(|f| f.epoch == stamp.epoch && f.number == stamp.number);
-        if let Some(copy) = recorded.and_then(|f| complete.iter().find(|c| c.id == f.target_id)) {
-            return Ok(Some((*copy).clone()));
+        // Most likely it is on record in the folder of its stamp; a moved one is in another.
+        let mut folders: Vec<_> = book.state.folders.iter().map(|f| f.id).collect();
+        folders.sort_by_key(|f| *f != stamp.folder);
+        for folder in folders {
+            let facts = core.parts.ledger.facts(&core.claim, folder).await?;
+            let recorded = facts.iter().find(|f| match &f.bound {
+                Some(bound) => bound == stamp,
+                None => (folder, f.epoch, f.number) == (stamp.folder, stamp.epoch, stamp.number),
+            });
+            if let Some(copy) = recorded.and_then(|f| complete.iter().find(|c| c.id == f.target_id)) {
+                return Ok(Some((*copy).clone()));
+            }
         }
         complete.sort_by(|a, b| (a.made, &a.id).cmp(&(b.made, &b.id)));
     }

@@ -4,6 +4,7 @@
 //! what it cannot keep by short names ([`graph::losses`]).
 
 pub mod base64;
+pub mod decode;
 pub mod graph;
 pub mod json;
 pub mod line_ends;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use mailwave::env::Env;
+use mailwave::env::{Env, Step, StepObserver};
 use mailwave::http::{Exchange, HttpClient, HttpError};
 use mailwave::limit::Gate;
 use mailwave::model::{
@@ -487,6 +487,72 @@ async fn names_that_differ_only_in_case_become_two_folders() {
     assert_eq!(script.json(2)["displayName"], "Foo");
     let second = script.json(3)["displayName"].as_str().unwrap().to_owned();
     assert!(second.starts_with("foo~") && second.len() == 12, "{second}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_lanes_that_want_one_folder_make_one() {
+    let (script, mailbox, _) = open().await;
+    script.get("/mailFolders?$top=100", 200, children(&[])).post("/mailFolders", 201, json!({"id": "N"}));
+    let wanted = folder(&["new"], None);
+    let (a, b) = tokio::join!(mailbox.folder(&wanted), mailbox.folder(&wanted));
+    assert_eq!((a.expect("made").0, b.expect("found").0), ("N".to_owned(), "N".to_owned()));
+    script.done();
+}
+
+/// Lets `left` steps pass and keeps their names.
+struct Cut {
+    left: Mutex<usize>,
+    passed: Mutex<Vec<Step>>,
+}
+
+impl StepObserver for Cut {
+    fn pass(&self, step: Step) -> bool {
+        let mut left = self.left.lock().unwrap();
+        if *left == 0 {
+            return false;
+        }
+        *left -= 1;
+        self.passed.lock().unwrap().push(step);
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_before_any_request_of_a_store_sends_nothing_more() {
+    use Step::{TargetAnswer, TargetFolder, TargetStore, TargetStoreDone, TargetStorePart};
+    let whole = [
+        TargetFolder,
+        TargetAnswer,
+        TargetStore,
+        TargetAnswer,
+        TargetStorePart,
+        TargetAnswer,
+        TargetStorePart,
+        TargetAnswer,
+        TargetStoreDone,
+        TargetAnswer,
+    ];
+    for left in (2..=whole.len()).rev() {
+        let cut = Arc::new(Cut { left: Mutex::new(left), passed: Mutex::default() });
+        let env = Env::simulated(1, 0, cut.clone());
+        let script = Arc::new(Script::default());
+        let target = GraphTarget::new(&env, script.clone(), settings()).expect("settings");
+        script
+            .get("msgfolderroot", 200, json!({"id": "root"}))
+            .post("/box/messages", 201, created())
+            .post("/createUploadSession", 201, json!({"uploadUrl": UPLOAD}))
+            .then(Method::PUT, UPLOAD, Back::Answer(201, json!({})))
+            .then(Method::PATCH, "/messages/m1", Back::Answer(200, json!({})));
+        let gate = Gate::unlimited(&env);
+        let mailbox = target.open("ann@example.org", "", gate.clone()).await.expect("opens");
+        let folder = inbox();
+        let store = mailbox.store(&folder, vec![item(1, &with_file(3_500_000))], gate.lookup());
+        let outcome = tokio::time::timeout(Duration::from_secs(3600), store).await;
+        assert_eq!(outcome.is_ok(), left == whole.len(), "cut after {left}");
+        assert_eq!(*cut.passed.lock().unwrap(), whole[..left]);
+        // Each request is a step and its answer another: what was sent is what passed.
+        assert_eq!(script.count(), left.div_ceil(2));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! Microsoft Graph as a target, write mode `json` (design: Graph is strange).
 //!
 //! A copy is created in its folder with its dates, flags and stamp in one request; large files follow. The stamp is a
-//! named MAPI property, found again by a filter over the whole mailbox. What an answer means is in [`answer`]; every
-//! request goes through [`session`].
+//! named MAPI property, found again by a filter over the whole mailbox. What an answer means is in `answer`; every
+//! request goes through `session`.
 
 mod answer;
 mod change;

@@ -6,8 +6,8 @@ use mail_parser::{Address, HeaderName, HeaderValue, Message, MessageParser};
 
 use super::losses;
 use crate::model::Timestamp;
+use crate::transform::decode::{header_text, isolated};
 use crate::transform::json::{self, Array, Object};
-use crate::transform::mime::{header_text, isolated};
 
 /// Recipients of one field at most, and bytes of JSON for all recipients together.
 const MAX_RECIPIENTS: usize = 2_000;

@@ -23,8 +23,9 @@ use serde_json::Value;
 pub use content::File;
 
 use crate::model::{Error, Flags, Kind, Scope, Stamp, Timestamp};
+use crate::transform::decode::header_text;
 use crate::transform::json::{self, Array, Object};
-use crate::transform::mime::{halves, header_text};
+use crate::transform::mime::halves;
 use addresses::{Fields, bounded, storable};
 use content::{Chosen, choose, crlf, push_crlf};
 

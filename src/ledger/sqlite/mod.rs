@@ -13,6 +13,7 @@ mod core;
 mod error;
 mod inline;
 mod lock;
+mod messages;
 mod reader;
 mod rows;
 mod schema;

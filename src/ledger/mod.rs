@@ -72,7 +72,8 @@ pub struct FolderState {
     pub flags: FlagMap,
     /// Stored messages of this epoch whose copies are ours to look after.
     pub live: u64,
-    /// Stored messages of earlier epochs, not yet bound to new numbers.
+    /// Stored messages of earlier epochs, not yet bound to new numbers. (A folder that comes back to an epoch keeps
+    /// its orphans until they are bound, stored anew or ended.)
     pub orphans: u64,
     /// The next number to give to a named message.
     pub next_number: u64,
@@ -161,7 +162,8 @@ pub struct FolderRow {
     pub special: Option<SpecialUse>,
     /// Its object id at the source.
     pub object_id: Option<String>,
-    /// Its epoch. Another one than recorded empties `done` and `flags` and turns `live` into `orphans`.
+    /// Its epoch. Another one than recorded empties `done` and `flags`, turns `live` into `orphans`, and forgets the
+    /// folder's skips and positions: they name numbers of the epoch that is over.
     pub epoch: u64,
     /// The target's id of its counterpart.
     pub target_folder: String,
@@ -204,8 +206,8 @@ pub enum Change {
         /// The target's identity.
         identity: String,
     },
-    /// Forgets folders, facts, open batches, watches and skips: the copies are gone and all begins anew, against
-    /// this target identity. The fence and the names stay.
+    /// Forgets folders, facts, open batches, watches, skips and passes: the copies are gone and all begins anew,
+    /// against this target identity. The fence and the names stay; folder ids are not given again.
     StartOver {
         /// The target's identity.
         identity: String,
@@ -215,7 +217,8 @@ pub enum Change {
     /// A folder was not at the source in a complete pass.
     FolderMissing(FolderId),
     /// A batch is about to be fetched and stored. Answer: [`Applied::Batch`]. Names without a number in `items` do
-    /// not occur: [`Ledger::number`] gave them theirs.
+    /// not occur: [`Ledger::number`] gave them theirs. Refused (`Kind::Internal`): no messages, another epoch than the
+    /// folder's, a number that is open already.
     Intent {
         /// Its folder.
         folder: FolderId,
@@ -224,7 +227,9 @@ pub enum Change {
         /// Its messages.
         items: Vec<IntentItem>,
     },
-    /// What became of (part of) a batch.
+    /// What became of (part of) a batch. Refused (`Kind::Internal`): a number that is not open in the batch, or named
+    /// twice. If the folder has another epoch by now, stored messages are recorded as orphans, skipped ones and ones
+    /// that are gone just leave the batch.
     Outcome {
         /// The batch.
         batch: BatchId,
@@ -247,7 +252,7 @@ pub enum Change {
         /// What is kept under the new key; `fact.bound` names the stamp on the copy.
         stored: Stored,
     },
-    /// Flags were synced.
+    /// Flags were synced. Numbers without a live copy are passed over.
     FlagsSynced {
         /// The folder.
         folder: FolderId,

@@ -12,7 +12,9 @@ mod check;
 mod core;
 mod error;
 mod inline;
+mod items;
 mod lock;
+mod messages;
 mod reader;
 mod rows;
 mod schema;
@@ -79,7 +81,7 @@ impl LedgerOptions {
 }
 
 /// The ledger in a directory, opened for writing. Dropping it closes it: what was answered is durable, what was not
-/// is undone.
+/// is undone or finished. With threads, dropping blocks for as long as a commit takes (some milliseconds).
 pub struct SqliteLedger {
     env: Env,
     driver: Driver,

@@ -36,6 +36,7 @@ for_both_drivers! {
     every_change_of_a_stale_claim_is_refused_and_changes_nothing
     what_was_answered_is_in_a_copy_of_the_files_made_at_that_moment
     callers_at_the_same_time_share_commits
+    changes_are_applied_in_the_order_of_their_calls
     a_refused_change_does_not_disturb_its_group
     the_log_goes_on_in_another_segment_when_one_is_full
     odd_texts_and_numbers_come_back_as_they_were
@@ -506,6 +507,27 @@ async fn callers_at_the_same_time_share_commits(bed: Bed) {
     let state = ledger.load(&claim).await.unwrap();
     assert_eq!(state.folders[0].live, 100);
     assert_eq!(ledger.facts(&claim, folder).await.unwrap().len(), 100);
+}
+
+async fn changes_are_applied_in_the_order_of_their_calls(bed: Bed) {
+    let ledger = bed.open();
+    let claim = ledger.claim(&mailbox("ann")).await.unwrap();
+    // More than one group holds. Every call is begun before the ones after it; none is waited for.
+    let names: Vec<String> = (0..2500).map(|n| n.to_string()).collect();
+    let bind = |name: &String| ledger.apply(&claim, Change::BindTarget { identity: name.clone() });
+    let mut calls: Vec<_> = names.iter().map(bind).collect();
+    std::future::poll_fn(|context| {
+        let begun = calls
+            .iter_mut()
+            .map(|call| call.as_mut().poll(context).is_ready())
+            .filter(|ready| *ready)
+            .count();
+        assert!(begun < names.len(), "they wait for their commit");
+        std::task::Poll::Ready(())
+    })
+    .await;
+    calls.pop().unwrap().await.unwrap();
+    assert_eq!(ledger.load(&claim).await.unwrap().target_identity.as_deref(), Some("2499"));
 }
 
 async fn a_refused_change_does_not_disturb_its_group(bed: Bed) {

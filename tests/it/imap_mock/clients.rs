@@ -134,7 +134,7 @@ async fn a_cut_under_tls_comes_without_close_notify_and_a_logout_with_it() {
             Err(e) => {
                 assert!(cut && e.kind() == std::io::ErrorKind::UnexpectedEof, "{e}");
                 assert!(
-                    heard.ends_with("* 1 FETCH (UID 1 BODY[] {45}\r\nSubject: one\r\nFrom: a@example"),
+                    heard.ends_with("* 1 FETCH (UID 1 BODY[] {45}\r\nSubject: one\r\nFrom: a@example."),
                     "{heard}"
                 );
             }

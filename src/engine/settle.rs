@@ -96,6 +96,14 @@ pub(super) async fn left_open(core: &Core, source: &mut dyn SourceMailbox, book:
     if open.is_empty() {
         return Ok(());
     }
+    // What a stop cut is unknown, also when a copy is found: that copy may be an earlier attempt's, and the one that
+    // was cut may still arrive. So every stamp is watched from now on.
+    for batch in &open {
+        let unknown: Vec<_> =
+            batch.items.iter().map(|i| (i.number, core.stamp(batch.folder, batch.epoch, i.number))).collect();
+        let outcomes = Outcomes { unknown, ..Outcomes::default() };
+        core.apply(Change::Outcome { batch: batch.id, outcomes }).await?;
+    }
     let mut waiting: Vec<OpenBatch> = open;
     for last in [false, true] {
         if last && !waiting.is_empty() {
@@ -124,7 +132,7 @@ pub(super) async fn left_open(core: &Core, source: &mut dyn SourceMailbox, book:
                             flags: copy.flags.clone(),
                             from: item.number,
                         };
-                        let stored = reread(core, source, book, &batch.id, &rest, message, &copy).await?;
+                        let stored = reread(core, source, book, &rest, message, &copy).await?;
                         outcomes.stored.push(stored);
                     }
                     _ => {
@@ -161,7 +169,6 @@ async fn reread(
     core: &Core,
     source: &mut dyn SourceMailbox,
     book: &Book,
-    _batch: &crate::ledger::BatchId,
     open: &OpenBatch,
     message: NewMessage,
     copy: &Copy,

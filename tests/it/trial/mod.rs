@@ -135,6 +135,9 @@ fn tell(cut: Cut, defect: Defect) -> Result<Told, String> {
     if !truth.counters.violations.is_empty() {
         return Err(format!("the client broke rules: {:?}", truth.counters.violations));
     }
+    if std::env::var("CUT").is_ok() {
+        for (a, m) in &truth.mailboxes { for (p, f) in &m.folders { for x in &f.messages { println!("{a} {p} {:?} {} {:?} read {} {}", x.named.values().next(), x.created, x.subject, x.is_read, x.flag); } } }
+    }
     stamps(&truth)?;
     let counted: usize = held(&truth).values().map(Vec::len).sum();
     let source: usize = stage.source_counts().values().sum();
@@ -147,6 +150,7 @@ fn tell(cut: Cut, defect: Defect) -> Result<Told, String> {
 fn finished(end: End) -> Result<(), String> {
     let End::Finished(result) = end else { return Err("cut where it must not be".to_owned()) };
     for ended in &result.mailboxes {
+        if std::env::var("CUT").is_ok() { println!("{:?} {:?}", ended.mailbox.key, ended.summary); }
         if let Some(error) = &ended.error {
             return Err(format!("a mailbox ended with: {error}"));
         }
@@ -265,4 +269,10 @@ fn the_trial_turns_red_when_the_look_up_is_blind() {
 #[test]
 fn the_trial_turns_red_when_an_open_store_is_taken_for_done() {
     bites(Defect::OpenTakenForDone);
+}
+
+#[test]
+fn debug_one() {
+    let k: u64 = std::env::var("CUT").ok().and_then(|c| c.parse().ok()).unwrap_or(476);
+    println!("{:?}", tell(Cut::FirstPass(k), Defect::None).err());
 }

@@ -304,7 +304,8 @@ impl Connection {
         if bad { Err(unreadable("its list of folders")) } else { Ok(entries) }
     }
 
-    /// EXAMINE: opens a folder read-only (RFC 3501 §6.3.2).
+    /// EXAMINE: opens a folder read-only (RFC 3501 §6.3.2). With CONDSTORE where it is offered: some servers tell
+    /// HIGHESTMODSEQ only to those who ask (RFC 7162 §3.1.8).
     ///
     /// # Errors
     /// The connection failed, or the server refused.

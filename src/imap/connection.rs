@@ -317,8 +317,11 @@ impl Connection {
             Untagged::Status(done) => told.learn(&done.code),
             _ => {}
         });
-        let done =
-            self.run(Command::new("EXAMINE").string(name), &mut each).await.map_err(WireError::into_error)?;
+        let mut command = Command::new("EXAMINE").string(name);
+        if self.capabilities.has("CONDSTORE") {
+            command = command.fixed("(CONDSTORE)");
+        }
+        let done = self.run(command, &mut each).await.map_err(WireError::into_error)?;
         done.check(Scope::Folder, "opening a folder")?;
         told.learn(&done.code);
         self.examined = Some((Bytes::copy_from_slice(name), told));

@@ -23,18 +23,32 @@ pub(super) async fn folders(connection: &mut Connection) -> Result<Vec<SourceFol
         entries.extend(connection.list(b"INBOX").await?);
     }
     for entry in &mut entries {
-        // Dovecot lists the root of a namespace as if it held mail. Only opening it tells.
         let root =
             namespaces.personal.iter().any(|(prefix, separator)| is_root(&entry.name, prefix, *separator));
-        if root && !is_inbox(&entry.name) && is_selectable(entry) {
-            match connection.examine(&entry.name).await {
-                Ok(_) => {}
-                Err(e) if connection.is_broken() => return Err(e),
-                Err(_) => entry.attributes.push("\\Noselect".to_owned()),
-            }
+        if root
+            && !is_inbox(&entry.name)
+            && is_selectable(entry)
+            && !holds_own_mail(connection, &entry.name).await?
+        {
+            entry.attributes.push("\\Noselect".to_owned());
         }
     }
     Ok(arrange(entries, &namespaces))
+}
+
+/// Does the root of the namespace hold mail that is not the inbox's? Dovecot lists it as a folder, and opening it opens
+/// the inbox by another name: migrated as well, each message would be there twice.
+async fn holds_own_mail(connection: &mut Connection, root: &[u8]) -> Result<bool> {
+    let inbox = match connection.examine(b"INBOX").await {
+        Ok(examined) => Some(examined),
+        Err(e) if connection.is_broken() => return Err(e),
+        Err(_) => None,
+    };
+    match connection.examine(root).await {
+        Ok(examined) => Ok(inbox != Some(examined)),
+        Err(e) if connection.is_broken() => Err(e),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Is `name` the root of the namespace with this prefix? It is listed without the separator at the prefix's end.

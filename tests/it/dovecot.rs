@@ -274,7 +274,7 @@ async fn a_message_the_server_cannot_read_fails_alone() {
     files.sort();
     let victim = &files[3];
     let lost = std::fs::read(victim).expect("readable");
-    std::fs::set_permissions(victim, std::fs::Permissions::from_mode(0)).expect("chmod");
+    std::fs::set_permissions(victim, std::fs::Permissions::from_mode(0o000)).expect("chmod");
     let answers = mailbox.fetch(&inbox, listing.epoch, &wanted(&found), &bodies()).await.expect("fetched");
     let mut good = 0;
     for answer in &answers {

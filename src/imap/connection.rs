@@ -304,7 +304,8 @@ impl Connection {
         if bad { Err(unreadable("its list of folders")) } else { Ok(entries) }
     }
 
-    /// EXAMINE: opens a folder read-only (RFC 3501 §6.3.2).
+    /// EXAMINE: opens a folder read-only (RFC 3501 §6.3.2). With CONDSTORE where it is offered: some servers tell
+    /// HIGHESTMODSEQ only to those who ask (RFC 7162 §3.1.8).
     ///
     /// # Errors
     /// The connection failed, or the server refused.
@@ -316,8 +317,11 @@ impl Connection {
             Untagged::Status(done) => told.learn(&done.code),
             _ => {}
         });
-        let done =
-            self.run(Command::new("EXAMINE").string(name), &mut each).await.map_err(WireError::into_error)?;
+        let mut command = Command::new("EXAMINE").string(name);
+        if self.capabilities.has("CONDSTORE") {
+            command = command.fixed("(CONDSTORE)");
+        }
+        let done = self.run(command, &mut each).await.map_err(WireError::into_error)?;
         done.check(Scope::Folder, "opening a folder")?;
         told.learn(&done.code);
         self.examined = Some((Bytes::copy_from_slice(name), told));

@@ -20,6 +20,9 @@ const ITEMS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
 /// up, which is cheaper.
 const READ_PAST: u64 = 32 << 20;
 
+/// Sessions one batch may cost before the call fails as a whole.
+const LOSSES: u32 = 8;
+
 /// How far a fetch came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -47,6 +50,8 @@ pub(super) struct Fetch<'a> {
     answers: BTreeMap<u32, Answer>,
     /// Messages that failed alone once.
     alone: BTreeSet<u32>,
+    /// Sessions the server ended under a fetch.
+    losses: u32,
     /// Messages that came unasked or twice.
     stray: u64,
 }
@@ -75,7 +80,7 @@ impl<'a> Fetch<'a> {
         }
         let uids: Vec<u32> = uids.into_iter().collect();
         let queue = uids.chunks(at_once.max(1)).map(<[u32]>::to_vec).collect();
-        Fetch { name, epoch, wanted, bodies, queue, answers, alone: BTreeSet::new(), stray: 0 }
+        Fetch { name, epoch, wanted, bodies, queue, answers, alone: BTreeSet::new(), losses: 0, stray: 0 }
     }
 
     /// Fetches over this connection until all is accounted for or the connection must be given up.
@@ -107,6 +112,17 @@ impl<'a> Fetch<'a> {
                         }
                         _ => self.halve(&missing),
                     }
+                    return Ok(End::SessionLost);
+                }
+                // Dovecot says BYE, or hangs up in the middle, at a message whose file it cannot read: the first one
+                // that is missing.
+                Err(e @ (WireError::Bye(None) | WireError::Closed)) => {
+                    self.losses += 1;
+                    if self.losses > LOSSES {
+                        return Err(e.into_error());
+                    }
+                    spool?;
+                    self.suspect(&missing, e);
                     return Ok(End::SessionLost);
                 }
                 Err(e) => return Err(e.into_error()),
@@ -166,6 +182,22 @@ impl<'a> Fetch<'a> {
             many => self.halve(many),
         }
         Ok(())
+    }
+
+    /// The session ended at the first of `missing`: it is tried alone, and the second time it is to blame.
+    fn suspect(&mut self, missing: &[u32], end: WireError) {
+        let Some((first, others)) = missing.split_first() else { return };
+        if !others.is_empty() {
+            self.queue.push_front(others.to_vec());
+        }
+        if self.alone.insert(*first) {
+            self.queue.push_front(vec![*first]);
+            return;
+        }
+        let why =
+            Error::temporary(Kind::Io, Scope::Message, format!("each time this message is fetched, {end}"))
+                .remedy("the server's log tells why; let its operator repair the message");
+        self.answers.insert(*first, Answer::Failed(why));
     }
 
     fn halve(&mut self, uids: &[u32]) {
@@ -483,28 +515,40 @@ mod tests {
     }
 
     #[test]
-    fn bye_end_of_file_and_lies_about_lengths_fail_the_whole_call() {
-        let half = "* 1 FETCH (UID 1 BODY[] {10}\r\nhalf";
-        for (answer, kind) in [
-            (format!("{}* BYE see you\r\n", message(1, "one")), Kind::Unreachable),
-            (message(1, "one"), Kind::Unreachable),
-            (half.to_owned(), Kind::Unreachable),
+    fn a_message_at_which_the_server_hangs_up_twice_is_to_blame_and_its_neighbours_are_fetched() {
+        for end in
+            ["* 2 FETCH (UID 2 FLAGS ())\r\n* BYE FETCH failed\r\n", "* 2 FETCH (UID 2 BODY[] {10}\r\nhalf"]
+        {
+            let dies = |set: &str, before: &str| {
+                vec![expect("EXAMINE"), send(EXAMINED), expect(set), send(&format!("{before}{end}")), close()]
+            };
+            let first = dies("UID FETCH 1:3 ", &message(1, "one"));
+            let second = dies("UID FETCH 2 ", "");
+            let rest = format!("{}$ OK done\r\n", message(3, "three"));
+            let third = vec![expect("EXAMINE"), send(EXAMINED), expect("UID FETCH 3 "), send(&rest)];
+            let answers = fetch(&[1, 2, 3], 1000, vec![first.clone(), second, third.clone()]);
+            assert_eq!(answers.expect("fetched"), ["one", "failed: Io", "three"]);
+            // A connection that broke by itself harms nobody.
+            let rest = format!("{}$ OK done\r\n", message(2, "two"));
+            let mut second = vec![expect("EXAMINE"), send(EXAMINED), expect("UID FETCH 2 "), send(&rest)];
+            second.extend_from_slice(&third[2..]);
+            let answers = fetch(&[1, 2, 3], 1000, vec![first, second]);
+            assert_eq!(answers.expect("fetched"), ["one", "two", "three"]);
+        }
+    }
+
+    #[test]
+    fn lies_about_lengths_fail_the_whole_call() {
+        for answer in [
             // Announced too short: the rest of the message is no response.
-            (
-                "* 1 FETCH (UID 1 BODY[] {3}\r\nSubject: x\r\n\r\nhello)\r\n$ OK done\r\n".to_owned(),
-                Kind::Protocol,
-            ),
+            "* 1 FETCH (UID 1 BODY[] {3}\r\nSubject: x\r\n\r\nhello)\r\n$ OK done\r\n".to_owned(),
             // Announced too long: it swallows what follows.
-            (
-                format!("* 1 FETCH (UID 1 BODY[] {{14}}\r\none)\r\n{}$ OK\r\n", message(2, "two")),
-                Kind::Protocol,
-            ),
-            ("A99 OK done\r\n".to_owned(), Kind::Protocol),
+            format!("* 1 FETCH (UID 1 BODY[] {{14}}\r\none)\r\n{}$ OK\r\n", message(2, "two")),
+            "A99 OK done\r\n".to_owned(),
         ] {
             let script = vec![expect("EXAMINE"), send(EXAMINED), expect("UID FETCH"), send(&answer), close()];
             let error = fetch(&[1, 2], 1000, vec![script]).expect_err(&answer);
-            assert_eq!(error.kind, kind, "{answer}");
-            assert!(error.may_pass(), "{answer}");
+            assert!(error.kind == Kind::Protocol && error.may_pass(), "{answer}");
             assert!(!error.to_string().contains("Subject"), "{error}");
         }
     }

@@ -22,7 +22,39 @@ pub(super) async fn folders(connection: &mut Connection) -> Result<Vec<SourceFol
     if !entries.iter().any(|e| is_inbox(&e.name)) {
         entries.extend(connection.list(b"INBOX").await?);
     }
+    for entry in &mut entries {
+        let root =
+            namespaces.personal.iter().any(|(prefix, separator)| is_root(&entry.name, prefix, *separator));
+        if root
+            && !is_inbox(&entry.name)
+            && is_selectable(entry)
+            && !holds_own_mail(connection, &entry.name).await?
+        {
+            entry.attributes.push("\\Noselect".to_owned());
+        }
+    }
     Ok(arrange(entries, &namespaces))
+}
+
+/// Does the root of the namespace hold mail that is not the inbox's? Dovecot lists it as a folder, and opening it opens
+/// the inbox by another name: migrated as well, each message would be there twice.
+async fn holds_own_mail(connection: &mut Connection, root: &[u8]) -> Result<bool> {
+    let inbox = match connection.examine(b"INBOX").await {
+        Ok(examined) => Some(examined),
+        Err(e) if connection.is_broken() => return Err(e),
+        Err(_) => None,
+    };
+    match connection.examine(root).await {
+        Ok(examined) => Ok(inbox != Some(examined)),
+        Err(e) if connection.is_broken() => Err(e),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Is `name` the root of the namespace with this prefix? It is listed without the separator at the prefix's end.
+fn is_root(name: &[u8], prefix: &[u8], separator: Option<u8>) -> bool {
+    let root = separator.and_then(|s| prefix.strip_suffix(&[s])).unwrap_or(prefix);
+    !root.is_empty() && name == root
 }
 
 /// A name on the wire as a handle: itself if it is text.
@@ -53,6 +85,10 @@ fn is_inbox(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"INBOX")
 }
 
+fn is_selectable(entry: &ListEntry) -> bool {
+    !entry.has("\\Noselect") && !entry.has("\\NonExistent")
+}
+
 /// Makes folders of LIST lines: the inbox first, the others by path; no path twice; containers only where no folder
 /// with mail has their path.
 fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder> {
@@ -69,8 +105,8 @@ fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder
     let mut found: Vec<(FolderPath, bool, ListEntry)> = by_name
         .into_values()
         .filter_map(|entry| {
+            let selectable = is_selectable(&entry);
             let path = path(&entry, namespaces)?;
-            let selectable = !entry.has("\\Noselect") && !entry.has("\\NonExistent");
             Some((path, selectable, entry))
         })
         .collect();
@@ -131,7 +167,12 @@ fn path(entry: &ListEntry, namespaces: &Namespaces) -> Option<FolderPath> {
     if is_inbox(name) {
         return Some(FolderPath::inbox());
     }
-    let prefix = own_prefix(name, namespaces)?;
+    let prefix = match own_prefix(name, namespaces)? {
+        // The root of the user's own namespace is no folder, unless it holds mail: then it keeps its name.
+        prefix if prefix > name.len() && !is_selectable(entry) => return None,
+        prefix if prefix >= name.len() => 0,
+        prefix => prefix,
+    };
     let mut rest = name.get(prefix..).unwrap_or_default();
     if let Some(separator) = entry.separator {
         // Containers may be listed with a separator at their end.
@@ -156,24 +197,22 @@ fn path(entry: &ListEntry, namespaces: &Namespaces) -> Option<FolderPath> {
     FolderPath::new(names)
 }
 
-/// How long the prefix of the namespace is that `name` lies in, in bytes; `None`: not the user's own namespace.
+/// How long the prefix of the namespace is that `name` lies in, in bytes (more than the name for the namespace's root);
+/// `None`: not the user's own namespace.
 fn own_prefix(name: &[u8], namespaces: &Namespaces) -> Option<usize> {
     let kinds = [(&namespaces.personal, true), (&namespaces.others, false), (&namespaces.shared, false)];
     let mut best: Option<(usize, bool)> = None;
     for (spaces, own) in kinds {
         for (prefix, separator) in spaces {
-            // The root of a namespace is listed without the separator at its prefix's end.
-            let root = separator.and_then(|s| prefix.strip_suffix(&[s])).unwrap_or(prefix);
-            let fits = name.starts_with(prefix) || (!root.is_empty() && name == root);
+            let fits = name.starts_with(prefix) || is_root(name, prefix, *separator);
             if fits && best.is_none_or(|(len, _)| prefix.len() > len) {
                 best = Some((prefix.len(), own));
             }
         }
     }
     match best {
-        Some((len, true)) if name.len() > len => Some(len),
-        // The root of the user's own namespace is no folder of its own, unless it has another use: keep its name.
-        Some((_, true)) | None => Some(0),
+        Some((len, true)) => Some(len),
+        None => Some(0),
         Some((_, false)) => None,
     }
 }
@@ -281,6 +320,15 @@ mod tests {
             entry("\\Noselect", '/', b""),
         ];
         assert_eq!(shown(entries, &Namespaces::default()), ["a container", "b container", "c"]);
+    }
+
+    #[test]
+    fn the_root_of_the_users_namespace_is_a_folder_only_if_it_holds_mail() {
+        let namespaces = Namespaces { personal: vec![("Mail/".into(), Some(b'/'))], ..Namespaces::default() };
+        let entries =
+            |root| vec![entry(root, '/', b"Mail"), entry("", '/', b"Mail/a"), entry("", '/', b"INBOX")];
+        assert_eq!(shown(entries("\\Noselect"), &namespaces), ["INBOX Inbox", "a"]);
+        assert_eq!(shown(entries(""), &namespaces), ["INBOX Inbox", "Mail", "a"]);
     }
 
     #[test]

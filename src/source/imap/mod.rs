@@ -114,7 +114,8 @@ impl SourceMailbox for ImapMailbox {
             let mut lease = self.pool.lease(self.owner, &self.name).await?;
             let end = fetch.go_on(lease.connection()?).await;
             lease.give_back();
-            // A message too large to read past costs the session; the others are fetched with a new one.
+            // A message too large to read past, or at which the server hangs up, costs the session; the others are
+            // fetched with a new one.
             if end? == fetch::End::Complete {
                 return Ok(fetch.into_answers());
             }

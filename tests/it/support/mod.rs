@@ -1,4 +1,5 @@
 //! What several test modules share.
 
+pub mod dovecot;
 pub mod mailgen;
 pub mod memory;

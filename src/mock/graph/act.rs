@@ -3,10 +3,11 @@
 use super::attachments::Uploads;
 use super::call::{At, Call};
 use super::ids::Ids;
+use super::mailbox::Mailbox;
 use super::options::GraphOptions;
 use super::render::Show;
 use super::reply::{Refusal, Reply};
-use super::state::{Item, Mailbox};
+use super::state::Item;
 use super::truth::Counters;
 
 /// What becomes of a request that was understood.

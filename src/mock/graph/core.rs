@@ -8,24 +8,22 @@ use bytes::Bytes;
 
 use super::act::Act;
 use super::attachments::Uploads;
-use super::call::{self, Call};
 use super::date;
 use super::faults::{Fault, FaultScript, Faults};
 use super::head::{Area, Head};
 use super::ids::Ids;
 use super::limits::{AppMeter, Meter};
+use super::mailbox::Mailbox;
 use super::options::{GraphOptions, UnknownMailbox};
-use super::render::Show;
 use super::reply::{Refusal, Reply};
-use super::state::Mailbox;
 use super::token::Tokens;
 use super::truth::{self, Counters, Truth};
+use super::work::{Task, Work};
 
 /// An app's work in a mailbox: what limits are counted for.
 pub(super) type Who = (String, String);
 
 /// Everything behind the one lock.
-#[derive(Debug)]
 pub(super) struct Core {
     pub(super) options: Arc<GraphOptions>,
     pub(super) ids: Ids,
@@ -51,26 +49,7 @@ struct Pending {
     work: Work,
 }
 
-/// A request understood, ready to be acted on.
-#[derive(Debug, Clone)]
-pub(super) struct Work {
-    app: String,
-    mailbox: String,
-    show: Show,
-    address: String,
-    upload_base: String,
-    if_match: Option<String>,
-    task: Task,
-}
-
-#[derive(Debug, Clone)]
-enum Task {
-    Call(Box<Call>),
-    Upload { session: String, method: http::Method, range: Option<String>, body: Bytes },
-}
-
 /// What becomes of a request at the door.
-#[derive(Debug)]
 pub(super) enum Entry {
     /// It is answered there and then.
     Answer(Reply),
@@ -444,41 +423,5 @@ impl Core {
     /// The addresses of the mailboxes held.
     pub(super) fn addresses(&self) -> BTreeSet<String> {
         self.mailboxes.keys().cloned().collect()
-    }
-}
-
-impl Work {
-    /// Understands a request, without looking at anything held.
-    pub(super) fn read(head: &Head, who: &Who, body: Bytes, options: &GraphOptions) -> Result<Work, Refusal> {
-        let (task, beta) = match &head.area {
-            Area::Mailbox { rest, beta, .. } => {
-                (Task::Call(Box::new(call::read(head, rest, *beta, &body, options)?)), *beta)
-            }
-            Area::Upload { session } => (
-                Task::Upload {
-                    session: session.clone(),
-                    method: head.method.clone(),
-                    range: head.content_range.clone(),
-                    body,
-                },
-                false,
-            ),
-            _ => return Err(Refusal::no_such_path("")),
-        };
-        Ok(Work {
-            app: who.0.clone(),
-            mailbox: who.1.clone(),
-            show: Show {
-                immutable: head.prefer.immutable,
-                text_body: head.prefer.text_body,
-                root: format!("{}/{}", head.base, if beta { "beta" } else { "v1.0" }),
-                select_expand_drops: options.select_expand_drops,
-                attachment_overhead: options.sizes.attachment_overhead,
-            },
-            address: format!("{}{}", head.base, head.path),
-            upload_base: options.upload_base_url.clone().unwrap_or_else(|| head.base.clone()),
-            if_match: head.if_match.clone(),
-            task,
-        })
     }
 }

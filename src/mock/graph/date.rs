@@ -8,7 +8,7 @@ pub(super) fn write(ms: i64) -> String {
 
 /// An ISO 8601 date and time with a zone. `None` for anything else.
 pub(super) fn read(text: &str) -> Option<i64> {
-    if text.len() > 64 || !text.as_bytes().get(10).is_some_and(|b| *b == b'T') {
+    if text.len() > 64 || text.as_bytes().get(10) != Some(&b'T') {
         return None;
     }
     text.parse::<jiff::Timestamp>().ok().map(|t| t.as_millisecond())

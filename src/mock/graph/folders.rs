@@ -27,7 +27,7 @@ impl Act<'_> {
 
     pub(super) fn list_folders(&self, parent: &str, view: &View) -> Acted {
         let parent = self.folder(parent)?;
-        let wanted = |f: &&super::state::Folder| {
+        let wanted = |f: &&super::mailbox::Folder| {
             (view.hidden || !f.hidden)
                 && view.filter.as_ref().is_none_or(|filter| {
                     filter.holds(true, &|_| None, &|field| match field {
@@ -126,7 +126,7 @@ impl Act<'_> {
             return Err(Refusal::new(400, "ErrorInvalidRequest", "The folder's display name is too long."));
         }
         let folded = name.to_lowercase();
-        let taken = |f: &super::state::Folder| Some(f.number) != except && f.name.to_lowercase() == folded;
+        let taken = |f: &super::mailbox::Folder| Some(f.number) != except && f.name.to_lowercase() == folded;
         if self.mailbox.children(parent).any(taken) {
             return Err(Refusal::new(
                 409,

@@ -21,6 +21,7 @@ mod ids;
 mod input;
 mod json;
 mod limits;
+mod mailbox;
 mod messages;
 mod mime;
 mod options;
@@ -29,9 +30,11 @@ mod property;
 mod query;
 mod render;
 mod reply;
+mod shapes;
 mod state;
 mod token;
 mod truth;
+mod work;
 
 pub use faults::{Fault, FaultRule, FaultScript, When};
 pub use options::{App, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox};
@@ -44,9 +47,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::core::{Core, Entry, Who, Work};
+use self::core::{Core, Entry, Who};
 use self::head::{Area, Head};
 use self::reply::{Refusal, Reply};
+use self::work::Work;
 use super::{Wire, World};
 
 /// How many octets of a broken-off answer's body were announced; put among a response's extensions.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::core::Core;
 use super::ids::Ids;
-use super::state::{Content, Mailbox};
+use super::mailbox::Mailbox;
+use super::state::Content;
 use super::truth::Counters;
 
 const VERSION: u32 = 1;

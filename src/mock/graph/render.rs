@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::date;
+use super::mailbox::Mailbox;
 use super::query::View;
-use super::state::{Attachment, Flag, Item, Mailbox, Recipient};
+use super::state::{Attachment, Flag, Item, Recipient};
 
 /// How ids and bodies are to be shown, and what the tenant is like.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use super::options::GraphOptions;
 use super::reply::Reply;
 
 /// Tokens given out.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Tokens {
     /// Token → client id, end of life in milliseconds since 1970.
     given: BTreeMap<String, (String, i64)>,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::date;
-use super::state::{Attachment, Item, Mailbox, Recipient};
+use super::mailbox::Mailbox;
+use super::state::{Attachment, Item, Recipient};
 
 /// Everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +173,7 @@ impl Counters {
 
 pub(super) fn mailbox(mailbox: &Mailbox) -> MailboxTruth {
     let bin = mailbox.recoverable();
-    let listed = |folder: &super::state::Folder| -> Vec<MessageTruth> {
+    let listed = |folder: &super::mailbox::Folder| -> Vec<MessageTruth> {
         folder.items.iter().filter_map(|n| mailbox.items.get(n)).map(message).collect()
     };
     let mut folders = BTreeMap::new();

@@ -1,0 +1,362 @@
+//! A mailbox: its folders and messages, with the indexes that make it fast.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Ids;
+use super::options::Language;
+use super::state::Item;
+
+/// A container of messages.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Folder {
+    pub(super) number: u32,
+    pub(super) id: String,
+    /// 0: none.
+    pub(super) parent: u32,
+    pub(super) name: String,
+    pub(super) hidden: bool,
+    pub(super) well_known: Option<String>,
+    #[serde(skip)]
+    pub(super) items: BTreeSet<u64>,
+}
+
+/// A person's or shared store.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Mailbox {
+    pub(super) address: String,
+    pub(super) guid: String,
+    pub(super) created: i64,
+    pub(super) folders: BTreeMap<u32, Folder>,
+    pub(super) items: BTreeMap<u64, Item>,
+    next_folder: u32,
+    next_item: u64,
+    changes: u64,
+    #[serde(skip)]
+    index: Index,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    folder_ids: BTreeMap<String, u32>,
+    ids: BTreeMap<String, u64>,
+    immutable: BTreeMap<String, u64>,
+    /// Named property → (value, item).
+    named: BTreeMap<String, BTreeSet<(String, u64)>>,
+    bytes: u64,
+}
+
+/// The folders every mailbox has: well-known name, parent, hidden, names in three languages.
+const WELL_KNOWN: &[(&str, &str, bool, [&str; 3])] = &[
+    (
+        "msgfolderroot",
+        "",
+        false,
+        ["Top of Information Store", "Oberste Ebene des Informationsspeichers", "Racine"],
+    ),
+    ("recoverableitemsroot", "", true, ["Recoverable Items", "Recoverable Items", "Recoverable Items"]),
+    ("inbox", "msgfolderroot", false, ["Inbox", "Posteingang", "Boîte de réception"]),
+    ("drafts", "msgfolderroot", false, ["Drafts", "Entwürfe", "Brouillons"]),
+    ("sentitems", "msgfolderroot", false, ["Sent Items", "Gesendete Elemente", "Éléments envoyés"]),
+    ("deleteditems", "msgfolderroot", false, ["Deleted Items", "Gelöschte Elemente", "Éléments supprimés"]),
+    ("junkemail", "msgfolderroot", false, ["Junk Email", "Junk-E-Mail", "Courrier indésirable"]),
+    ("archive", "msgfolderroot", false, ["Archive", "Archiv", "Archive"]),
+    ("outbox", "msgfolderroot", false, ["Outbox", "Postausgang", "Boîte d’envoi"]),
+    (
+        "conversationhistory",
+        "msgfolderroot",
+        false,
+        ["Conversation History", "Aufgezeichnete Unterhaltungen", "Historique des conversations"],
+    ),
+    (
+        "syncissues",
+        "msgfolderroot",
+        true,
+        ["Sync Issues", "Synchronisierungsprobleme", "Problèmes de synchronisation"],
+    ),
+    ("conflicts", "syncissues", true, ["Conflicts", "Konflikte", "Conflits"]),
+    ("localfailures", "syncissues", true, ["Local Failures", "Lokale Fehler", "Échecs locaux"]),
+    ("serverfailures", "syncissues", true, ["Server Failures", "Serverfehler", "Échecs serveur"]),
+    ("searchfolders", "", true, ["Finder", "Finder", "Finder"]),
+    ("recoverableitemsdeletions", "recoverableitemsroot", true, ["Deletions", "Deletions", "Deletions"]),
+];
+
+impl Mailbox {
+    /// A mailbox with nothing in it but its well-known folders.
+    pub(super) fn new(address: &str, language: Language, ids: &mut Ids, now: i64) -> Mailbox {
+        let mut mailbox = Mailbox {
+            address: address.to_owned(),
+            guid: ids.guid(),
+            created: now,
+            folders: BTreeMap::new(),
+            items: BTreeMap::new(),
+            next_folder: 1,
+            next_item: 1,
+            changes: 0,
+            index: Index::default(),
+        };
+        let column = match language {
+            Language::English => 0,
+            Language::German => 1,
+            Language::French => 2,
+        };
+        for (well_known, parent, hidden, names) in WELL_KNOWN {
+            let parent = mailbox.well_known(parent).unwrap_or(0);
+            let number = mailbox.add_folder(parent, names[column], *hidden, ids);
+            if let Some(folder) = mailbox.folders.get_mut(&number) {
+                folder.well_known = Some((*well_known).to_owned());
+            }
+        }
+        mailbox
+    }
+
+    /// Rebuilds the indexes after loading.
+    pub(super) fn reindex(&mut self) {
+        self.index = Index::default();
+        for (number, folder) in &mut self.folders {
+            folder.items.clear();
+            self.index.folder_ids.insert(folder.id.clone(), *number);
+        }
+        let items = std::mem::take(&mut self.items);
+        for (_, item) in items {
+            self.enlist(item);
+        }
+    }
+
+    fn enlist(&mut self, item: Item) {
+        self.index.ids.insert(item.id.clone(), item.number);
+        self.index.immutable.insert(item.immutable.clone(), item.number);
+        self.index_properties(&item);
+        self.index.bytes += item.size();
+        if let Some(folder) = self.folders.get_mut(&item.folder) {
+            folder.items.insert(item.number);
+        }
+        self.items.insert(item.number, item);
+    }
+
+    fn index_properties(&mut self, item: &Item) {
+        for (id, value) in &item.properties {
+            if is_named(id) {
+                self.index.named.entry(id.clone()).or_default().insert((value.clone(), item.number));
+            }
+        }
+    }
+
+    fn unindex_properties(&mut self, item: &Item) {
+        for (id, value) in &item.properties {
+            if let Some(values) = self.index.named.get_mut(id) {
+                values.remove(&(value.clone(), item.number));
+            }
+        }
+    }
+
+    /// A well-known folder's number.
+    pub(super) fn well_known(&self, name: &str) -> Option<u32> {
+        // There are few, and they are the first ones.
+        self.folders
+            .values()
+            .take(WELL_KNOWN.len() + 1)
+            .find(|f| f.well_known.as_deref().is_some_and(|w| w.eq_ignore_ascii_case(name)))
+            .map(|f| f.number)
+    }
+
+    /// A folder by its id or well-known name.
+    pub(super) fn folder(&self, id: &str) -> Option<u32> {
+        self.index.folder_ids.get(id).copied().or_else(|| self.well_known(id))
+    }
+
+    pub(super) fn add_folder(&mut self, parent: u32, name: &str, hidden: bool, ids: &mut Ids) -> u32 {
+        let number = self.next_folder;
+        self.next_folder += 1;
+        let id = ids.folder();
+        self.index.folder_ids.insert(id.clone(), number);
+        self.folders.insert(
+            number,
+            Folder {
+                number,
+                id,
+                parent,
+                name: name.to_owned(),
+                hidden,
+                well_known: None,
+                items: BTreeSet::new(),
+            },
+        );
+        number
+    }
+
+    pub(super) fn children(&self, parent: u32) -> impl Iterator<Item = &Folder> {
+        self.folders.values().filter(move |f| f.parent == parent)
+    }
+
+    /// Removes a folder and all below; its messages become recoverable.
+    pub(super) fn remove_folder(&mut self, number: u32, ids: &mut Ids, now: i64) {
+        let below: Vec<u32> = self.children(number).map(|f| f.number).collect();
+        for child in below {
+            self.remove_folder(child, ids, now);
+        }
+        let items: Vec<u64> =
+            self.folders.get(&number).map(|f| f.items.iter().copied().collect()).unwrap_or_default();
+        for item in items {
+            self.delete(item, ids, now);
+        }
+        if let Some(folder) = self.folders.remove(&number) {
+            self.index.folder_ids.remove(&folder.id);
+        }
+    }
+
+    /// Is `folder` the folder `top` or below it?
+    pub(super) fn is_below(&self, folder: u32, top: u32) -> bool {
+        let mut at = folder;
+        while at != 0 {
+            if at == top {
+                return true;
+            }
+            at = self.folders.get(&at).map_or(0, |f| f.parent);
+        }
+        false
+    }
+
+    /// Its name and those above it, the root's left out. `/` and `\` in a name are written `\/` and `\\`.
+    pub(super) fn path(&self, number: u32) -> String {
+        let mut names = Vec::new();
+        let mut at = number;
+        while let Some(folder) = self.folders.get(&at) {
+            if folder.parent == 0
+                && folder.well_known.as_deref() == Some("msgfolderroot")
+                && !names.is_empty()
+            {
+                break;
+            }
+            names.push(folder.name.replace('\\', "\\\\").replace('/', "\\/"));
+            at = folder.parent;
+        }
+        names.reverse();
+        names.join("/")
+    }
+
+    /// How many folders lie above it.
+    pub(super) fn depth(&self, number: u32) -> usize {
+        let (mut at, mut depth) = (number, 0);
+        while let Some(folder) = self.folders.get(&at) {
+            at = folder.parent;
+            depth += 1;
+        }
+        depth
+    }
+
+    pub(super) fn recoverable(&self) -> u32 {
+        self.well_known("recoverableitemsdeletions").unwrap_or(0)
+    }
+
+    pub(super) fn next_change(&mut self) -> u64 {
+        self.changes += 1;
+        self.changes
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        let number = self.next_item;
+        self.next_item += 1;
+        number
+    }
+
+    /// Puts a new message in its folder.
+    pub(super) fn add(&mut self, item: Item) {
+        self.enlist(item);
+    }
+
+    /// A message by either id. What is recoverably deleted is not found by its immutable id.
+    pub(super) fn item(&self, id: &str) -> Option<&Item> {
+        if let Some(number) = self.index.ids.get(id) {
+            return self.items.get(number);
+        }
+        let item = self.items.get(self.index.immutable.get(id)?)?;
+        (item.folder != self.recoverable()).then_some(item)
+    }
+
+    /// Changes a message, keeping indexes, change key and time.
+    pub(super) fn update<R>(&mut self, number: u64, now: i64, f: impl FnOnce(&mut Item) -> R) -> Option<R> {
+        let mut item = self.items.remove(&number)?;
+        self.unindex_properties(&item);
+        self.index.bytes = self.index.bytes.saturating_sub(item.size());
+        let result = f(&mut item);
+        item.change = self.next_change();
+        item.modified = now;
+        self.index.bytes += item.size();
+        self.index_properties(&item);
+        self.items.insert(number, item);
+        Some(result)
+    }
+
+    /// Moves a message: its classic id changes.
+    pub(super) fn relocate(&mut self, number: u64, to: u32, ids: &mut Ids, now: i64) {
+        let id = ids.message();
+        let change = self.next_change();
+        let Some(item) = self.items.get_mut(&number) else { return };
+        let from = item.folder;
+        let old = std::mem::replace(&mut item.id, id.clone());
+        (item.folder, item.change, item.modified) = (to, change, now);
+        self.index.ids.remove(&old);
+        self.index.ids.insert(id, number);
+        if let Some(folder) = self.folders.get_mut(&from) {
+            folder.items.remove(&number);
+        }
+        if let Some(folder) = self.folders.get_mut(&to) {
+            folder.items.insert(number);
+        }
+    }
+
+    /// Deletes recoverably; what is recoverably deleted already goes for good.
+    pub(super) fn delete(&mut self, number: u64, ids: &mut Ids, now: i64) {
+        let bin = self.recoverable();
+        if self.items.get(&number).is_some_and(|i| i.folder == bin) {
+            self.purge(number);
+        } else {
+            self.relocate(number, bin, ids, now);
+        }
+    }
+
+    /// Removes for good.
+    pub(super) fn purge(&mut self, number: u64) {
+        let Some(item) = self.items.remove(&number) else { return };
+        self.unindex_properties(&item);
+        self.index.ids.remove(&item.id);
+        self.index.immutable.remove(&item.immutable);
+        self.index.bytes = self.index.bytes.saturating_sub(item.size());
+        if let Some(folder) = self.folders.get_mut(&item.folder) {
+            folder.items.remove(&number);
+        }
+    }
+
+    /// Octets in use.
+    pub(super) fn bytes(&self) -> u64 {
+        self.index.bytes
+    }
+
+    /// The items whose named property begins with `value`, in order of number; `None` if no index can tell.
+    pub(super) fn having(&self, property: &str, value: &str) -> Option<Vec<u64>> {
+        if !is_named(property) {
+            return None;
+        }
+        let mut found: Vec<u64> = self
+            .index
+            .named
+            .get(property)
+            .map(|values| {
+                values
+                    .range((value.to_owned(), 0)..)
+                    .take_while(|(v, _)| v.starts_with(value))
+                    .map(|(_, number)| *number)
+                    .collect()
+            })
+            .unwrap_or_default();
+        found.sort_unstable();
+        Some(found)
+    }
+}
+
+/// Canonical ids of named properties hold a GUID.
+fn is_named(id: &str) -> bool {
+    id.contains('{')
+}

@@ -340,12 +340,15 @@ pub fn fingerprint(root: &Path) -> String {
     out.join("\n")
 }
 
+/// A Dovecot list: validity, next number, numbers with base names.
+type List = (u64, u64, Vec<(u64, String)>);
+
 /// A Maildir on disk, with LF line ends, written without the code under test.
 pub struct MaildirHarness {
     pub dir: tempfile::TempDir,
     pub settings: MaildirSettings,
-    /// Dovecot's list: validity, next number, base name → number; kept for each folder directory.
-    lists: BTreeMap<PathBuf, (u64, u64, Vec<(u64, String)>)>,
+    /// Dovecot's lists, by folder directory.
+    lists: BTreeMap<PathBuf, List>,
     made: u64,
 }
 

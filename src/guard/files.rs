@@ -111,6 +111,21 @@ impl Place {
         }
         Ok(self.base.join(relative))
     }
+
+    /// What a failure on the way to a mailbox means to a source: no base directory, no such mailbox, or something else.
+    pub fn unreachable(&self, e: &io::Error) -> Error {
+        if !self.base.is_dir() {
+            let what = "the source's root directory is not there";
+            return Error::temporary(Kind::Unreachable, Scope::Endpoint, what)
+                .remedy("correct the endpoint's root, or mount it");
+        }
+        if e.kind() == io::ErrorKind::NotFound {
+            return Error::new(Kind::NotFound, Scope::Mailbox, "no such mailbox below the source's root")
+                .remedy("correct the mailbox's name in its row, or the endpoint's root");
+        }
+        Error::new(Kind::Io, Scope::Mailbox, format!("the mailbox cannot be opened ({})", say(e)))
+            .remedy("give this program the right to read it")
+    }
 }
 
 /// `path` with every link resolved, if that lies inside `base` (or is it); `None` if a link leads out.

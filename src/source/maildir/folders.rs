@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::guard::files::{Place, file_text, say};
+use crate::guard::files::{file_text, say};
 use crate::model::{Error, FolderPath, Kind, Result, Scope};
 use crate::source::SourceFolder;
 use crate::transform::names::{Layout, decode, roles, unique};
@@ -16,26 +16,6 @@ use super::MaildirSettings;
 /// Most folders taken from one mailbox, and how deep they may lie.
 const MAX_FOLDERS: usize = 100_000;
 const MAX_DEPTH: usize = 64;
-
-/// What an I/O error on the way to a mailbox means: no base, no mailbox, or something else.
-pub(in crate::source) fn place_error(place: &Place, e: &io::Error) -> Error {
-    if !place.base().is_dir() {
-        return Error::temporary(
-            Kind::Unreachable,
-            Scope::Endpoint,
-            "the source's root directory is not there",
-        )
-        .remedy("correct the endpoint's root, or mount it");
-    }
-    match e.kind() {
-        io::ErrorKind::NotFound => {
-            Error::new(Kind::NotFound, Scope::Mailbox, "no such mailbox below the source's root")
-                .remedy("correct the mailbox's name in its row, or the endpoint's root")
-        }
-        _ => Error::new(Kind::Io, Scope::Mailbox, format!("the mailbox cannot be opened ({})", say(e)))
-            .remedy("give this program the right to read it"),
-    }
-}
 
 /// Says no to a directory that is no Maildir at all: an empty listing of the wrong place would look like success.
 pub(super) fn check_root(root: &Path, settings: &MaildirSettings) -> Result<()> {

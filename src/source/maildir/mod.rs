@@ -22,8 +22,6 @@ use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 use crate::source::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 pub use crate::transform::names::{Coding, Layout};
 
-pub(in crate::source) use folders::place_error;
-
 /// Where a message's received date is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Received {
@@ -113,7 +111,7 @@ impl Source for MaildirSource {
     async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>> {
         let path = self.place.resolve(mailbox)?;
         let root = self.env.blocking(|| {
-            let root = confined(self.place.base(), &path).map_err(|e| place_error(&self.place, &e))?;
+            let root = confined(self.place.base(), &path).map_err(|e| self.place.unreachable(&e))?;
             let root = root.ok_or_else(|| {
                 Error::new(
                     Kind::Denied,

@@ -42,6 +42,8 @@ pub(super) struct Scan {
     dir: PathBuf,
     /// Sorted by base name.
     entries: Vec<Entry>,
+    /// Dovecot's numbers, ascending, and where their entries are; empty without them.
+    by_number: Vec<(u64, usize)>,
     /// Keywords by letter.
     pub(super) keywords: Vec<Option<String>>,
     epoch: u64,
@@ -67,8 +69,15 @@ impl Scan {
         }
         entries.sort_by(|a, b| (&a.base, a.sub, &a.file).cmp(&(&b.base, b.sub, &b.file)));
         let entries = apart(&dir, entries);
-        let mut scan =
-            Scan { handle: handle.to_owned(), keywords: keywords(&dir), dir, entries, epoch: 0, next: 0 };
+        let mut scan = Scan {
+            handle: handle.to_owned(),
+            keywords: keywords(&dir),
+            dir,
+            entries,
+            by_number: Vec::new(),
+            epoch: 0,
+            next: 0,
+        };
         if let Some(list) = list {
             scan.number(&list);
         }
@@ -81,6 +90,9 @@ impl Scan {
             for entry in &mut self.entries {
                 entry.number = list.numbers.get(&entry.base).copied();
             }
+            let numbers = self.entries.iter().enumerate();
+            self.by_number = numbers.filter_map(|(at, e)| e.number.map(|n| (n, at))).collect();
+            self.by_number.sort_unstable();
             self.epoch = list.epoch;
             self.next = list.next;
         }
@@ -106,7 +118,10 @@ impl Scan {
                 let at = self.entries.binary_search_by(|e| e.base.as_str().cmp(base)).ok()?;
                 self.entries.get(at)
             }
-            SourceId::Number(number) => self.entries.iter().find(|e| e.number == Some(*number)),
+            SourceId::Number(number) => {
+                let at = self.by_number.binary_search_by_key(number, |(n, _)| *n).ok()?;
+                self.entries.get(self.by_number.get(at)?.1)
+            }
         }
     }
 

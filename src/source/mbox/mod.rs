@@ -24,7 +24,6 @@ use async_trait::async_trait;
 use crate::env::{Env, Step};
 use crate::guard::files::{Place, confined, say};
 use crate::model::{Bodies, Error, FolderPath, Kind, Listed, Result, Scope, SourceId};
-use crate::source::maildir::place_error;
 use crate::source::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 pub use crate::transform::names::Coding;
 use crate::transform::names::{roles, unique};
@@ -112,7 +111,7 @@ impl Source for MboxSource {
         let root = self
             .env
             .blocking(|| confined(self.place.base(), &path))
-            .map_err(|e| place_error(&self.place, &e))?
+            .map_err(|e| self.place.unreachable(&e))?
             .ok_or_else(|| {
                 Error::new(Kind::Denied, Scope::Mailbox, "the mailbox is a link out of the source's root")
                     .remedy("name its directory as a root, or put the mailbox where the root says")

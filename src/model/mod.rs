@@ -10,6 +10,7 @@ mod message;
 mod outcome;
 mod runset;
 mod stamp;
+mod verdict;
 
 pub use body::{Bodies, Body, BodyReader, BodyWriter};
 pub use date::Timestamp;
@@ -21,3 +22,4 @@ pub use message::{Fact, Listed, Mailbox, SourceId};
 pub use outcome::{Outcome, Skip, SkipReason};
 pub use runset::RunSet;
 pub use stamp::{MailboxKey, SourceName, Stamp, StampPrefix};
+pub use verdict::{Evidence, Verdict, judge};

@@ -564,7 +564,7 @@ root = "out"
         assert_eq!(errors(&graph("http://127.0.0.1:8080/v1.0/")), Vec::<String>::new());
         assert!(one(&graph("http://graph.example.org/v1.0")).contains("neither https"));
         assert!(one(&graph("https://a:b@graph.example.org/v1.0")).contains("holds a login"));
-        assert!(one(&graph("nonsense")).contains("is not an address"));
+        assert!(one(&graph("http://")).contains("is not an address"));
     }
 
     #[test]

@@ -56,9 +56,9 @@ impl Secret {
     /// where the secret was looked for, never what was found.
     pub fn load(&self) -> Result<SecretString> {
         let found = match &self.from {
-            SecretFrom::Env(name) => self.from_env(name)?,
-            SecretFrom::File(path) => self.from_file(path)?,
-            SecretFrom::Command(words) => self.from_command(words)?,
+            SecretFrom::Env(name) => self.by_env(name)?,
+            SecretFrom::File(path) => self.by_file(path)?,
+            SecretFrom::Command(words) => self.by_command(words)?,
         };
         let text = found.strip_suffix('\n').map_or(found.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
         if text.is_empty() {
@@ -85,7 +85,7 @@ impl Secret {
         Error::new(Kind::Config, Scope::Run, format!("{}: {what}", self.place))
     }
 
-    fn from_env(&self, name: &str) -> Result<Zeroizing<String>> {
+    fn by_env(&self, name: &str) -> Result<Zeroizing<String>> {
         match std::env::var(name) {
             Ok(text) => Ok(Zeroizing::new(text)),
             Err(std::env::VarError::NotPresent) => {
@@ -99,9 +99,9 @@ impl Secret {
         }
     }
 
-    fn from_file(&self, path: &std::path::Path) -> Result<Zeroizing<String>> {
+    fn by_file(&self, path: &std::path::Path) -> Result<Zeroizing<String>> {
         let shown = path.display();
-        let read = std::fs::File::open(path).and_then(|file| limited(file));
+        let read = std::fs::File::open(path).and_then(limited);
         match read {
             Ok(Some(text)) => Ok(text),
             Ok(None) => Err(self.error(&format!("{shown} is longer than a secret can be (64 KiB)"))),
@@ -111,7 +111,7 @@ impl Secret {
         }
     }
 
-    fn from_command(&self, words: &[String]) -> Result<Zeroizing<String>> {
+    fn by_command(&self, words: &[String]) -> Result<Zeroizing<String>> {
         let Some((program, args)) = words.split_first() else {
             return Err(self
                 .error("the command is empty")

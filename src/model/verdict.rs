@@ -106,7 +106,7 @@ pub fn judge(e: &Evidence) -> (Verdict, Vec<String>) {
         say(Verdict::Good, format!("{} with a declared loss", messages(e.losses)));
     }
     // Stable: reasons of one verdict stay in the order above.
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
     let worst = found.first().map_or(Verdict::Perfect, |(v, _)| *v);
     (worst, found.into_iter().map(|(_, reason)| reason).collect())
 }

@@ -113,14 +113,15 @@ pub fn load(settings: &Settings) -> Result<Plan, Vec<Error>> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn parse(settings: &Settings, octets: &[u8]) -> Result<Plan, Vec<Error>> {
+pub fn parse<'s>(settings: &'s Settings, octets: &'s [u8]) -> Result<Plan, Vec<Error>> {
     let octets = octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(octets);
     let mut reader = ::csv::ReaderBuilder::new()
         .flexible(true)
         .trim(::csv::Trim::All)
         .comment(Some(b'#'))
         .from_reader(octets);
-    let mut list = List { settings, plan: Plan::default(), wrong: Vec::new(), seen: Seen::default() };
+    let lines = Lines { octets, at: 0, line: 1 };
+    let mut list = List { settings, lines, plan: Plan::default(), wrong: Vec::new(), seen: Seen::default() };
     let Some(columns) = list.header(reader.headers()) else { return Err(list.wrong) };
     for record in reader.records() {
         if list.wrong.len() >= MOST_ERRORS || list.plan.rows.len() >= MOST_ROWS {
@@ -146,8 +147,37 @@ struct Seen {
     targets: BTreeMap<(String, String, String), u64>,
 }
 
+/// Tells lines from offsets. (The CSV reader counts lines too, but one short after a comment or a CRLF.)
+struct Lines<'o> {
+    octets: &'o [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the first row at or after an offset; offsets never go back.
+    fn of(&mut self, position: Option<&::csv::Position>) -> u64 {
+        let mut begin = position.map_or(0, |p| usize::try_from(p.byte()).unwrap_or(usize::MAX));
+        loop {
+            match self.octets.get(begin) {
+                Some(b'\r' | b'\n') => begin += 1,
+                Some(b'#') => {
+                    let rest = self.octets.get(begin..).unwrap_or_default();
+                    begin += rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+                }
+                _ => break,
+            }
+        }
+        let passed = self.octets.get(self.at..begin).unwrap_or_default();
+        self.line += passed.iter().filter(|b| **b == b'\n').count() as u64;
+        self.at = self.at.max(begin);
+        self.line
+    }
+}
+
 struct List<'s> {
     settings: &'s Settings,
+    lines: Lines<'s>,
     plan: Plan,
     wrong: Vec<Error>,
     seen: Seen,
@@ -161,7 +191,7 @@ impl List<'_> {
     }
 
     fn broken(&mut self, e: &::csv::Error) {
-        let line = e.position().map_or(0, ::csv::Position::line);
+        let line = self.lines.of(e.position());
         let what = if matches!(e.kind(), ::csv::ErrorKind::Utf8 { .. }) {
             "the line is not UTF-8 text"
         } else {
@@ -209,7 +239,7 @@ impl List<'_> {
     }
 
     fn row(&mut self, columns: &BTreeMap<&'static str, usize>, record: &::csv::StringRecord) {
-        let line = record.position().map_or(0, ::csv::Position::line);
+        let line = self.lines.of(record.position());
         let before = self.wrong.len();
         let extra = columns.values().max().map_or(0, |last| last + 1);
         if record.len() > extra {
@@ -396,7 +426,7 @@ root = "out"
     fn hostile_and_broken_lists_are_refused_line_by_line() {
         for (csv, error) in [
             (
-                "",
+                "target",
                 "mailboxes.csv:1: the column `source` is missing — begin the file with the line `source,target`",
             ),
             (

@@ -9,14 +9,18 @@ mod build;
 mod read;
 mod reference;
 mod settings;
+mod source;
+mod target;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    GraphLogin, GraphSettings, ImapLogin, ImapSettings, Layout, LimitSettings, MaildirSettings,
-    MaildirTargetSettings, MboxSettings, MboxVariant, RunSettings, Settings, Smooth, SourceKind, Sync,
-    TargetKind, Tls,
+    FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapSettings, Layout, LimitSettings, MaildirSettings,
+    MaildirTargetSettings, MboxSettings, MboxVariant, Mechanism, Numbers, Received, RunSettings, Settings,
+    SourceKind, Sync, TargetKind, Tls,
 };
 
 use std::path::Path;

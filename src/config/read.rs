@@ -96,6 +96,11 @@ impl<'r, 'i> Section<'r, 'i> {
         self.get(key).is_some()
     }
 
+    /// `mailwave.toml:12: source.old.host`, for errors found later.
+    pub(super) fn place(&self, key: &'static str) -> String {
+        self.reader.place(self.at_key(key), &self.key(key))
+    }
+
     /// Where the key's value stands, else the section.
     pub(super) fn at_key(&self, key: &'static str) -> usize {
         self.get(key).map_or(self.at, |v| v.span().start)

@@ -1,11 +1,11 @@
 //! The settings as meant: every default filled in, every path absolute or relative to the working directory.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::guard::Secret;
-use crate::model::SourceName;
+use crate::guard::{PasswordFile, Secret};
+use crate::model::{Digest, SourceName};
 
 /// Everything a run needs to know.
 #[derive(Debug, Clone)]
@@ -28,6 +28,35 @@ pub struct Settings {
     pub targets: BTreeMap<String, TargetKind>,
 }
 
+impl Settings {
+    /// What identifies the configuration towards the ledger: which endpoints there are and where they lie, not how fast
+    /// they are driven. The same file gives the same text from whatever directory it is run.
+    pub fn fingerprint(&self) -> String {
+        let dir = self.file.parent().unwrap_or(Path::new(""));
+        let place = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
+        let mut all: Vec<String> = Vec::new();
+        for (name, kind) in &self.sources {
+            let what = match kind {
+                SourceKind::Imap(imap) => format!("imap {}:{}", imap.host, imap.port),
+                SourceKind::Maildir(maildir) => format!("maildir {}", place(&maildir.root)),
+                SourceKind::Mbox(mbox) => format!("mbox {}", place(&mbox.root)),
+            };
+            all.push(format!("source.{name} {what}"));
+        }
+        for (name, kind) in &self.targets {
+            let what = match kind {
+                TargetKind::Graph(graph) => match &graph.mock {
+                    Some(state) => format!("mock {}", place(state)),
+                    None => format!("graph {}", graph.base_url),
+                },
+                TargetKind::Maildir(maildir) => format!("maildir {}", place(&maildir.root)),
+            };
+            all.push(format!("target.{name} {what}"));
+        }
+        Digest::of(all.join("\n").as_bytes()).to_hex()
+    }
+}
+
 /// `[run]`: how to run.
 #[derive(Debug, Clone)]
 pub struct RunSettings {
@@ -39,6 +68,8 @@ pub struct RunSettings {
     pub spool_above: u64,
     /// The spool's directory.
     pub spool: PathBuf,
+    /// Message octets in the spool at once, in bytes.
+    pub spool_size: u64,
     /// After an unknown outcome and a look-up that finds nothing: how long to wait before looking again.
     pub settle: Duration,
     /// How long a stamp with a once unknown outcome is watched for a late twin.
@@ -86,31 +117,39 @@ pub enum Tls {
     Off,
 }
 
-/// How to log in to IMAP.
+/// Who logs in to IMAP, for which mailbox.
 #[derive(Debug, Clone)]
 pub enum ImapLogin {
-    /// LOGIN. `user` is a pattern: `{mailbox}` stands for the mailbox as the CSV names it.
-    Login {
-        /// The pattern.
+    /// One account that may open every mailbox.
+    Master {
+        /// Its name.
         user: String,
+        /// Its password.
+        password: Secret,
+        /// `None`: the mailbox is the authorisation identity (AUTHENTICATE PLAIN, RFC 4616). `Some`: a login name, with
+        /// `{mailbox}` for the mailbox (`{mailbox}*migrator`).
+        login: Option<String>,
+    },
+    /// Every mailbox logs in itself, all with one password.
+    Fixed {
         /// The password.
         password: Secret,
     },
-    /// AUTHENTICATE PLAIN (RFC 4616): `authcid` logs in, the mailbox is the authorisation identity. Without
-    /// `authcid` the mailbox itself logs in.
-    Plain {
-        /// The master user.
-        authcid: Option<String>,
-        /// Its password.
-        password: Secret,
-    },
-    /// AUTHENTICATE XOAUTH2 with a bearer token; `user` as in `Login`.
-    Xoauth2 {
-        /// The pattern.
-        user: String,
-        /// The token.
-        token: Secret,
-    },
+    /// Every mailbox logs in itself, with the password this file gives it.
+    PerMailbox(PasswordFile),
+    /// A bearer token that may open every mailbox (XOAUTH2).
+    Token(Secret),
+}
+
+/// How a name and password are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// AUTHENTICATE PLAIN where offered, else LOGIN.
+    Auto,
+    /// AUTHENTICATE PLAIN.
+    Plain,
+    /// LOGIN.
+    Login,
 }
 
 /// An IMAP server.
@@ -122,36 +161,80 @@ pub struct ImapSettings {
     pub port: u16,
     /// Protection.
     pub tls: Tls,
+    /// Allows no protection to a host that is not this machine.
+    pub allow_plaintext: bool,
     /// PEM file with certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// How to log in.
+    /// Who logs in.
     pub login: ImapLogin,
-    /// Connections at once to this server (1–1000).
+    /// How a name and password are sent.
+    pub mechanism: Mechanism,
+    /// Connections at once to this server (1–10,000).
     pub max_connections: usize,
+    /// Shortest time between two logins.
+    pub login_interval: Duration,
     /// Longest time a connection attempt may take.
     pub connect_timeout: Duration,
-    /// Longest silence of the server while an answer is due.
-    pub silence: Duration,
+    /// A server that moves nothing for that long is gone.
+    pub idle_timeout: Duration,
 }
 
 /// How folders lie in a Maildir.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// Find out by looking (sources only).
-    Auto,
     /// `.A.B` beside `cur` (Maildir++, Courier, Dovecot's default).
     PlusPlus,
     /// `A/B` (Dovecot's `LAYOUT=fs`).
     Fs,
 }
 
-/// A directory of Maildirs to read.
+/// How folder names are written on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderNames {
+    /// Modified UTF-7 if a name is valid as such, else UTF-8.
+    Auto,
+    /// Modified UTF-7.
+    Utf7,
+    /// UTF-8.
+    Utf8,
+}
+
+/// Where a Maildir message's received date is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// The file's modification time.
+    Mtime,
+    /// The seconds its base name begins with.
+    Name,
+}
+
+/// What numbers the messages of a Maildir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// The ledger, by base name.
+    Ledger,
+    /// `dovecot-uidlist`, where it covers a whole folder.
+    Uidlist,
+}
+
+/// Maildirs to read.
 #[derive(Debug, Clone)]
 pub struct MaildirSettings {
-    /// A mailbox's Maildir is this directory and the mailbox's name in the CSV.
+    /// Where mailboxes lie: a directory the mailbox's name is joined to, or a pattern with `{mailbox}`, `{user}`,
+    /// `{domain}`.
     pub root: PathBuf,
     /// How folders lie.
     pub layout: Layout,
+    /// What separates the names in a Maildir++ directory name.
+    pub separator: char,
+    /// How folder names are written.
+    pub names: FolderNames,
+    /// What begins a hexadecimal escape in a folder name (Dovecot's listescape), if the store has them.
+    pub escape: Option<char>,
+    /// Where the received date is read.
+    pub received: Received,
+    /// What numbers the messages.
+    pub numbers: Numbers,
 }
 
 /// The four ways of an mbox file.
@@ -169,10 +252,10 @@ pub enum MboxVariant {
     Mboxcl2,
 }
 
-/// A directory of mbox files to read.
+/// mbox files to read.
 #[derive(Debug, Clone)]
 pub struct MboxSettings {
-    /// A mailbox is this directory and the mailbox's name in the CSV: one file or a tree of files.
+    /// Where mailboxes lie, as in [`MaildirSettings::root`]: one file or a tree of files each.
     pub root: PathBuf,
     /// How messages are told apart.
     pub variant: MboxVariant,
@@ -189,12 +272,12 @@ pub enum Sync {
     Never,
 }
 
-/// A directory of Maildirs to write.
+/// Maildirs to write.
 #[derive(Debug, Clone)]
 pub struct MaildirTargetSettings {
-    /// A mailbox's Maildir is this directory and the target's name in the CSV.
+    /// Where mailboxes lie, as in [`MaildirSettings::root`].
     pub root: PathBuf,
-    /// How folders lie; never `Auto`.
+    /// How folders lie.
     pub layout: Layout,
     /// Durability.
     pub sync: Sync,
@@ -207,14 +290,14 @@ pub struct MaildirTargetSettings {
 pub enum GraphLogin {
     /// An app with a client secret (OAuth 2.0 client credentials).
     App {
-        /// The tenant's id or domain.
-        tenant: String,
         /// The app's id.
         client_id: String,
         /// Its secret.
         client_secret: Secret,
-        /// Where tokens are issued.
-        authority: String,
+        /// Where tokens are issued (OAuth 2.0 token endpoint).
+        token_url: String,
+        /// What the token is for.
+        scope: String,
     },
     /// A ready bearer token (for trials and the mock).
     Token(Secret),
@@ -239,13 +322,6 @@ pub struct GraphSettings {
     pub limits: LimitSettings,
 }
 
-/// A smooth rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Smooth {
-    /// Requests a second of one app over all its mailboxes.
-    pub per_second: u32,
-}
-
 /// What one app may send to one mailbox. Defaults: Microsoft Graph's documented limits of the Outlook service
 /// ("Microsoft Graph service-specific throttling limits", Outlook service limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,8 +336,10 @@ pub struct LimitSettings {
     pub upload: u64,
     /// … of this length.
     pub upload_per: Duration,
-    /// A smooth rate of the app over all mailboxes, if one is wanted.
-    pub smooth: Option<Smooth>,
+    /// Requests a second of the app over all its mailboxes, if a smooth rate is wanted.
+    pub rate: Option<u32>,
+    /// The windows count as spent when the process starts.
+    pub start_spent: bool,
 }
 
 impl Default for LimitSettings {
@@ -272,7 +350,8 @@ impl Default for LimitSettings {
             at_once: 4,
             upload: 150_000_000,
             upload_per: Duration::from_secs(300),
-            smooth: None,
+            rate: None,
+            start_spent: false,
         }
     }
 }

@@ -8,5 +8,5 @@ mod secret;
 mod shown;
 
 pub use cell::cell;
-pub use secret::{Secret, SecretFrom};
+pub use secret::{PasswordFile, Secret, SecretFrom};
 pub use shown::{Shown, has_control};

@@ -1,8 +1,9 @@
 //! Secrets: named in the configuration, loaded when they are needed, shown nowhere.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -75,10 +76,7 @@ impl Secret {
     /// A warning if others than its owner may read the secret's file.
     pub fn warning(&self) -> Option<String> {
         let SecretFrom::File(path) = &self.from else { return None };
-        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-        (mode & 0o077 != 0).then(|| {
-            format!("{}: others may read this secret's file (mode {mode:04o}) — chmod 600 it", self.place)
-        })
+        open_to_others(path, &self.place)
     }
 
     fn error(&self, what: &str) -> Error {
@@ -99,7 +97,7 @@ impl Secret {
         }
     }
 
-    fn by_file(&self, path: &std::path::Path) -> Result<Zeroizing<String>> {
+    fn by_file(&self, path: &Path) -> Result<Zeroizing<String>> {
         let shown = path.display();
         let read = std::fs::File::open(path).and_then(limited);
         match read {
@@ -148,6 +146,61 @@ impl Secret {
             Err(e) => Err(failed(e.to_string())),
         }
     }
+}
+
+/// A CSV file with a password for each mailbox: the first line is `mailbox,password`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Where it is named, for errors.
+    pub place: String,
+}
+
+impl PasswordFile {
+    /// Loads every password.
+    ///
+    /// # Errors
+    /// `Kind::Config`: the file cannot be read, a line of it is wrong, or a mailbox is there twice. The text names the
+    /// line, never what is in it.
+    pub fn load(&self) -> Result<BTreeMap<String, SecretString>> {
+        let wrong = |what: String| {
+            Error::new(Kind::Config, Scope::Run, format!("{}: {what}", self.place))
+                .remedy("the first line is `mailbox,password`; then one line a mailbox, in UTF-8, quoted where it holds a comma")
+        };
+        let octets = Zeroizing::new(
+            std::fs::read(&self.path)
+                .map_err(|e| wrong(format!("{} cannot be read ({e})", self.path.display())))?,
+        );
+        let octets = octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&octets);
+        let mut reader = ::csv::Reader::from_reader(octets);
+        if !reader.headers().is_ok_and(|header| header == ["mailbox", "password"].as_slice()) {
+            return Err(wrong("the file's first line is not `mailbox,password`".to_owned()));
+        }
+        let mut all = BTreeMap::new();
+        for (n, row) in reader.records().enumerate() {
+            let row = row.map_err(|_| wrong(format!("row {} of the file cannot be read", n + 1)))?;
+            let (Some(mailbox), Some(password)) = (row.get(0), row.get(1)) else { continue };
+            if mailbox.is_empty() || password.is_empty() {
+                return Err(wrong(format!("row {} of the file lacks a mailbox or a password", n + 1)));
+            }
+            if all.insert(mailbox.to_owned(), SecretString::from(password)).is_some() {
+                return Err(wrong(format!("row {} of the file names a mailbox again", n + 1)));
+            }
+        }
+        Ok(all)
+    }
+
+    /// A warning if others than its owner may read the file.
+    pub fn warning(&self) -> Option<String> {
+        open_to_others(&self.path, &self.place)
+    }
+}
+
+fn open_to_others(path: &Path, place: &str) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0)
+        .then(|| format!("{place}: others may read this secret's file (mode {mode:04o}) — chmod 600 it"))
 }
 
 /// Reads text of at most [`LONGEST`] bytes; `None` if there is more.
@@ -209,6 +262,33 @@ mod tests {
             std::fs::write(&path, &content).expect("written");
             let e = secret(SecretFrom::File(path)).load().expect_err("refused");
             assert!(e.what.contains(why), "{}", e.what);
+        }
+    }
+
+    #[test]
+    fn a_file_gives_each_mailbox_its_password() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = PasswordFile {
+            path: dir.path().join("p.csv"),
+            place: "mailwave.toml:3: source.old.passwords".into(),
+        };
+        let load = |text: &str| {
+            std::fs::write(&file.path, text).expect("written");
+            file.load()
+        };
+        let all = load("mailbox,password\nann@x,\"a,b\"\nbob@x,c\n").expect("loaded");
+        assert_eq!(all["ann@x"].expose_secret(), "a,b");
+        for bad in [
+            "ann@x,a\n",
+            "mailbox,password\nann@x\n",
+            "mailbox,password\nann@x,\n",
+            "mailbox,password\na,b\na,c\n",
+        ] {
+            let e = load(bad).expect_err("refused");
+            assert!(
+                e.what.starts_with("mailwave.toml:3: source.old.passwords: ")
+                    && !e.to_string().contains("ann@x")
+            );
         }
     }
 

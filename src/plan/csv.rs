@@ -226,7 +226,9 @@ impl List<'_> {
                 self.say(1, format_args!("the column `{column}` is there twice"), "remove one of them");
             }
         }
-        for column in ["source", "target"] {
+        // A column with a slip in its name is told once, not again as missing.
+        let missing = ["source", "target"].into_iter().filter(|_| self.wrong.is_empty());
+        for column in missing.collect::<Vec<_>>() {
             if !columns.contains_key(column) {
                 self.say(
                     1,

@@ -24,9 +24,17 @@ pub(super) fn same_place(settings: &Settings, mailbox: &Mailbox) -> Option<&'sta
     }
 }
 
-/// The real place of `root/name`, symbolic links followed as far as it exists.
+/// The path of a mailbox: its name joined to the root, or put into the root's pattern.
+fn expand(root: &Path, name: &str) -> PathBuf {
+    let Some(pattern) = root.to_str().filter(|text| text.contains('{')) else { return root.join(name) };
+    let (user, domain) = name.rsplit_once('@').unwrap_or((name, ""));
+    PathBuf::from(pattern.replace("{mailbox}", name).replace("{user}", user).replace("{domain}", domain))
+}
+
+/// The real place of a mailbox, symbolic links followed as far as it exists.
 fn place(root: &Path, name: &str) -> PathBuf {
-    let whole = std::path::absolute(root.join(name)).unwrap_or_else(|_| root.join(name));
+    let path = expand(root, name);
+    let whole = std::path::absolute(&path).unwrap_or(path);
     let mut clean = PathBuf::new();
     for part in whole.components() {
         match part {
@@ -71,5 +79,6 @@ mod tests {
         assert!(error("in/ann", "ann,deep").expect("refused").contains("inside the other"));
         assert_eq!(error("out", "ann,ann"), None);
         assert_eq!(error("in", "ann,bob"), None);
+        assert!(error("{domain}/{user}", "ann,ann@in").expect("refused").contains("moved into itself"));
     }
 }

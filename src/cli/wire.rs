@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::MockServer;
 use super::talk::Talk;
-use crate::config::{GraphSettings, LimitSettings, Settings, SourceKind, TargetKind};
+use crate::config::{GraphSettings, ImapLogin, LimitSettings, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
@@ -30,6 +30,9 @@ pub(super) fn parts(
     let used = |name: fn(&Mailbox) -> &String| mailboxes.iter().map(|m| name(m).as_str()).collect::<Vec<_>>();
     let run = &settings.run;
     let spool = run.spool.clone();
+    // Endpoints first: a missing secret is told before anything is made.
+    let sources = sources(env, settings, &used(|m| &m.source_endpoint))?;
+    let targets = targets(env, settings, &used(|m| &m.target_endpoint))?;
     std::fs::create_dir_all(&spool).map_err(|e| {
         Error::new(Kind::Io, Scope::Run, format!("the spool {} could not be made ({e})", spool.display()))
             .remedy("name a directory with room in it with `run.spool`")
@@ -37,8 +40,8 @@ pub(super) fn parts(
     Ok(Arc::new(Parts {
         env: env.clone(),
         source_name: settings.source_name.clone(),
-        sources: sources(env, settings, &used(|m| &m.source_endpoint))?,
-        targets: targets(env, settings, &used(|m| &m.target_endpoint))?,
+        sources,
+        targets,
         limits: limits(env, settings),
         ledger: ledger(env, settings)?,
         bodies: Bodies { memory_limit: run.spool_above, max: run.max_message, spool },
@@ -61,10 +64,7 @@ fn sources(env: &Env, settings: &Settings, used: &[&str]) -> Result<BTreeMap<Str
     let mut all = BTreeMap::new();
     for name in used.iter().collect::<BTreeSet<_>>() {
         if let Some(kind) = settings.sources.get(*name) {
-            all.insert(
-                (*name).to_owned(),
-                source(env, kind).map_err(|e| e.at(format_args!("source.{name}")))?,
-            );
+            all.insert((*name).to_owned(), source(env, kind).map_err(|e| at_endpoint(e, "source", name))?);
         }
     }
     Ok(all)
@@ -79,19 +79,33 @@ pub(super) fn targets(
     let mut all = BTreeMap::new();
     for name in used.iter().collect::<BTreeSet<_>>() {
         if let Some(kind) = settings.targets.get(*name) {
-            all.insert(
-                (*name).to_owned(),
-                target(env, kind).map_err(|e| e.at(format_args!("target.{name}")))?,
-            );
+            all.insert((*name).to_owned(), target(env, kind).map_err(|e| at_endpoint(e, "target", name))?);
         }
     }
     Ok(all)
 }
 
+/// Puts the endpoint's name in front, unless the error names its line of the configuration already.
+fn at_endpoint(e: Error, side: &str, name: &str) -> Error {
+    if e.kind == Kind::Config && e.what.contains(&format!(": {side}.{name}.")) {
+        return e;
+    }
+    e.at(format_args!("{side}.{name}"))
+}
+
 // WIRE (source): SourceKind → crate::source::{imap::ImapSource, maildir::MaildirSource, mbox::MboxSource}.
 fn source(_env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
     match kind {
-        SourceKind::Imap(_imap) => Err(not_wired("the IMAP source")),
+        SourceKind::Imap(imap) => {
+            let _credentials = match &imap.login {
+                ImapLogin::Master { password, .. } | ImapLogin::Fixed { password } => {
+                    password.load().map(drop)
+                }
+                ImapLogin::PerMailbox(file) => file.load().map(drop),
+                ImapLogin::Token(token) => token.load().map(drop),
+            }?;
+            Err(not_wired("the IMAP source"))
+        }
         SourceKind::Maildir(_maildir) => Err(not_wired("the Maildir source")),
         SourceKind::Mbox(_mbox) => Err(not_wired("the mbox source")),
     }

@@ -319,3 +319,92 @@ impl Summary {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::PassSummary;
+    use crate::model::{Error, Mailbox, Scope};
+
+    fn mailbox(name: &str) -> Mailbox {
+        Mailbox {
+            key: MailboxKey::of(&"acme".parse().expect("valid"), name),
+            source: name.into(),
+            target: name.into(),
+            source_endpoint: "old".into(),
+            target_endpoint: "new".into(),
+            target_place: String::new(),
+            wave: String::new(),
+            priority: 0,
+        }
+    }
+
+    fn ended(name: &str, stored: u64, verdict: &str, error: Option<Error>) -> MailboxResult {
+        let summary = PassSummary {
+            complete: error.is_none(),
+            stored,
+            already: 5,
+            bytes: stored * 1000,
+            recounted: Some(stored + 5),
+            verdict: verdict.into(),
+            ..PassSummary::default()
+        };
+        MailboxResult { mailbox: mailbox(name), summary, skipped: 0, unknown: 0, error }
+    }
+
+    fn settings() -> Settings {
+        let text = "source_name = \"acme\"\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n[target.new]\nkind = \"maildir\"\nroot = \"out\"\n";
+        crate::config::parse(std::path::Path::new("mailwave.toml"), text).expect("right").settings
+    }
+
+    fn summary(mailboxes: Vec<MailboxResult>, not_begun: u64, asked: bool) -> (Summary, WaveResult) {
+        let result = WaveResult { mailboxes, not_begun };
+        (Summary::new(&result, None, Duration::from_secs(2), asked), result)
+    }
+
+    #[test]
+    fn the_json_object_has_every_count_and_the_exit_code() {
+        let (s, result) =
+            summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0, false);
+        let json = s.json(&result, &settings(), &BTreeMap::new(), true);
+        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","mailboxes":2,"messages":{"already_there":10,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"report":"mailwave-report","seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
+    }
+
+    #[test]
+    fn the_worst_mailbox_and_the_stop_decide_the_exit() {
+        let stopped = || Error::new(Kind::Stopped, Scope::Mailbox, "stopped");
+        let failed = || Error::new(Kind::Auth, Scope::Mailbox, "wrong password");
+        for (mailboxes, not_begun, asked, exit, verdict) in [
+            (vec![ended("a", 1, "perfect", None)], 0, false, Exit::Done, Verdict::Perfect),
+            (vec![ended("a", 1, "perfect", None)], 0, true, Exit::Done, Verdict::Perfect),
+            (vec![ended("a", 1, "perfect", None)], 1, true, Exit::Stopped, Verdict::Investigate),
+            (vec![ended("a", 1, "", Some(stopped()))], 0, true, Exit::Stopped, Verdict::Investigate),
+            (
+                vec![ended("a", 1, "perfect", None), ended("b", 0, "", Some(failed()))],
+                0,
+                false,
+                Exit::Failed,
+                Verdict::Poor,
+            ),
+            (vec![ended("a", 1, "investigate", None)], 0, false, Exit::Investigate, Verdict::Investigate),
+            (vec![ended("a", 1, "", None)], 0, false, Exit::Investigate, Verdict::Investigate),
+            (vec![], 0, false, Exit::Investigate, Verdict::Investigate),
+        ] {
+            let (s, _) = summary(mailboxes, not_begun, asked);
+            assert_eq!((s.exit, s.verdict), (exit, verdict));
+        }
+    }
+
+    #[test]
+    fn a_table_shows_pseudonyms_and_the_worst_first() {
+        let failed = Error::new(Kind::Auth, Scope::Mailbox, "wrong\u{1b}[31m password").remedy("check it");
+        let (s, result) =
+            summary(vec![ended("ann@x", 3, "perfect", None), ended("bob@x", 0, "", Some(failed))], 0, false);
+        let lines = [(mailbox("ann@x").key, 2), (mailbox("bob@x").key, 3)].into();
+        let table = s.table(&result, &lines);
+        let first: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+        assert_eq!((first[0], first.last()), ("3", Some(&"poor")));
+        assert!(!table.contains("@x") && !table.contains('\u{1b}'), "{table}");
+        assert!(table.contains("password — check it"));
+    }
+}

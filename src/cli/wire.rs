@@ -97,7 +97,7 @@ fn at_endpoint(e: Error, side: &str, name: &str) -> Error {
 fn source(_env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
     match kind {
         SourceKind::Imap(imap) => {
-            let _credentials = match &imap.login {
+            match &imap.login {
                 ImapLogin::Master { password, .. } | ImapLogin::Fixed { password } => {
                     password.load().map(drop)
                 }

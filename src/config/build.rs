@@ -95,33 +95,15 @@ fn whole(reader: &Reader<'_>, root: Section<'_, '_>, path: &Path) -> (Option<Set
 
     let mut sources = BTreeMap::new();
     let mut targets = BTreeMap::new();
-    if let Some(section) = root.section("source") {
-        for (name, endpoint) in section.sections() {
-            if let Some(kind) = source::source(endpoint, &mut secrets) {
-                sources.insert(name, kind);
-            }
+    for (name, endpoint) in endpoints(reader, &root, "source", "\"imap\", \"maildir\" or \"mbox\"") {
+        if let Some(kind) = source::source(endpoint, &mut secrets) {
+            sources.insert(name, kind);
         }
-    } else if !root.has("source") {
-        reader.wrong(
-            0,
-            "source",
-            "no source is named",
-            "add `[source.NAME]` with `kind = \"imap\"`, \"maildir\" or \"mbox\"",
-        );
     }
-    if let Some(section) = root.section("target") {
-        for (name, endpoint) in section.sections() {
-            if let Some(kind) = target::target(endpoint, limits, &mut secrets) {
-                targets.insert(name, kind);
-            }
+    for (name, endpoint) in endpoints(reader, &root, "target", "\"graph\" or \"maildir\"") {
+        if let Some(kind) = target::target(endpoint, limits, &mut secrets) {
+            targets.insert(name, kind);
         }
-    } else if !root.has("target") {
-        reader.wrong(
-            0,
-            "target",
-            "no target is named",
-            "add `[target.NAME]` with `kind = \"graph\"` or \"maildir\"",
-        );
     }
     root.done();
     let settings = source_name.map(|source_name| Settings {
@@ -135,6 +117,25 @@ fn whole(reader: &Reader<'_>, root: Section<'_, '_>, path: &Path) -> (Option<Set
         targets,
     });
     (settings, secrets)
+}
+
+/// The named endpoints of a side; at least one.
+fn endpoints<'r, 'i>(
+    reader: &Reader<'i>,
+    root: &Section<'r, 'i>,
+    side: &'static str,
+    kinds: &str,
+) -> Vec<(String, Section<'r, 'i>)> {
+    let all = root.section(side).map(|section| section.sections()).unwrap_or_default();
+    if all.is_empty() && !root.wrong_type(side) {
+        reader.wrong(
+            0,
+            side,
+            format_args!("no {side} is named"),
+            format!("add `[{side}.NAME]` with `kind = {kinds}`"),
+        );
+    }
+    all
 }
 
 fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings {

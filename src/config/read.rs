@@ -348,6 +348,11 @@ impl<'r, 'i> Section<'r, 'i> {
         })
     }
 
+    /// Is the key there, but no table? (Told already.)
+    pub(super) fn wrong_type(&self, key: &'static str) -> bool {
+        self.get(key).is_some_and(|found| !found.get_ref().is_table())
+    }
+
     /// Every table below this one: named endpoints.
     pub(super) fn sections(&self) -> Vec<(String, Section<'r, 'i>)> {
         let mut all = Vec::new();

@@ -124,6 +124,25 @@ fn everything_wrong_is_told_at_once_and_in_order() {
 }
 
 #[test]
+fn a_side_without_an_endpoint_is_told_once() {
+    let none = "source_name = \"acme\"\n[source]\n[target.new]\nkind = \"maildir\"\nroot = \"out\"\n";
+    assert!(one(none).contains("source: no source is named — add `[source.NAME]`"), "{}", one(none));
+    assert!(one(&none.replace("[source]\n", "")).contains("no source is named"));
+    let flat = none.replace("source_name = \"acme\"\n[source]\n", "source_name = \"acme\"\nsource = 1\n");
+    assert!(one(&flat).contains("source: wants a table"));
+}
+
+#[test]
+fn the_fingerprint_follows_the_endpoints_and_not_the_place_it_is_run_from() {
+    let print = |path: &str, text: &str| parse(Path::new(path), text).expect("right").settings.fingerprint();
+    let here = print("mailwave.toml", GOOD);
+    assert_eq!(here, print("/elsewhere/mailwave.toml", GOOD));
+    assert_eq!(here, print("mailwave.toml", &format!("{GOOD}[run]\ntries = 3\n")));
+    assert_ne!(here, print("mailwave.toml", &GOOD.replace("imap.example.org", "imap.example.net")));
+    assert_ne!(here, print("mailwave.toml", &GOOD.replace("root = \"out\"", "root = \"out2\"")));
+}
+
+#[test]
 fn what_is_not_toml_is_told_with_its_line() {
     assert!(
         one("source_name = \"acme\"\nmailboxes = \n").starts_with("etc/mailwave.toml:2: this is not TOML: ")

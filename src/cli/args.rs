@@ -106,31 +106,43 @@ pub(super) enum MockServer {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct MockGraphArgs {
-    /// The address to serve; loopback only.
+    /// The address to serve; loopback only. Port 0 takes any; the address is printed.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub(super) listen: SocketAddr,
     /// Serve TLS with a certificate made for the occasion.
     #[arg(long)]
     pub(super) tls: bool,
+    /// Where to write the certificate authority to trust, with --tls.
+    #[arg(long, value_name = "FILE", default_value = "mailwave-mock-ca.pem")]
+    pub(super) ca: PathBuf,
     /// Keep the state in this directory.
     #[arg(long, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
+    /// Tell the truth (what the mailboxes really hold) at this loopback address; its token is printed.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) truth: Option<SocketAddr>,
+    /// What the tenant is like, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(super) options: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct MockImapArgs {
-    /// The address to serve; loopback only.
+    /// The address to serve; loopback only. Port 0 takes any; the address is printed.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     pub(super) listen: SocketAddr,
-    /// Serve TLS with a certificate made for the occasion.
+    /// Serve TLS from the first octet, with a certificate made for the occasion.
     #[arg(long)]
     pub(super) tls: bool,
-    /// The directory of Maildirs to serve.
+    /// Where to write the certificate authority to trust, with --tls.
+    #[arg(long, value_name = "FILE", default_value = "mailwave-mock-ca.pem")]
+    pub(super) ca: PathBuf,
+    /// The directory of Maildirs to serve, one a user. Any password will do.
     #[arg(long, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
-    /// A fault script.
-    #[arg(long, value_name = "FILE")]
-    pub(super) faults: Option<PathBuf>,
+    /// A master user; its password is taken from MAILWAVE_MOCK_PASSWORD.
+    #[arg(long, value_name = "NAME")]
+    pub(super) master: Option<String>,
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ mod value;
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapSettings, Layout, LimitSettings, MaildirSettings,
-    MaildirTargetSettings, MboxSettings, MboxVariant, Mechanism, Numbers, Received, RunSettings, Settings,
-    SourceKind, Sync, TargetKind, Tls,
+    FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapSettings, Layout, LimitSettings, LineEnds,
+    MaildirSettings, MaildirTargetSettings, MboxSettings, Mechanism, Numbers, Quoting, Received, RunSettings,
+    Settings, SourceKind, Sync, TargetKind, Tls,
 };
 
 use std::path::Path;

@@ -237,10 +237,10 @@ pub struct MaildirSettings {
     pub numbers: Numbers,
 }
 
-/// The four ways of an mbox file.
+/// How `From ` at the beginning of a line inside a message of an mbox was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MboxVariant {
-    /// Find out by looking.
+pub enum Quoting {
+    /// Find out message by message.
     Auto,
     /// `From ` lines are quoted once.
     Mboxo,
@@ -250,6 +250,8 @@ pub enum MboxVariant {
     Mboxcl,
     /// `Content-Length` alone.
     Mboxcl2,
+    /// Neither.
+    None,
 }
 
 /// mbox files to read.
@@ -257,19 +259,32 @@ pub enum MboxVariant {
 pub struct MboxSettings {
     /// Where mailboxes lie, as in [`MaildirSettings::root`]: one file or a tree of files each.
     pub root: PathBuf,
-    /// How messages are told apart.
-    pub variant: MboxVariant,
+    /// How From_ lines are quoted.
+    pub quoting: Quoting,
     /// Turn `X-Gmail-Labels` (Google Takeout) into folders.
     pub gmail_labels: bool,
+    /// How folder names are written.
+    pub names: FolderNames,
 }
 
 /// When what is written to a Maildir is made safe against power loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
-    /// Each message, before it counts as stored.
+    /// After every message, its file and its directory.
     Always,
+    /// Every file, and the directories once a batch, before the batch counts as stored.
+    Batch,
     /// Never: for throw-away trials.
     Never,
+}
+
+/// How lines end in the files of a Maildir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEnds {
+    /// Octets are kept exactly (CRLF).
+    Keep,
+    /// CRLF becomes LF.
+    Lf,
 }
 
 /// Maildirs to write.
@@ -281,8 +296,10 @@ pub struct MaildirTargetSettings {
     pub layout: Layout,
     /// Durability.
     pub sync: Sync,
-    /// Largest message taken, in bytes.
-    pub max_message: u64,
+    /// How lines end.
+    pub line_ends: LineEnds,
+    /// Stores at once in one mailbox (1–64).
+    pub lanes: usize,
 }
 
 /// How to log in to Graph.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::build::{HOUR, MILLISECOND, MINUTE, SECOND, Secrets, is_loopback, to_usize};
 use super::read::Section;
 use super::settings::{
-    FolderNames, ImapLogin, ImapSettings, Layout, MaildirSettings, MboxSettings, MboxVariant, Mechanism,
-    Numbers, Received, SourceKind, Tls,
+    FolderNames, ImapLogin, ImapSettings, Layout, MaildirSettings, MboxSettings, Mechanism, Numbers, Quoting,
+    Received, SourceKind, Tls,
 };
 use crate::guard::PasswordFile;
 
@@ -27,15 +27,17 @@ pub(super) fn source(s: Section<'_, '_>, secrets: &mut Secrets) -> Option<Source
         SourceWord::Mbox => {
             let root = root(&s, "\"/srv/mbox\"");
             let words = [
-                ("auto", MboxVariant::Auto),
-                ("mboxo", MboxVariant::Mboxo),
-                ("mboxrd", MboxVariant::Mboxrd),
-                ("mboxcl", MboxVariant::Mboxcl),
-                ("mboxcl2", MboxVariant::Mboxcl2),
+                ("auto", Quoting::Auto),
+                ("mboxo", Quoting::Mboxo),
+                ("mboxrd", Quoting::Mboxrd),
+                ("mboxcl", Quoting::Mboxcl),
+                ("mboxcl2", Quoting::Mboxcl2),
+                ("none", Quoting::None),
             ];
-            let variant = s.one_of_or("variant", &words, MboxVariant::Auto);
+            let quoting = s.one_of_or("quoting", &words, Quoting::Auto);
             let gmail_labels = s.flag("gmail_labels", true);
-            root.map(|root| SourceKind::Mbox(MboxSettings { root, variant, gmail_labels }))
+            let names = s.one_of_or("names", &NAMES, FolderNames::Auto);
+            root.map(|root| SourceKind::Mbox(MboxSettings { root, quoting, gmail_labels, names }))
         }
     };
     s.done();
@@ -61,8 +63,7 @@ fn maildir(s: &Section<'_, '_>) -> Option<MaildirSettings> {
     let root = root(s, "\"/var/vmail\"");
     let layout = s.one_of_or("layout", &LAYOUTS, Layout::PlusPlus);
     let separator = character(s, "separator").unwrap_or('.');
-    let names = [("auto", FolderNames::Auto), ("utf7", FolderNames::Utf7), ("utf8", FolderNames::Utf8)];
-    let names = s.one_of_or("names", &names, FolderNames::Auto);
+    let names = s.one_of_or("names", &NAMES, FolderNames::Auto);
     let escape = character(s, "escape");
     let received = [("mtime", Received::Mtime), ("name", Received::Name)];
     let received = s.one_of_or("received", &received, Received::Mtime);
@@ -70,6 +71,9 @@ fn maildir(s: &Section<'_, '_>) -> Option<MaildirSettings> {
     let numbers = s.one_of_or("numbers", &numbers, Numbers::Ledger);
     Some(MaildirSettings { root: root?, layout, separator, names, escape, received, numbers })
 }
+
+const NAMES: [(&str, FolderNames); 3] =
+    [("auto", FolderNames::Auto), ("utf7", FolderNames::Utf7), ("utf8", FolderNames::Utf8)];
 
 pub(super) const LAYOUTS: [(&str, Layout); 2] = [("maildir++", Layout::PlusPlus), ("fs", Layout::Fs)];
 

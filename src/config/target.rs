@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::build::{GIB, KIB, LARGEST_MESSAGE, Secrets, is_loopback, limit_settings};
+use super::build::{KIB, LARGEST_MESSAGE, Secrets, is_loopback, limit_settings, to_usize};
 use super::read::Section;
 use super::settings::{
-    GraphLogin, GraphSettings, Layout, LimitSettings, MaildirTargetSettings, Sync, TargetKind,
+    GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind,
 };
 use super::source::{LAYOUTS, root};
 
@@ -22,9 +22,14 @@ pub(super) fn target(s: Section<'_, '_>, limits: LimitSettings, secrets: &mut Se
         TargetWord::Maildir => {
             let root = root(&s, "\"/srv/maildirs\"");
             let layout = s.one_of_or("layout", &LAYOUTS, Layout::PlusPlus);
-            let sync = s.one_of_or("sync", &[("always", Sync::Always), ("never", Sync::Never)], Sync::Always);
-            let max_message = s.size("max_message", 2 * GIB, KIB..=2 * GIB);
-            root.map(|root| TargetKind::Maildir(MaildirTargetSettings { root, layout, sync, max_message }))
+            let words = [("always", Sync::Always), ("batch", Sync::Batch), ("never", Sync::Never)];
+            let sync = s.one_of_or("sync", &words, Sync::Batch);
+            let words = [("keep", LineEnds::Keep), ("lf", LineEnds::Lf)];
+            let line_ends = s.one_of_or("line_ends", &words, LineEnds::Keep);
+            let lanes = to_usize(s.number("lanes", 2, 1..=64));
+            root.map(|root| {
+                TargetKind::Maildir(MaildirTargetSettings { root, layout, sync, line_ends, lanes })
+            })
         }
     };
     s.done();

@@ -1,6 +1,7 @@
 //! `mailwave run`: one pass of every mailbox, then the summary and the report.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +113,13 @@ fn verdict(m: &MailboxResult) -> Verdict {
         Some(_) => Verdict::Poor,
         None => m.summary.verdict.parse().unwrap_or(Verdict::Investigate),
     }
+}
+
+/// A path as short as it can be told: below the working directory relative, without `..`.
+fn plain(path: &Path) -> String {
+    let Ok(real) = path.canonicalize() else { return path.display().to_string() };
+    let here = std::env::current_dir().and_then(|dir| dir.canonicalize()).unwrap_or_default();
+    real.strip_prefix(&here).unwrap_or(&real).display().to_string()
 }
 
 /// What a run came to.
@@ -277,7 +285,7 @@ impl Summary {
         out
     }
 
-    fn say(&self, talk: &Talk, settings: &Settings, config: &std::path::Path, reported: bool) {
+    fn say(&self, talk: &Talk, settings: &Settings, config: &Path, reported: bool) {
         talk.say("");
         talk.say(&format!(
             "{} of {} mailboxes complete, {} failed, {} stopped, {} not begun; {} messages stored ({}) in {:.1} s; verdict: {}",
@@ -291,7 +299,7 @@ impl Summary {
             self.took.as_secs_f64(),
             self.verdict
         ));
-        if let (Some(there), Some(recorded)) = (self.at_target, self.in_ledger) {
+        if let (1.., Some(there), Some(recorded)) = (self.complete, self.at_target, self.in_ledger) {
             let compared = if there == recorded { "" } else { " — THEY DIFFER" };
             let wrote = if self.wrote_nothing() { ", nothing written to the target" } else { "" };
             talk.say(&format!(
@@ -303,9 +311,9 @@ impl Summary {
             talk.say("Nothing written to the target.");
         }
         talk.say("Mailboxes are shown by pseudonym; the csv line tells whose each is.");
-        talk.say(&format!("Ledger: {}", settings.ledger.display()));
+        talk.say(&format!("Ledger: {}", plain(&settings.ledger)));
         if reported {
-            talk.say(&format!("Report: {}", settings.report.join("report.txt").display()));
+            talk.say(&format!("Report: {}", plain(&settings.report.join("report.txt"))));
         }
         let config = config.display();
         talk.say(&match self.exit {
@@ -354,7 +362,7 @@ mod tests {
 
     fn settings() -> Settings {
         let text = "source_name = \"acme\"\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n[target.new]\nkind = \"maildir\"\nroot = \"out\"\n";
-        crate::config::parse(std::path::Path::new("mailwave.toml"), text).expect("right").settings
+        crate::config::parse(Path::new("mailwave.toml"), text).expect("right").settings
     }
 
     fn summary(mailboxes: Vec<MailboxResult>, not_begun: u64, asked: bool) -> (Summary, WaveResult) {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::{StreamExt, stream};
+
 use super::args::ReadArgs;
 use super::exit::Exit;
 use super::talk::Talk;
@@ -15,6 +17,9 @@ use crate::verify::{Finding, MailboxCheck, Recorded, Sigil, compare, recorded};
 /// Findings printed of one mailbox; `--json` has them all.
 const MOST_PRINTED: usize = 50;
 
+/// Mailboxes checked at once, at most: each holds its stamps in memory.
+const AT_ONCE: usize = 16;
+
 /// How one mailbox was checked.
 enum Checked {
     Compared(MailboxCheck),
@@ -25,26 +30,24 @@ enum Checked {
 pub(super) async fn run(args: &ReadArgs, env: &Env, talk: &Talk) -> std::result::Result<Exit, Failure> {
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
     let view = wire::view(&settings)?;
-    let expected: Vec<(&Row, Option<Recorded>)> = plan
-        .rows
-        .iter()
-        .map(|row| Ok((row, recorded(view.as_ref(), &settings.source_name, &row.mailbox.key)?)))
-        .collect::<Result<_>>()?;
     let used: Vec<_> = plan.rows.iter().map(|row| row.mailbox.target_endpoint.as_str()).collect();
     let limits = wire::limits(env, &settings);
     let targets = wire::targets(env, &settings, &used)?;
 
-    let mut all = Vec::new();
-    for (row, expected) in expected {
-        let checked = match expected {
-            None => Checked::NotBegun,
-            Some(expected) => match check(row, &expected, &targets, &limits).await {
+    let (settings, view, targets, limits) = (&settings, view.as_ref(), &targets, &*limits);
+    let checks = plan.rows.iter().map(|row| async move {
+        let checked = match recorded(view, &settings.source_name, &row.mailbox.key) {
+            Err(e) => Checked::Failed(e),
+            Ok(None) => Checked::NotBegun,
+            Ok(Some(expected)) => match check(row, &expected, targets, limits).await {
                 Ok(check) => Checked::Compared(check),
                 Err(e) => Checked::Failed(e),
             },
         };
-        all.push((row, checked));
-    }
+        (row, checked)
+    });
+    let at_once = settings.run.open_mailboxes.min(AT_ONCE);
+    let all: Vec<_> = stream::iter(checks).buffered(at_once).collect().await;
     let exit = exit(&all);
     if args.json {
         talk.data(&json(&all, exit).to_string());

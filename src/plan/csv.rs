@@ -5,6 +5,7 @@
 //! told at once (up to [`MOST_ERRORS`]).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::overlap;
 use crate::config::{Settings, SourceKind, TargetKind, nearest};
@@ -19,6 +20,8 @@ const MOST_ROWS: usize = 5_000_000;
 const LONGEST_FIELD: usize = 1024;
 /// Errors told at once.
 const MOST_ERRORS: usize = 50;
+
+const ANOTHER_ROOT: &str = "give the target another root, or remove the row";
 
 const COLUMNS: [&str; 8] =
     ["source", "target", "wave", "group", "source_endpoint", "target_endpoint", "target_place", "priority"];
@@ -133,6 +136,7 @@ pub fn parse<'s>(settings: &'s Settings, octets: &'s [u8]) -> Result<Plan, Vec<E
             Err(e) => list.broken(&e),
         }
     }
+    list.foreign_sources();
     if list.plan.rows.is_empty() && list.wrong.is_empty() {
         list.say(0, "no mailbox is named", "add a line `source,target` for each mailbox");
     }
@@ -145,6 +149,8 @@ struct Seen {
     sources: BTreeMap<String, u64>,
     keys: BTreeMap<MailboxKey, u64>,
     targets: BTreeMap<(String, String, String), u64>,
+    source_places: BTreeMap<PathBuf, u64>,
+    target_places: Vec<(PathBuf, u64)>,
 }
 
 /// Tells lines from offsets. (The CSV reader counts lines too, but one short after a comment or a CRLF.)
@@ -301,9 +307,14 @@ impl List<'_> {
             priority,
         };
         self.twice(line, &mailbox);
-        if let Some(what) = overlap::same_place(settings, &mailbox) {
-            self.say(line, what, "give the target another root, or remove the row");
+        let (from, to) = overlap::places(settings, &mailbox);
+        if let (Some(from), Some(to)) = (&from, &to)
+            && let Some(what) = overlap::same_place(from, to)
+        {
+            self.say(line, what, ANOTHER_ROOT);
         }
+        self.seen.source_places.extend(from.map(|place| (place, line)));
+        self.seen.target_places.extend(to.map(|place| (place, line)));
         if self.wrong.len() == before {
             self.plan.rows.push(Row { mailbox, group: field("group").to_owned(), line });
         }
@@ -335,6 +346,22 @@ impl List<'_> {
             .map_or_else(|| format!("there are {}", all.join(", ")), |n| format!("did you mean `{n}`?"));
         self.say(line, format_args!("no `[{side}.{}]` is configured", Shown(typed)), remedy);
         None
+    }
+
+    /// A target that would write into the source of another row: sources are never written.
+    fn foreign_sources(&mut self) {
+        if !self.wrong.is_empty() {
+            return;
+        }
+        for (target, line) in std::mem::take(&mut self.seen.target_places) {
+            if let Some(source) = overlap::source_at(&target, &self.seen.source_places) {
+                let what = format!("this target is (or is in) the source of line {source}");
+                self.say(line, what, ANOTHER_ROOT);
+            }
+            if self.wrong.len() >= MOST_ERRORS {
+                return;
+            }
+        }
     }
 
     /// A mailbox that is moved twice, or a place two mailboxes would be moved into.

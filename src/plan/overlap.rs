@@ -1,27 +1,41 @@
 //! Source = target: a mailbox that would be moved into itself.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Settings, SourceKind, TargetKind};
 use crate::model::Mailbox;
 
-/// What is wrong if the mailbox's target lies in its source, or its source in its target; `None` if nothing is.
-pub(super) fn same_place(settings: &Settings, mailbox: &Mailbox) -> Option<&'static str> {
-    let source = match settings.sources.get(&mailbox.source_endpoint)? {
-        SourceKind::Maildir(maildir) => &maildir.root,
-        SourceKind::Mbox(mbox) => &mbox.root,
-        SourceKind::Imap(_) => return None,
+/// Where a mailbox lies in files, at both ends; `None` for an end that is a server.
+pub(super) fn places(settings: &Settings, mailbox: &Mailbox) -> (Option<PathBuf>, Option<PathBuf>) {
+    let source = match settings.sources.get(&mailbox.source_endpoint) {
+        Some(SourceKind::Maildir(maildir)) => Some(&maildir.root),
+        Some(SourceKind::Mbox(mbox)) => Some(&mbox.root),
+        Some(SourceKind::Imap(_)) | None => None,
     };
-    let TargetKind::Maildir(target) = settings.targets.get(&mailbox.target_endpoint)? else { return None };
-    let from = place(source, &mailbox.source);
-    let to = place(&target.root, &mailbox.target);
-    if from == to {
+    let target = match settings.targets.get(&mailbox.target_endpoint) {
+        Some(TargetKind::Maildir(maildir)) => Some(&maildir.root),
+        Some(TargetKind::Graph(_)) | None => None,
+    };
+    (source.map(|root| place(root, &mailbox.source)), target.map(|root| place(root, &mailbox.target)))
+}
+
+/// What is wrong if one of the two lies in the other; `None` if nothing is.
+pub(super) fn same_place(source: &Path, target: &Path) -> Option<&'static str> {
+    if source == target {
         Some("source and target are the same directory: a mailbox cannot be moved into itself")
-    } else if to.starts_with(&from) || from.starts_with(&to) {
+    } else if target.starts_with(source) || source.starts_with(target) {
         Some("one of source and target lies inside the other")
     } else {
         None
     }
+}
+
+/// The line of a source that a target lies in, or that lies in the target.
+pub(super) fn source_at(target: &Path, sources: &BTreeMap<PathBuf, u64>) -> Option<u64> {
+    let above = target.ancestors().find_map(|place| sources.get(place));
+    let below = || sources.range(target.to_owned()..).next().filter(|(place, _)| place.starts_with(target));
+    above.or_else(|| below().map(|(_, line)| line)).copied()
 }
 
 /// The path of a mailbox: its name joined to the root, or put into the root's pattern.
@@ -73,6 +87,12 @@ mod tests {
                 .err()
                 .map(|all| all[0].what.clone())
         };
+        let other = error("in", "ann,new\nbob,ann").expect("refused");
+        assert!(
+            other.ends_with("mailboxes.csv:3: this target is (or is in) the source of line 2"),
+            "{other}"
+        );
+        assert!(error("in", "ann/deep,new\nbob,ann").expect("refused").ends_with("the source of line 2"));
         for target in ["in", "./x/../in", "link"] {
             assert!(error(target, "ann,ann").expect("refused").contains("moved into itself"), "{target}");
         }

@@ -10,6 +10,7 @@ mod message;
 mod outcome;
 mod runset;
 mod stamp;
+mod verdict;
 
 pub use body::{Bodies, Body, BodyReader, BodyWriter};
 pub use date::Timestamp;
@@ -22,3 +23,4 @@ pub use outcome::{Outcome, Skip, SkipReason};
 pub use runset::RunSet;
 pub(crate) use runset::{put_varint, take_varint};
 pub use stamp::{MailboxKey, SourceName, Stamp, StampPrefix};
+pub use verdict::{Evidence, Verdict, judge};

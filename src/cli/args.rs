@@ -1,0 +1,155 @@
+//! The arguments as typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::observe::Level;
+
+/// Moves many mailboxes: nothing lost, nothing twice, at a governed pace, stoppable and resumable at any point.
+#[derive(Debug, Parser)]
+#[command(name = "mailwave", version, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 perfect or good, 1 someone has to look, 2 failed, 64 wrong usage or \
+configuration, 75 stopped (run the same command to go on).")]
+pub(super) struct Args {
+    /// How much to log on stderr: off, error, warn, info, debug, trace [default: MAILWAVE_LOG, else warn].
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(super) log: Option<Level>,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Write a commented mailwave.toml and an example mailboxes.csv.
+    Init(InitArgs),
+    /// Move mailboxes: new ones whole, known ones by their changes. Stop it at will; run it again to go on.
+    Run(RunArgs),
+    /// Show what the ledger knows of each mailbox.
+    Status(ReadArgs),
+    /// Compare the copies at the target with the ledger. Writes nothing.
+    Verify(ReadArgs),
+    /// Write the report: text, JSON and CSV.
+    Report(ReportArgs),
+    /// Run a mock server on a loopback address, for trials.
+    Mock(MockArgs),
+}
+
+impl Verb {
+    /// Was the one JSON object asked for?
+    pub(super) fn json(&self) -> bool {
+        match self {
+            Verb::Run(args) => args.json,
+            Verb::Status(args) | Verb::Verify(args) => args.json,
+            Verb::Init(_) | Verb::Report(_) | Verb::Mock(_) => false,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct InitArgs {
+    /// Where to write; made if missing. Nothing is ever overwritten.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RunArgs {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// Print one JSON object on stdout at the end, and no table.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The copies at the target are gone (the target was set up anew): forget them and begin again.
+    #[arg(long)]
+    pub(super) start_over: bool,
+    /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
+    #[arg(long, value_name = "MAILBOX", num_args = 1..)]
+    pub(super) only: Vec<String>,
+    /// Only the mailboxes of this wave.
+    #[arg(long, value_name = "WAVE")]
+    pub(super) wave: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ReadArgs {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ReportArgs {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// The directory to write to; made if missing.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct MockArgs {
+    #[command(subcommand)]
+    pub(super) server: MockServer,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MockServer {
+    /// Microsoft Graph, as strict as the service.
+    Graph(MockGraphArgs),
+    /// IMAP, serving a directory of Maildirs.
+    Imap(MockImapArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct MockGraphArgs {
+    /// The address to serve; loopback only. Port 0 takes any; the address is printed.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub(super) listen: SocketAddr,
+    /// Serve TLS with a certificate made for the occasion.
+    #[arg(long)]
+    pub(super) tls: bool,
+    /// Where to write the certificate authority to trust, with --tls.
+    #[arg(long, value_name = "FILE", default_value = "mailwave-mock-ca.pem")]
+    pub(super) ca: PathBuf,
+    /// Keep the state in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// Tell the truth (what the mailboxes really hold) at this loopback address; its token is printed.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) truth: Option<SocketAddr>,
+    /// What the tenant is like, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(super) options: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct MockImapArgs {
+    /// The address to serve; loopback only. Port 0 takes any; the address is printed.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub(super) listen: SocketAddr,
+    /// Serve TLS from the first octet, with a certificate made for the occasion.
+    #[arg(long)]
+    pub(super) tls: bool,
+    /// Where to write the certificate authority to trust, with --tls.
+    #[arg(long, value_name = "FILE", default_value = "mailwave-mock-ca.pem")]
+    pub(super) ca: PathBuf,
+    /// The directory of Maildirs to serve, one a user. Any password will do.
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// A master user; its password is taken from MAILWAVE_MOCK_PASSWORD.
+    #[arg(long, value_name = "NAME")]
+    pub(super) master: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_arguments_are_well_formed() {
+        use clap::CommandFactory;
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,21 @@
+//! `mailwave mock`: the mock servers, on a loopback address.
+
+use super::args::{MockArgs, MockServer};
+use super::exit::Exit;
+use super::talk::Talk;
+use super::{Failure, wire};
+use crate::env::Env;
+use crate::model::{Error, Kind, Scope};
+
+pub(super) async fn run(args: &MockArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
+    let listen = match &args.server {
+        MockServer::Graph(graph) => graph.listen,
+        MockServer::Imap(imap) => imap.listen,
+    };
+    if !listen.ip().is_loopback() {
+        let what = "a mock listens on a loopback address only";
+        return Err(Error::new(Kind::Config, Scope::Run, what).remedy("use --listen 127.0.0.1:PORT").into());
+    }
+    wire::mock(&args.server, env, talk).await?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,418 @@
+//! `mailwave run`: one pass of every mailbox, then the summary and the report.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::RunArgs;
+use super::exit::{self, Exit};
+use super::talk::Talk;
+use super::{Failure, settings_and_plan, stop, wire};
+use crate::config::Settings;
+use crate::engine::{self, Event, MailboxResult, Stop, Watcher, WaveResult};
+use crate::env::Env;
+use crate::model::{Kind, MailboxKey, Verdict};
+use crate::observe::Progress;
+use crate::report::{About, Align, Report, bytes, count, table, write};
+
+/// Time between two looks at the progress.
+const TICK: Duration = Duration::from_millis(250);
+/// Rows of the table; the report has all.
+const MOST_ROWS: usize = 100;
+
+pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
+    let (settings, plan) = settings_and_plan(&args.config, talk)?;
+    let lines = plan.lines();
+    let plan = plan.select(&args.only, args.wave.as_deref())?;
+    let mailboxes = plan.mailboxes();
+    let parts = wire::parts(env, &settings, &mailboxes, args.start_over)?;
+
+    let stop = Stop::default();
+    stop::listen(env, &stop, talk)?;
+    let began = env.now();
+    let watching = Arc::new(Watching { progress: Progress::new(mailboxes.len() as u64), env: env.clone() });
+    talk.begin_progress(began);
+    let ticker = env.spawn({
+        let (env, talk, watching) = (env.clone(), talk.clone(), watching.clone());
+        async move {
+            loop {
+                talk.tick(&watching.progress, env.now());
+                env.sleep(TICK).await;
+            }
+        }
+    });
+    let result = engine::run(parts, mailboxes, watching, stop.clone()).await;
+    ticker.abort();
+    talk.end_progress();
+
+    let about =
+        About { source_name: settings.source_name.to_string(), lines: lines.clone(), now: env.wall() };
+    let reported = wire::view(&settings).and_then(|view| {
+        let report = Report::build(view.as_ref(), &about)?;
+        write(&report, &settings.report)?;
+        Ok(report)
+    });
+    let summary =
+        Summary::new(&result, reported.as_ref().ok(), env.now().saturating_sub(began), stop.asked());
+    if let Err(e) = &reported {
+        talk.say(&format!("error: {e}"));
+    }
+    if args.json {
+        talk.data(&summary.json(&result, &settings, &lines, reported.is_ok()).to_string());
+    } else {
+        talk.data(&summary.table(&result, &lines));
+        summary.say(talk, &settings, &args.config, reported.is_ok());
+    }
+    // Without its report a run is not done, whatever it moved.
+    Ok(if reported.is_err() && summary.exit == Exit::Done { Exit::Investigate } else { summary.exit })
+}
+
+/// Hands the engine's events to the progress and the log.
+struct Watching {
+    progress: Progress,
+    env: Env,
+}
+
+impl Watcher for Watching {
+    fn event(&self, event: Event) {
+        match event {
+            Event::Opened(m) => self.progress.opened(&m.key, self.env.now()),
+            Event::Planned { mailbox, messages, bytes } => {
+                self.progress.planned(&mailbox.key, messages, bytes);
+                tracing::info!(mailbox = %mailbox.key, messages, bytes, "listed");
+            }
+            Event::Progress { mailbox, messages, bytes, skipped } => {
+                self.progress.progress(&mailbox.key, messages, bytes, skipped);
+            }
+            Event::Throttled { mailbox, wait } => {
+                self.progress.throttled(&mailbox.key, self.env.now(), wait);
+                tracing::debug!(mailbox = %mailbox.key, wait_ms = wait.as_millis() as u64, "told to slow down");
+            }
+            Event::Closed(result) => {
+                let failed = result.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped);
+                self.progress.closed(&result.mailbox.key, failed);
+                match &result.error {
+                    Some(e) if failed => tracing::error!(mailbox = %result.mailbox.key, "{e}"),
+                    _ => tracing::info!(
+                        mailbox = %result.mailbox.key,
+                        stored = result.summary.stored,
+                        verdict = result.summary.verdict,
+                        "ended"
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// How one mailbox ended, in one word.
+fn verdict(m: &MailboxResult) -> Verdict {
+    match &m.error {
+        Some(e) if e.kind == Kind::Stopped => Verdict::Investigate,
+        Some(_) => Verdict::Poor,
+        None => m.summary.verdict.parse().unwrap_or(Verdict::Investigate),
+    }
+}
+
+/// A path as short as it can be told: below the working directory relative, without `..`.
+fn plain(path: &Path) -> String {
+    let Ok(real) = path.canonicalize() else { return path.display().to_string() };
+    let here = std::env::current_dir().and_then(|dir| dir.canonicalize()).unwrap_or_default();
+    real.strip_prefix(&here).unwrap_or(&real).display().to_string()
+}
+
+/// What a run came to.
+struct Summary {
+    complete: u64,
+    failed: u64,
+    stopped: u64,
+    stored: u64,
+    already: u64,
+    moved: u64,
+    removed: u64,
+    reflagged: u64,
+    skipped: u64,
+    unknown: u64,
+    bytes: u64,
+    /// Copies at the target by its own count; `None` if it was not asked for all mailboxes.
+    at_target: Option<u64>,
+    /// Copies in the ledger, of the mailboxes of this run.
+    in_ledger: Option<u64>,
+    took: Duration,
+    verdict: Verdict,
+    exit: Exit,
+    not_begun: u64,
+}
+
+impl Summary {
+    fn new(result: &WaveResult, report: Option<&Report>, took: Duration, asked_to_stop: bool) -> Summary {
+        let all = &result.mailboxes;
+        let sum = |f: fn(&MailboxResult) -> u64| all.iter().map(f).sum::<u64>();
+        let number = |f: fn(&MailboxResult) -> bool| all.iter().filter(|m| f(m)).count() as u64;
+        let stopped = number(|m| m.error.as_ref().is_some_and(|e| e.kind == Kind::Stopped));
+        let worst = all.iter().map(verdict).max();
+        let verdict = match worst {
+            Some(worst) if result.not_begun == 0 => worst,
+            worst => worst.unwrap_or(Verdict::Investigate).max(Verdict::Investigate),
+        };
+        let in_ledger = report.map(|report| {
+            let ours: std::collections::BTreeSet<&str> = all.iter().map(|m| m.mailbox.key.as_str()).collect();
+            let of_ours = report.mailboxes.iter().filter(|m| ours.contains(m.mailbox.as_str()));
+            of_ours.map(|m| m.messages).sum()
+        });
+        Summary {
+            complete: number(|m| m.error.is_none() && m.summary.complete),
+            failed: number(|m| m.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped)),
+            stopped,
+            stored: sum(|m| m.summary.stored),
+            already: sum(|m| m.summary.already),
+            moved: sum(|m| m.summary.moved),
+            removed: sum(|m| m.summary.removed),
+            reflagged: sum(|m| m.summary.reflagged),
+            skipped: sum(|m| m.skipped),
+            unknown: sum(|m| m.unknown),
+            bytes: sum(|m| m.summary.bytes),
+            at_target: all.iter().map(|m| m.summary.recounted).sum(),
+            in_ledger,
+            took,
+            verdict,
+            // Asked to stop after the last mailbox ended is not stopped.
+            exit: exit::of_run(verdict, asked_to_stop && (stopped > 0 || result.not_begun > 0)),
+            not_begun: result.not_begun,
+        }
+    }
+
+    /// Did this run write nothing to the target?
+    fn wrote_nothing(&self) -> bool {
+        self.stored + self.moved + self.removed + self.reflagged == 0
+    }
+
+    fn json(
+        &self,
+        result: &WaveResult,
+        settings: &Settings,
+        lines: &BTreeMap<MailboxKey, u64>,
+        reported: bool,
+    ) -> serde_json::Value {
+        let failures: Vec<_> = result
+            .mailboxes
+            .iter()
+            .filter_map(|m| {
+                let e = m.error.as_ref()?;
+                Some(serde_json::json!({
+                    "mailbox": m.mailbox.key.as_str(),
+                    "csv_line": lines.get(&m.mailbox.key),
+                    "what": e.what,
+                    "remedy": e.remedy,
+                }))
+            })
+            .collect();
+        serde_json::json!({
+            "verb": "run",
+            "mailboxes": result.mailboxes.len() as u64 + self.not_begun,
+            "complete": self.complete,
+            "failed": self.failed,
+            "stopped": self.stopped,
+            "not_begun": self.not_begun,
+            "messages": {
+                "stored": self.stored,
+                "already_there": self.already,
+                "moved": self.moved,
+                "removed": self.removed,
+                "reflagged": self.reflagged,
+                "skipped": self.skipped,
+                "unknown": self.unknown,
+            },
+            "copies": { "at_target": self.at_target, "in_ledger": self.in_ledger },
+            "bytes": self.bytes,
+            "seconds": self.took.as_secs_f64(),
+            "verdict": self.verdict.word(),
+            "errors": failures,
+            "ledger": settings.ledger,
+            "report": reported.then_some(&settings.report),
+            "exit_code": self.exit.code(),
+        })
+    }
+
+    fn table(&self, result: &WaveResult, lines: &BTreeMap<MailboxKey, u64>) -> String {
+        let header = [
+            ("csv line", Align::Right),
+            ("mailbox", Align::Left),
+            ("stored", Align::Right),
+            ("already there", Align::Right),
+            ("moved", Align::Right),
+            ("removed", Align::Right),
+            ("flags", Align::Right),
+            ("skipped", Align::Right),
+            ("unknown", Align::Right),
+            ("octets", Align::Right),
+            ("verdict", Align::Left),
+        ];
+        let mut all: Vec<&MailboxResult> = result.mailboxes.iter().collect();
+        // Whatever needs a look comes first; the rest as in the list.
+        let line = |m: &MailboxResult| lines.get(&m.mailbox.key).copied();
+        all.sort_by_key(|m| (std::cmp::Reverse(verdict(m)), line(m)));
+        let rows: Vec<Vec<String>> = all
+            .iter()
+            .take(MOST_ROWS)
+            .map(|m| {
+                let s = &m.summary;
+                let mut cells =
+                    vec![line(m).map_or("-".to_owned(), |l| l.to_string()), m.mailbox.key.to_string()];
+                cells.extend(
+                    [s.stored, s.already, s.moved, s.removed, s.reflagged, m.skipped, m.unknown].map(count),
+                );
+                cells.push(bytes(s.bytes));
+                let stopped = m.error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
+                cells.push(if stopped { "stopped".to_owned() } else { verdict(m).to_string() });
+                cells
+            })
+            .collect();
+        let mut out = table(&header, &rows);
+        if all.len() > MOST_ROWS {
+            out.push_str(&format!("… and {} more: see the report\n", all.len() - MOST_ROWS));
+        }
+        for m in all.iter().take(MOST_ROWS) {
+            let reasons = match &m.error {
+                Some(e) if e.kind == Kind::Stopped => continue,
+                Some(e) => e.to_string(),
+                None if m.summary.reasons.is_empty() => continue,
+                None => m.summary.reasons.join("; "),
+            };
+            out.push_str(&format!("{}: {}\n", m.mailbox.key, crate::guard::Shown(&reasons)));
+        }
+        out
+    }
+
+    fn say(&self, talk: &Talk, settings: &Settings, config: &Path, reported: bool) {
+        talk.say("");
+        talk.say(&format!(
+            "{} of {} mailboxes complete, {} failed, {} stopped, {} not begun; {} messages stored ({}) in {:.1} s; verdict: {}",
+            count(self.complete),
+            count(self.complete + self.failed + self.stopped + self.not_begun),
+            count(self.failed),
+            count(self.stopped),
+            count(self.not_begun),
+            count(self.stored),
+            bytes(self.bytes),
+            self.took.as_secs_f64(),
+            self.verdict
+        ));
+        if let (1.., Some(there), Some(recorded)) = (self.complete, self.at_target, self.in_ledger) {
+            let compared = if there == recorded { "" } else { " — THEY DIFFER" };
+            let wrote = if self.wrote_nothing() { ", nothing written to the target" } else { "" };
+            talk.say(&format!(
+                "Compared the target's truth with the ledger: {} copies at the target, {} in the ledger{compared}{wrote}.",
+                count(there),
+                count(recorded)
+            ));
+        } else if self.wrote_nothing() {
+            talk.say("Nothing written to the target.");
+        }
+        talk.say("Mailboxes are shown by pseudonym; the csv line tells whose each is.");
+        talk.say(&format!("Ledger: {}", plain(&settings.ledger)));
+        if reported {
+            talk.say(&format!("Report: {}", plain(&settings.report.join("report.txt"))));
+        }
+        let config = config.display();
+        talk.say(&match self.exit {
+            Exit::Stopped => format!("Next: run the same command to go on (mailwave run {config})"),
+            Exit::Done => format!(
+                "Next: mailwave verify {config} checks every copy; run again at any time for what is new"
+            ),
+            _ => {
+                format!("Next: read the report, remedy what it names, then run again (mailwave run {config})")
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::PassSummary;
+    use crate::model::{Error, Mailbox, Scope};
+
+    fn mailbox(name: &str) -> Mailbox {
+        Mailbox {
+            key: MailboxKey::of(&"acme".parse().expect("valid"), name),
+            source: name.into(),
+            target: name.into(),
+            source_endpoint: "old".into(),
+            target_endpoint: "new".into(),
+            target_place: String::new(),
+            wave: String::new(),
+            priority: 0,
+        }
+    }
+
+    fn ended(name: &str, stored: u64, verdict: &str, error: Option<Error>) -> MailboxResult {
+        let summary = PassSummary {
+            complete: error.is_none(),
+            stored,
+            already: 5,
+            bytes: stored * 1000,
+            recounted: Some(stored + 5),
+            verdict: verdict.into(),
+            ..PassSummary::default()
+        };
+        MailboxResult { mailbox: mailbox(name), summary, skipped: 0, unknown: 0, error }
+    }
+
+    fn settings() -> Settings {
+        let text = "source_name = \"acme\"\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n[target.new]\nkind = \"maildir\"\nroot = \"out\"\n";
+        crate::config::parse(Path::new("mailwave.toml"), text).expect("right").settings
+    }
+
+    fn summary(mailboxes: Vec<MailboxResult>, not_begun: u64, asked: bool) -> (Summary, WaveResult) {
+        let result = WaveResult { mailboxes, not_begun };
+        (Summary::new(&result, None, Duration::from_secs(2), asked), result)
+    }
+
+    #[test]
+    fn the_json_object_has_every_count_and_the_exit_code() {
+        let (s, result) =
+            summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0, false);
+        let json = s.json(&result, &settings(), &BTreeMap::new(), true);
+        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","mailboxes":2,"messages":{"already_there":10,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"report":"mailwave-report","seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
+    }
+
+    #[test]
+    fn the_worst_mailbox_and_the_stop_decide_the_exit() {
+        let stopped = || Error::new(Kind::Stopped, Scope::Mailbox, "stopped");
+        let failed = || Error::new(Kind::Auth, Scope::Mailbox, "wrong password");
+        for (mailboxes, not_begun, asked, exit, verdict) in [
+            (vec![ended("a", 1, "perfect", None)], 0, false, Exit::Done, Verdict::Perfect),
+            (vec![ended("a", 1, "perfect", None)], 0, true, Exit::Done, Verdict::Perfect),
+            (vec![ended("a", 1, "perfect", None)], 1, true, Exit::Stopped, Verdict::Investigate),
+            (vec![ended("a", 1, "", Some(stopped()))], 0, true, Exit::Stopped, Verdict::Investigate),
+            (
+                vec![ended("a", 1, "perfect", None), ended("b", 0, "", Some(failed()))],
+                0,
+                false,
+                Exit::Failed,
+                Verdict::Poor,
+            ),
+            (vec![ended("a", 1, "investigate", None)], 0, false, Exit::Investigate, Verdict::Investigate),
+            (vec![ended("a", 1, "", None)], 0, false, Exit::Investigate, Verdict::Investigate),
+            (vec![], 0, false, Exit::Investigate, Verdict::Investigate),
+        ] {
+            let (s, _) = summary(mailboxes, not_begun, asked);
+            assert_eq!((s.exit, s.verdict), (exit, verdict));
+        }
+    }
+
+    #[test]
+    fn a_table_shows_pseudonyms_and_the_worst_first() {
+        let failed = Error::new(Kind::Auth, Scope::Mailbox, "wrong\u{1b}[31m password").remedy("check it");
+        let (s, result) =
+            summary(vec![ended("ann@x", 3, "perfect", None), ended("bob@x", 0, "", Some(failed))], 0, false);
+        let lines = [(mailbox("ann@x").key, 2), (mailbox("bob@x").key, 3)].into();
+        let table = s.table(&result, &lines);
+        let first: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+        assert_eq!((first[0], first.last()), ("3", Some(&"poor")));
+        assert!(!table.contains("@x") && !table.contains('\u{1b}'), "{table}");
+        assert!(table.contains("password — check it"));
+    }
+}

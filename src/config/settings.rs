@@ -1,0 +1,374 @@
+//! The settings as meant: every default filled in, every path absolute or relative to the working directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::guard::{PasswordFile, Secret};
+use crate::model::{Digest, SourceName};
+
+/// Everything a run needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The configuration file itself.
+    pub file: PathBuf,
+    /// The operator's name of the source installation, part of every stamp: it must never change.
+    pub source_name: SourceName,
+    /// The CSV of mailboxes.
+    pub mailboxes: PathBuf,
+    /// The ledger's directory.
+    pub ledger: PathBuf,
+    /// Where reports are written.
+    pub report: PathBuf,
+    /// How to run.
+    pub run: RunSettings,
+    /// Source endpoints by name; at least one.
+    pub sources: BTreeMap<String, SourceKind>,
+    /// Target endpoints by name; at least one.
+    pub targets: BTreeMap<String, TargetKind>,
+}
+
+impl Settings {
+    /// What identifies the configuration towards the ledger: which endpoints there are and where they lie, not how fast
+    /// they are driven. The same file gives the same text from whatever directory it is run.
+    pub fn fingerprint(&self) -> String {
+        let dir = self.file.parent().unwrap_or(Path::new(""));
+        let place = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
+        let mut all: Vec<String> = Vec::new();
+        for (name, kind) in &self.sources {
+            let what = match kind {
+                SourceKind::Imap(imap) => format!("imap {}:{}", imap.host, imap.port),
+                SourceKind::Maildir(maildir) => format!("maildir {}", place(&maildir.root)),
+                SourceKind::Mbox(mbox) => format!("mbox {}", place(&mbox.root)),
+            };
+            all.push(format!("source.{name} {what}"));
+        }
+        for (name, kind) in &self.targets {
+            let what = match kind {
+                TargetKind::Graph(graph) => match &graph.mock {
+                    Some(state) => format!("mock {}", place(state)),
+                    None => format!("graph {}", graph.base_url),
+                },
+                TargetKind::Maildir(maildir) => format!("maildir {}", place(&maildir.root)),
+            };
+            all.push(format!("target.{name} {what}"));
+        }
+        Digest::of(all.join("\n").as_bytes()).to_hex()
+    }
+}
+
+/// `[run]`: how to run.
+#[derive(Debug, Clone)]
+pub struct RunSettings {
+    /// Mailboxes with work in progress at once (1–5000).
+    pub open_mailboxes: usize,
+    /// Message octets in memory at once, in bytes: one budget for all mailboxes.
+    pub memory: u64,
+    /// Messages larger than this lie in the spool instead of in memory, in bytes.
+    pub spool_above: u64,
+    /// The spool's directory.
+    pub spool: PathBuf,
+    /// Message octets in the spool at once, in bytes.
+    pub spool_size: u64,
+    /// After an unknown outcome and a look-up that finds nothing: how long to wait before looking again.
+    pub settle: Duration,
+    /// How long a stamp with a once unknown outcome is watched for a late twin.
+    pub watch_for: Duration,
+    /// Tries of one batch, one folder or one login (1–20).
+    pub tries: u32,
+    /// Longest time one store may take before its outcome is declared unknown.
+    pub store_deadline: Duration,
+    /// Messages larger than this are skipped, in bytes.
+    pub max_message: u64,
+    /// Count the copies at the target at the end of each pass.
+    pub recount: bool,
+    /// Mirror moves and deletions of the source on untouched copies.
+    pub mirror: bool,
+}
+
+/// `[source.NAME]`.
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    /// `kind = "imap"`
+    Imap(ImapSettings),
+    /// `kind = "maildir"`
+    Maildir(MaildirSettings),
+    /// `kind = "mbox"`
+    Mbox(MboxSettings),
+}
+
+/// `[target.NAME]`.
+#[derive(Debug, Clone)]
+pub enum TargetKind {
+    /// `kind = "graph"`
+    Graph(Box<GraphSettings>),
+    /// `kind = "maildir"`
+    Maildir(MaildirTargetSettings),
+}
+
+/// How an IMAP connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// TLS from the first octet (port 993).
+    Implicit,
+    /// STARTTLS (port 143).
+    StartTls,
+    /// None; allowed for a loopback address only.
+    Off,
+}
+
+/// Who logs in to IMAP, for which mailbox.
+#[derive(Debug, Clone)]
+pub enum ImapLogin {
+    /// One account that may open every mailbox.
+    Master {
+        /// Its name.
+        user: String,
+        /// Its password.
+        password: Secret,
+        /// `None`: the mailbox is the authorisation identity (AUTHENTICATE PLAIN, RFC 4616). `Some`: a login name, with
+        /// `{mailbox}` for the mailbox (`{mailbox}*migrator`).
+        login: Option<String>,
+    },
+    /// Every mailbox logs in itself, all with one password.
+    Fixed {
+        /// The password.
+        password: Secret,
+    },
+    /// Every mailbox logs in itself, with the password this file gives it.
+    PerMailbox(PasswordFile),
+    /// A bearer token that may open every mailbox (XOAUTH2).
+    Token(Secret),
+}
+
+/// How a name and password are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// AUTHENTICATE PLAIN where offered, else LOGIN.
+    Auto,
+    /// AUTHENTICATE PLAIN.
+    Plain,
+    /// LOGIN.
+    Login,
+}
+
+/// An IMAP server.
+#[derive(Debug, Clone)]
+pub struct ImapSettings {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Protection.
+    pub tls: Tls,
+    /// Allows no protection to a host that is not this machine.
+    pub allow_plaintext: bool,
+    /// PEM file with certificate authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Who logs in.
+    pub login: ImapLogin,
+    /// How a name and password are sent.
+    pub mechanism: Mechanism,
+    /// Connections at once to this server (1–10,000).
+    pub max_connections: usize,
+    /// Shortest time between two logins.
+    pub login_interval: Duration,
+    /// Longest time a connection attempt may take.
+    pub connect_timeout: Duration,
+    /// A server that moves nothing for that long is gone.
+    pub idle_timeout: Duration,
+}
+
+/// How folders lie in a Maildir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `.A.B` beside `cur` (Maildir++, Courier, Dovecot's default).
+    PlusPlus,
+    /// `A/B` (Dovecot's `LAYOUT=fs`).
+    Fs,
+}
+
+/// How folder names are written on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderNames {
+    /// Modified UTF-7 if a name is valid as such, else UTF-8.
+    Auto,
+    /// Modified UTF-7.
+    Utf7,
+    /// UTF-8.
+    Utf8,
+}
+
+/// Where a Maildir message's received date is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// The file's modification time.
+    Mtime,
+    /// The seconds its base name begins with.
+    Name,
+}
+
+/// What numbers the messages of a Maildir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// The ledger, by base name.
+    Ledger,
+    /// `dovecot-uidlist`, where it covers a whole folder.
+    Uidlist,
+}
+
+/// Maildirs to read.
+#[derive(Debug, Clone)]
+pub struct MaildirSettings {
+    /// Where mailboxes lie: a directory the mailbox's name is joined to, or a pattern with `{mailbox}`, `{user}`,
+    /// `{domain}`.
+    pub root: PathBuf,
+    /// How folders lie.
+    pub layout: Layout,
+    /// What separates the names in a Maildir++ directory name.
+    pub separator: char,
+    /// How folder names are written.
+    pub names: FolderNames,
+    /// What begins a hexadecimal escape in a folder name (Dovecot's listescape), if the store has them.
+    pub escape: Option<char>,
+    /// Where the received date is read.
+    pub received: Received,
+    /// What numbers the messages.
+    pub numbers: Numbers,
+}
+
+/// How `From ` at the beginning of a line inside a message of an mbox was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quoting {
+    /// Find out message by message.
+    Auto,
+    /// `From ` lines are quoted once.
+    Mboxo,
+    /// `From ` lines are quoted reversibly.
+    Mboxrd,
+    /// `Content-Length`, and `From ` lines are quoted.
+    Mboxcl,
+    /// `Content-Length` alone.
+    Mboxcl2,
+    /// Neither.
+    None,
+}
+
+/// mbox files to read.
+#[derive(Debug, Clone)]
+pub struct MboxSettings {
+    /// Where mailboxes lie, as in [`MaildirSettings::root`]: one file or a tree of files each.
+    pub root: PathBuf,
+    /// How From_ lines are quoted.
+    pub quoting: Quoting,
+    /// Turn `X-Gmail-Labels` (Google Takeout) into folders.
+    pub gmail_labels: bool,
+    /// How folder names are written.
+    pub names: FolderNames,
+}
+
+/// When what is written to a Maildir is made safe against power loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// After every message, its file and its directory.
+    Always,
+    /// Every file, and the directories once a batch, before the batch counts as stored.
+    Batch,
+    /// Never: for throw-away trials.
+    Never,
+}
+
+/// How lines end in the files of a Maildir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEnds {
+    /// Octets are kept exactly (CRLF).
+    Keep,
+    /// CRLF becomes LF.
+    Lf,
+}
+
+/// Maildirs to write.
+#[derive(Debug, Clone)]
+pub struct MaildirTargetSettings {
+    /// Where mailboxes lie, as in [`MaildirSettings::root`].
+    pub root: PathBuf,
+    /// How folders lie.
+    pub layout: Layout,
+    /// Durability.
+    pub sync: Sync,
+    /// How lines end.
+    pub line_ends: LineEnds,
+    /// Stores at once in one mailbox (1–64).
+    pub lanes: usize,
+}
+
+/// How to log in to Graph.
+#[derive(Debug, Clone)]
+pub enum GraphLogin {
+    /// An app with a client secret (OAuth 2.0 client credentials).
+    App {
+        /// The app's id.
+        client_id: String,
+        /// Its secret.
+        client_secret: Secret,
+        /// Where tokens are issued (OAuth 2.0 token endpoint).
+        token_url: String,
+        /// What the token is for.
+        scope: String,
+    },
+    /// A ready bearer token (for trials and the mock).
+    Token(Secret),
+    /// The in-process mock asks for none.
+    None,
+}
+
+/// A Microsoft Graph service.
+#[derive(Debug, Clone)]
+pub struct GraphSettings {
+    /// Its address, without a slash at the end.
+    pub base_url: String,
+    /// How to log in.
+    pub login: GraphLogin,
+    /// PEM file with certificate authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `Some`: no service at all but the mock in this process, its state kept in this directory.
+    pub mock: Option<PathBuf>,
+    /// Largest message taken, in bytes of its octets.
+    pub max_message: u64,
+    /// What may leave, when.
+    pub limits: LimitSettings,
+}
+
+/// What one app may send to one mailbox. Defaults: Microsoft Graph's documented limits of the Outlook service
+/// ("Microsoft Graph service-specific throttling limits", Outlook service limits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Requests in a window …
+    pub requests: u32,
+    /// … of this length.
+    pub requests_per: Duration,
+    /// Requests under way at once (1–64).
+    pub at_once: u32,
+    /// Bytes uploaded (bodies of POST, PATCH, PUT) in a window …
+    pub upload: u64,
+    /// … of this length.
+    pub upload_per: Duration,
+    /// Requests a second of the app over all its mailboxes, if a smooth rate is wanted.
+    pub rate: Option<u32>,
+    /// The windows count as spent when the process starts.
+    pub start_spent: bool,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        LimitSettings {
+            requests: 10_000,
+            requests_per: Duration::from_secs(600),
+            at_once: 4,
+            upload: 150_000_000,
+            upload_per: Duration::from_secs(300),
+            rate: None,
+            start_spent: false,
+        }
+    }
+}

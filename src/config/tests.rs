@@ -1,0 +1,188 @@
+//! What a configuration may say, and what is told of one that is wrong.
+
+use std::path::Path;
+
+use super::settings::{LimitSettings, TargetKind};
+use super::{REFERENCE, parse};
+
+const GOOD: &str = r#"source_name = "acme"
+[source.old]
+kind = "imap"
+host = "imap.example.org"
+master_user = "migrator"
+password = { env = "PW" }
+[target.new]
+kind = "maildir"
+root = "out"
+"#;
+
+fn errors(text: &str) -> Vec<String> {
+    match parse(Path::new("etc/mailwave.toml"), text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn one(text: &str) -> String {
+    let all = errors(text);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all.into_iter().next().unwrap_or_default()
+}
+
+#[test]
+fn the_reference_parses_and_holds_the_defaults() {
+    let loaded = parse(Path::new("mailwave.toml"), REFERENCE).expect("the reference is right");
+    let bare = parse(Path::new("mailwave.toml"), GOOD).expect("right");
+    assert_eq!(format!("{:?}", loaded.settings.run), format!("{:?}", bare.settings.run));
+    let TargetKind::Graph(graph) = &loaded.settings.targets["new"] else { panic!("a Graph target") };
+    assert_eq!(graph.limits, LimitSettings::default());
+    assert_eq!(graph.base_url, "https://graph.microsoft.com/v1.0");
+}
+
+#[test]
+fn every_commented_key_of_the_reference_is_a_real_key_with_its_default() {
+    // `#key = value` lines (no blank after the #) are keys; uncommenting all of them must still be right,
+    // except the ones marked as alternatives.
+    let text: String = REFERENCE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if key.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{key}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let loaded = parse(Path::new("mailwave.toml"), &text).expect("the keys in comments are real");
+    let plain = parse(Path::new("mailwave.toml"), REFERENCE).expect("right");
+    assert_eq!(format!("{:?}", loaded.settings), format!("{:?}", plain.settings));
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let loaded = parse(Path::new("etc/mailwave.toml"), GOOD).expect("right");
+    assert_eq!(loaded.settings.mailboxes, Path::new("etc/mailboxes.csv"));
+    assert_eq!(loaded.settings.ledger, Path::new("etc/mailwave-ledger"));
+    assert_eq!(loaded.settings.report, Path::new("etc/mailwave-report"));
+}
+
+#[test]
+fn errors_name_file_line_key_and_remedy() {
+    for (from, to, error) in [
+        (
+            "host =",
+            "hsot =",
+            "etc/mailwave.toml:4: source.old.hsot: this key is not known — did you mean `host`?",
+        ),
+        (
+            "{ env = \"PW\" }",
+            "\"hunter2\"",
+            "etc/mailwave.toml:6: source.old.password: a secret must not stand in the configuration — write `{ env = \"NAME\" }`, `{ file = \"path\" }` or `{ command = [\"pass\", \"show\", \"name\"] }`",
+        ),
+        (
+            "\"acme\"",
+            "\"Acme Corp\"",
+            "etc/mailwave.toml:1: source_name: is not 1 to 16 of a-z and 0-9 — choose a short name of the installation you move away from; it is part of every stamp and must never change",
+        ),
+        (
+            "kind = \"imap\"",
+            "kind = \"imapp\"",
+            "etc/mailwave.toml:3: source.old.kind: \"imapp\" is not known here — did you mean \"imap\"? It may be \"imap\", \"maildir\", \"mbox\"",
+        ),
+        (
+            "root = \"out\"",
+            "root = \"out\"\nsync = true",
+            "etc/mailwave.toml:10: target.new.sync: wants \"text\", found boolean — write `sync = \"text\"`",
+        ),
+        (
+            "[source.old]",
+            "[run]\nsettle = 10\n[source.old]",
+            "etc/mailwave.toml:3: run.settle: wants a duration with its unit (ms, s, m, h, d), in quotes — write it like `settle = \"10s\"`",
+        ),
+        (
+            "[source.old]",
+            "[run]\nopen_mailboxes = 0\n[source.old]",
+            "etc/mailwave.toml:3: run.open_mailboxes: 0 is out of range — write a number from 1 to 5000",
+        ),
+        (
+            "[source.old]",
+            "[run]\nmemory = \"1MB\"\n[source.old]",
+            "etc/mailwave.toml:3: run.memory: 1MB is out of range — write from \"16MiB\" to \"1TiB\"",
+        ),
+    ] {
+        let all = errors(&GOOD.replace(from, to));
+        assert!(all.contains(&error.to_owned()), "wanted {error}\ngot {all:#?}");
+        assert!(!all.join("").contains("hunter2"));
+    }
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_and_in_order() {
+    let all = errors("zzz = 1\n[source.old]\nkind = \"maildir\"\n[target.new]\nkind = \"graph\"\n");
+    assert_eq!(all.len(), 6, "{all:#?}");
+    assert!(
+        all.iter().any(|e| e.contains("source_name: this key is missing — add `source_name = \"acme\"`"))
+    );
+    assert!(all.iter().any(|e| e.contains(":1: zzz: this key is not known")));
+}
+
+#[test]
+fn a_side_without_an_endpoint_is_told_once() {
+    let none = "source_name = \"acme\"\n[source]\n[target.new]\nkind = \"maildir\"\nroot = \"out\"\n";
+    assert!(one(none).contains("source: no source is named — add `[source.NAME]`"), "{}", one(none));
+    assert!(one(&none.replace("[source]\n", "")).contains("no source is named"));
+    let flat = none.replace("source_name = \"acme\"\n[source]\n", "source_name = \"acme\"\nsource = 1\n");
+    assert!(one(&flat).contains("source: wants a table"));
+}
+
+#[test]
+fn the_fingerprint_follows_the_endpoints_and_not_the_place_it_is_run_from() {
+    let print = |path: &str, text: &str| parse(Path::new(path), text).expect("right").settings.fingerprint();
+    let here = print("mailwave.toml", GOOD);
+    assert_eq!(here, print("/elsewhere/mailwave.toml", GOOD));
+    assert_eq!(here, print("mailwave.toml", &format!("{GOOD}[run]\ntries = 3\n")));
+    assert_ne!(here, print("mailwave.toml", &GOOD.replace("imap.example.org", "imap.example.net")));
+    assert_ne!(here, print("mailwave.toml", &GOOD.replace("root = \"out\"", "root = \"out2\"")));
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_line() {
+    assert!(
+        one("source_name = \"acme\"\nmailboxes = \n").starts_with("etc/mailwave.toml:2: this is not TOML: ")
+    );
+}
+
+#[test]
+fn clear_text_is_for_loopback_only() {
+    assert!(one(&GOOD.replace("kind = \"imap\"", "kind = \"imap\"\ntls = \"off\"")).contains("loopback"));
+    let local = GOOD
+        .replace("kind = \"imap\"", "kind = \"imap\"\ntls = \"off\"")
+        .replace("imap.example.org", "127.0.0.1");
+    assert_eq!(errors(&local), Vec::<String>::new());
+    let graph = |base: &str| {
+        GOOD.replace(
+            "kind = \"maildir\"\nroot = \"out\"",
+            &format!("kind = \"graph\"\ntoken = {{ env = \"T\" }}\nbase_url = \"{base}\""),
+        )
+    };
+    assert_eq!(errors(&graph("http://127.0.0.1:8080/v1.0/")), Vec::<String>::new());
+    assert!(one(&graph("http://graph.example.org/v1.0")).contains("neither https"));
+    assert!(one(&graph("https://a:b@graph.example.org/v1.0")).contains("holds a login"));
+    assert!(one(&graph("http://")).contains("is not an address"));
+}
+
+#[test]
+fn limits_of_a_target_win_over_the_general_ones() {
+    let text = GOOD.replace(
+        "kind = \"maildir\"\nroot = \"out\"",
+        "kind = \"graph\"\ntoken = { env = \"T\" }\n[target.new.limits]\nat_once = 2",
+    ) + "[limits]\nrequests = 500\nat_once = 3\nrate = 100\n";
+    let loaded = parse(Path::new("m.toml"), &text).expect("right");
+    let TargetKind::Graph(g) = &loaded.settings.targets["new"] else { panic!("a Graph target") };
+    assert_eq!((g.limits.at_once, g.limits.requests, g.limits.rate), (2, 500, Some(100)));
+    assert_eq!(g.limits.upload, 150_000_000);
+}
+
+proptest::proptest! {
+    #[test]
+    fn foreign_text_never_panics(text in "[a-z_.=\\[\\]{}\"' \n0-9#\\PC]{0,200}") {
+        let _ = parse(Path::new("m.toml"), &text);
+    }
+}

@@ -1,0 +1,548 @@
+//! Reads `mailboxes.csv`.
+//!
+//! The first line names the columns: `source` and `target`, and optionally `wave`, `group`, `source_endpoint`,
+//! `target_endpoint`, `target_place` and `priority`, in any order. Every error names the file and the line; all are
+//! told at once (up to [`MOST_ERRORS`]).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::overlap;
+use crate::config::{Settings, SourceKind, TargetKind, nearest};
+use crate::guard::{Shown, has_control};
+use crate::model::{Error, Kind, Mailbox, MailboxKey, Result, Scope};
+
+/// Largest file, in bytes.
+const LARGEST_FILE: u64 = 256 << 20;
+/// Most rows: more than the largest migration known.
+const MOST_ROWS: usize = 5_000_000;
+/// Longest field, in bytes.
+const LONGEST_FIELD: usize = 1024;
+/// Errors told at once.
+const MOST_ERRORS: usize = 50;
+
+const ANOTHER_ROOT: &str = "give the target another root, or remove the row";
+
+const COLUMNS: [&str; 8] =
+    ["source", "target", "wave", "group", "source_endpoint", "target_endpoint", "target_place", "priority"];
+
+/// One row.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The mailbox.
+    pub mailbox: Mailbox,
+    /// Mailboxes of one group must share a wave (delegates, shared mailboxes); may be empty.
+    pub group: String,
+    /// The line of the file it stands on, from 1.
+    pub line: u64,
+}
+
+/// The mailboxes of a migration, in the order of the file.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The rows.
+    pub rows: Vec<Row>,
+}
+
+impl Plan {
+    /// The mailboxes, largest priority first, else in the order of the file.
+    pub fn mailboxes(&self) -> Vec<Mailbox> {
+        let mut all: Vec<Mailbox> = self.rows.iter().map(|row| row.mailbox.clone()).collect();
+        all.sort_by_key(|m| std::cmp::Reverse(m.priority));
+        all
+    }
+
+    /// The line of each mailbox, by its pseudonym.
+    pub fn lines(&self) -> BTreeMap<MailboxKey, u64> {
+        self.rows.iter().map(|row| (row.mailbox.key.clone(), row.line)).collect()
+    }
+
+    /// Only the rows of a wave, or of mailboxes named by source name, pseudonym or line (`line:12`).
+    ///
+    /// # Errors
+    /// `Kind::Config`: a name or the wave matches no row.
+    pub fn select(mut self, only: &[String], wave: Option<&str>) -> Result<Plan> {
+        let no = |what: String| {
+            Error::new(Kind::Config, Scope::Run, what).remedy("compare with the rows of mailboxes.csv")
+        };
+        if let Some(wave) = wave {
+            self.rows.retain(|row| row.mailbox.wave == wave);
+            if self.rows.is_empty() {
+                return Err(no("no mailbox belongs to the wave asked for".to_owned()));
+            }
+        }
+        if only.is_empty() {
+            return Ok(self);
+        }
+        let is = |row: &Row, name: &str| {
+            row.mailbox.source == name
+                || row.mailbox.key.as_str() == name
+                || name.strip_prefix("line:").and_then(|n| n.parse().ok()) == Some(row.line)
+        };
+        for (n, name) in only.iter().enumerate() {
+            if !self.rows.iter().any(|row| is(row, name)) {
+                return Err(no(format!("mailbox {} of those asked for by --only is in no row", n + 1)));
+            }
+        }
+        self.rows.retain(|row| only.iter().any(|name| is(row, name)));
+        Ok(self)
+    }
+}
+
+/// Reads the file the settings name.
+///
+/// # Errors
+/// Everything wrong with it, in the order of its lines; never empty. `Kind::Config`, `Scope::Run`.
+pub fn load(settings: &Settings) -> Result<Plan, Vec<Error>> {
+    let path = &settings.mailboxes;
+    let cannot = |why: String| {
+        vec![
+            Error::new(
+                Kind::Config,
+                Scope::Run,
+                format!("the list of mailboxes {} cannot be read ({why})", path.display()),
+            )
+            .remedy("name it with `mailboxes = \"…\"`; its first line is `source,target`"),
+        ]
+    };
+    let size = std::fs::metadata(path).map_err(|e| cannot(e.to_string()))?.len();
+    if size > LARGEST_FILE {
+        return Err(cannot("it is larger than 256 MiB".to_owned()));
+    }
+    parse(settings, &std::fs::read(path).map_err(|e| cannot(e.to_string()))?)
+}
+
+/// Reads the octets of a list of mailboxes.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse<'s>(settings: &'s Settings, octets: &'s [u8]) -> Result<Plan, Vec<Error>> {
+    let octets = octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(octets);
+    let mut reader = ::csv::ReaderBuilder::new()
+        .flexible(true)
+        .trim(::csv::Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(octets);
+    let lines = Lines { octets, at: 0, line: 1 };
+    let mut list = List { settings, lines, plan: Plan::default(), wrong: Vec::new(), seen: Seen::default() };
+    let Some(columns) = list.header(reader.headers()) else { return Err(list.wrong) };
+    for record in reader.records() {
+        if list.wrong.len() >= MOST_ERRORS || list.plan.rows.len() >= MOST_ROWS {
+            list.say(0, "more is wrong than is told here, or there are more than 5,000,000 rows", "");
+            break;
+        }
+        match record {
+            Ok(record) => list.row(&columns, &record),
+            Err(e) => list.broken(&e),
+        }
+    }
+    list.foreign_sources();
+    if list.plan.rows.is_empty() && list.wrong.is_empty() {
+        list.say(0, "no mailbox is named", "add a line `source,target` for each mailbox");
+    }
+    if list.wrong.is_empty() { Ok(list.plan) } else { Err(list.wrong) }
+}
+
+/// What was seen already, and on which line.
+#[derive(Default)]
+struct Seen {
+    sources: BTreeMap<String, u64>,
+    keys: BTreeMap<MailboxKey, u64>,
+    targets: BTreeMap<(String, String, String), u64>,
+    source_places: BTreeMap<PathBuf, u64>,
+    target_places: Vec<(PathBuf, u64)>,
+}
+
+/// Tells lines from offsets. (The CSV reader counts lines too, but one short after a comment or a CRLF.)
+struct Lines<'o> {
+    octets: &'o [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the first row at or after an offset; offsets never go back.
+    fn of(&mut self, position: Option<&::csv::Position>) -> u64 {
+        let mut begin = position.map_or(0, |p| usize::try_from(p.byte()).unwrap_or(usize::MAX));
+        loop {
+            match self.octets.get(begin) {
+                Some(b'\r' | b'\n') => begin += 1,
+                Some(b'#') => {
+                    let rest = self.octets.get(begin..).unwrap_or_default();
+                    begin += rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len());
+                }
+                _ => break,
+            }
+        }
+        let passed = self.octets.get(self.at..begin).unwrap_or_default();
+        self.line += passed.iter().filter(|b| **b == b'\n').count() as u64;
+        self.at = self.at.max(begin);
+        self.line
+    }
+}
+
+struct List<'s> {
+    settings: &'s Settings,
+    lines: Lines<'s>,
+    plan: Plan,
+    wrong: Vec<Error>,
+    seen: Seen,
+}
+
+impl List<'_> {
+    fn say(&mut self, line: u64, what: impl std::fmt::Display, remedy: impl Into<String>) {
+        let file = self.settings.mailboxes.display();
+        let place = if line == 0 { file.to_string() } else { format!("{file}:{line}") };
+        self.wrong.push(Error::new(Kind::Config, Scope::Run, format!("{place}: {what}")).remedy(remedy));
+    }
+
+    fn broken(&mut self, e: &::csv::Error) {
+        let line = self.lines.of(e.position());
+        let what = if matches!(e.kind(), ::csv::ErrorKind::Utf8 { .. }) {
+            "the line is not UTF-8 text"
+        } else {
+            "the line cannot be read as CSV"
+        };
+        self.say(line, what, "save the file as CSV in UTF-8");
+    }
+
+    /// Column → its place in a row.
+    fn header(
+        &mut self,
+        header: Result<&::csv::StringRecord, ::csv::Error>,
+    ) -> Option<BTreeMap<&'static str, usize>> {
+        let header = match header {
+            Ok(header) => header,
+            Err(e) => {
+                self.broken(&e);
+                return None;
+            }
+        };
+        let mut columns = BTreeMap::new();
+        for (n, name) in header.iter().enumerate() {
+            let Some(column) = COLUMNS.into_iter().find(|c| *c == name) else {
+                let remedy = nearest(name, COLUMNS.into_iter()).map_or_else(
+                    || format!("the columns are {}", COLUMNS.join(", ")),
+                    |c| format!("did you mean `{c}`?"),
+                );
+                self.say(1, format_args!("the column \"{}\" is not known", Shown(name)), remedy);
+                continue;
+            };
+            if columns.insert(column, n).is_some() {
+                self.say(1, format_args!("the column `{column}` is there twice"), "remove one of them");
+            }
+        }
+        // A column with a slip in its name is told once, not again as missing.
+        let missing = ["source", "target"].into_iter().filter(|_| self.wrong.is_empty());
+        for column in missing.collect::<Vec<_>>() {
+            if !columns.contains_key(column) {
+                self.say(
+                    1,
+                    format_args!("the column `{column}` is missing"),
+                    "begin the file with the line `source,target`",
+                );
+            }
+        }
+        self.wrong.is_empty().then_some(columns)
+    }
+
+    fn row(&mut self, columns: &BTreeMap<&'static str, usize>, record: &::csv::StringRecord) {
+        let line = self.lines.of(record.position());
+        let before = self.wrong.len();
+        let extra = columns.values().max().map_or(0, |last| last + 1);
+        if record.len() > extra {
+            self.say(
+                line,
+                "the row has more fields than the first line names",
+                "quote fields that hold a comma",
+            );
+        }
+        for (column, n) in columns {
+            let field = record.get(*n).unwrap_or("");
+            if field.len() > LONGEST_FIELD || has_control(field) {
+                let what =
+                    format!("`{column}` holds control or invisible characters, or is longer than 1024 bytes");
+                self.say(line, what, "write the plain name");
+            }
+        }
+        if self.wrong.len() > before {
+            return;
+        }
+        let field = |column: &str| columns.get(column).and_then(|n| record.get(*n)).unwrap_or("");
+        for column in ["source", "target"] {
+            if field(column).is_empty() {
+                self.say(line, format_args!("`{column}` is empty"), "name the mailbox, or remove the row");
+            }
+        }
+        let priority = match field("priority") {
+            "" => 0,
+            text => text.parse::<i32>().unwrap_or_else(|_| {
+                self.say(
+                    line,
+                    "`priority` is not a whole number",
+                    "larger numbers go first; leave it empty for 0",
+                );
+                0
+            }),
+        };
+        let settings = self.settings;
+        let source_endpoint =
+            self.endpoint(line, "source", field("source_endpoint"), settings.sources.keys());
+        let target_endpoint =
+            self.endpoint(line, "target", field("target_endpoint"), settings.targets.keys());
+        let (Some(source_endpoint), Some(target_endpoint)) = (source_endpoint, target_endpoint) else {
+            return;
+        };
+        if self.wrong.len() > before {
+            return;
+        }
+        let mailbox = Mailbox {
+            key: MailboxKey::of(&settings.source_name, field("source")),
+            source: field("source").to_owned(),
+            target: field("target").to_owned(),
+            source_endpoint,
+            target_endpoint,
+            target_place: field("target_place").to_owned(),
+            wave: field("wave").to_owned(),
+            priority,
+        };
+        self.twice(line, &mailbox);
+        let (from, to) = overlap::places(settings, &mailbox);
+        if let (Some(from), Some(to)) = (&from, &to)
+            && let Some(what) = overlap::same_place(from, to)
+        {
+            self.say(line, what, ANOTHER_ROOT);
+        }
+        self.seen.source_places.extend(from.map(|place| (place, line)));
+        self.seen.target_places.extend(to.map(|place| (place, line)));
+        if self.wrong.len() == before {
+            self.plan.rows.push(Row { mailbox, group: field("group").to_owned(), line });
+        }
+    }
+
+    fn endpoint<'n>(
+        &mut self,
+        line: u64,
+        side: &str,
+        typed: &str,
+        names: impl Iterator<Item = &'n String> + Clone,
+    ) -> Option<String> {
+        let all: Vec<&str> = names.map(String::as_str).collect();
+        if typed.is_empty() {
+            if let [only] = all.as_slice() {
+                return Some((*only).to_owned());
+            }
+            self.say(
+                line,
+                format_args!("`{side}_endpoint` is empty and there are several"),
+                format!("write one of {} into the column `{side}_endpoint`", all.join(", ")),
+            );
+            return None;
+        }
+        if all.contains(&typed) {
+            return Some(typed.to_owned());
+        }
+        let remedy = nearest(typed, all.iter().copied())
+            .map_or_else(|| format!("there are {}", all.join(", ")), |n| format!("did you mean `{n}`?"));
+        self.say(line, format_args!("no `[{side}.{}]` is configured", Shown(typed)), remedy);
+        None
+    }
+
+    /// A target that would write into the source of another row: sources are never written.
+    fn foreign_sources(&mut self) {
+        if !self.wrong.is_empty() {
+            return;
+        }
+        for (target, line) in std::mem::take(&mut self.seen.target_places) {
+            if let Some(source) = overlap::source_at(&target, &self.seen.source_places) {
+                let what = format!("this target is (or is in) the source of line {source}");
+                self.say(line, what, ANOTHER_ROOT);
+            }
+            if self.wrong.len() >= MOST_ERRORS {
+                return;
+            }
+        }
+    }
+
+    /// A mailbox that is moved twice, or a place two mailboxes would be moved into.
+    fn twice(&mut self, line: u64, m: &Mailbox) {
+        // Servers compare addresses without regard to case; files do not.
+        let source = match self.settings.sources.get(&m.source_endpoint) {
+            Some(SourceKind::Imap(_)) => m.source.to_lowercase(),
+            _ => m.source.clone(),
+        };
+        let target = match self.settings.targets.get(&m.target_endpoint) {
+            Some(TargetKind::Graph(_)) => m.target.to_lowercase(),
+            _ => m.target.clone(),
+        };
+        let first = self.seen.sources.get(&source).or(self.seen.keys.get(&m.key)).copied();
+        if let Some(first) = first {
+            self.say(
+                line,
+                format_args!("this source mailbox is in line {first} already"),
+                "remove one of the two rows; one mailbox is moved once",
+            );
+        }
+        let place = (m.target_endpoint.clone(), target, m.target_place.clone());
+        if let Some(first) = self.seen.targets.get(&place).copied() {
+            self.say(
+                line,
+                format_args!("this target and place is in line {first} already"),
+                "give one of the two rows another `target_place`, or remove it",
+            );
+        }
+        self.seen.sources.entry(source).or_insert(line);
+        self.seen.keys.entry(m.key.clone()).or_insert(line);
+        self.seen.targets.entry(place).or_insert(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const CONFIG: &str = r#"source_name = "acme"
+[source.old]
+kind = "maildir"
+root = "in"
+[target.new]
+kind = "maildir"
+root = "out"
+"#;
+
+    fn settings(text: &str) -> Settings {
+        crate::config::parse(Path::new("mailwave.toml"), text).expect("right").settings
+    }
+
+    fn wrong(csv: &str) -> Vec<String> {
+        match parse(&settings(CONFIG), csv.as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(all) => all.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn a_plain_list_gives_its_mailboxes() {
+        let plan = parse(
+            &settings(CONFIG),
+            "\u{feff}target,source,priority,wave\r\n# talk\r\na2,a,,pilot\r\n\"b,2\",b,7,\r\n".as_bytes(),
+        )
+        .expect("right");
+        let names: Vec<_> =
+            plan.mailboxes().into_iter().map(|m| (m.source, m.target, m.source_endpoint)).collect();
+        assert_eq!(
+            names,
+            [("b".into(), "b,2".into(), "old".into()), ("a".into(), "a2".into(), "old".into())]
+        );
+        assert_eq!(plan.rows[0].mailbox.wave, "pilot");
+        assert_eq!(plan.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [3, 4]);
+    }
+
+    #[test]
+    fn a_mailbox_named_twice_is_refused_with_both_lines() {
+        assert_eq!(
+            wrong("source,target\na,x\nb,y\na,z\nc,y\n"),
+            [
+                "mailboxes.csv:4: this source mailbox is in line 2 already — remove one of the two rows; one mailbox is moved once",
+                "mailboxes.csv:5: this target and place is in line 3 already — give one of the two rows another `target_place`, or remove it",
+            ]
+        );
+        assert_eq!(wrong("source,target,target_place\na,x,\nb,x,From B\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn hostile_and_broken_lists_are_refused_line_by_line() {
+        for (csv, error) in [
+            (
+                "target",
+                "mailboxes.csv:1: the column `source` is missing — begin the file with the line `source,target`",
+            ),
+            (
+                "source,tagret\n",
+                "mailboxes.csv:1: the column \"tagret\" is not known — did you mean `target`?",
+            ),
+            (
+                "source,target,target\n",
+                "mailboxes.csv:1: the column `target` is there twice — remove one of them",
+            ),
+            (
+                "source,target\n",
+                "mailboxes.csv: no mailbox is named — add a line `source,target` for each mailbox",
+            ),
+            (
+                "source,target\na,\n",
+                "mailboxes.csv:2: `target` is empty — name the mailbox, or remove the row",
+            ),
+            (
+                "source,target\na\n",
+                "mailboxes.csv:2: `target` is empty — name the mailbox, or remove the row",
+            ),
+            (
+                "source,target\na,b,c\n",
+                "mailboxes.csv:2: the row has more fields than the first line names — quote fields that hold a comma",
+            ),
+            (
+                "source,target\na\x1b[31m,b\n",
+                "mailboxes.csv:2: `source` holds control or invisible characters, or is longer than 1024 bytes — write the plain name",
+            ),
+            (
+                "source,target,priority\na,b,high\n",
+                "mailboxes.csv:2: `priority` is not a whole number — larger numbers go first; leave it empty for 0",
+            ),
+            (
+                "source,target,source_endpoint\na,b,odl\n",
+                "mailboxes.csv:2: no `[source.odl]` is configured — did you mean `old`?",
+            ),
+        ] {
+            assert_eq!(wrong(csv), [error], "{csv:?}");
+        }
+        let latin1 = parse(&settings(CONFIG), b"source,target\n\xe4,b\n").expect_err("not UTF-8");
+        assert_eq!(latin1[0].what, "mailboxes.csv:2: the line is not UTF-8 text");
+    }
+
+    #[test]
+    fn several_endpoints_want_to_be_named() {
+        let two = settings(&format!("{CONFIG}[source.second]\nkind = \"mbox\"\nroot = \"m\"\n"));
+        let e = parse(&two, b"source,target\na,b\n").expect_err("which one?");
+        assert_eq!(
+            e[0].to_string(),
+            "mailboxes.csv:2: `source_endpoint` is empty and there are several — write one of old, second into the column `source_endpoint`"
+        );
+    }
+
+    #[test]
+    fn addresses_of_servers_are_the_same_in_any_case() {
+        let imap = settings(&CONFIG.replace(
+            "kind = \"maildir\"\nroot = \"in\"",
+            "kind = \"imap\"\nhost = \"h\"\npassword = { env = \"X\" }",
+        ));
+        let e = parse(&imap, b"source,target\nAnn@x,a\nann@x,b\n").expect_err("twice");
+        assert!(e[0].what.contains("line 2 already"));
+    }
+
+    #[test]
+    fn rows_are_selected_by_name_pseudonym_line_and_wave() {
+        let plan = parse(&settings(CONFIG), b"source,target,wave\na,a,1\nb,b,1\nc,c,2\n").expect("right");
+        let key = plan.rows[1].mailbox.key.to_string();
+        let picked = plan.clone().select(&["a".into(), key, "line:4".into()], None).expect("there");
+        assert_eq!(picked.rows.len(), 3);
+        assert_eq!(plan.clone().select(&[], Some("2")).expect("there").rows.len(), 1);
+        assert!(plan.clone().select(&["zzz".into()], None).is_err());
+        assert!(plan.select(&[], Some("9")).is_err());
+    }
+
+    #[test]
+    fn errors_are_bounded() {
+        let many: String = (0..1000).map(|n| format!("a{n},\n")).collect();
+        assert_eq!(wrong(&format!("source,target\n{many}")).len(), MOST_ERRORS + 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn foreign_octets_never_panic(octets: Vec<u8>) {
+            let _ = parse(&settings(CONFIG), &octets);
+            let _ = parse(&settings(CONFIG), &[b"source,target\n", octets.as_slice()].concat());
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Two sets of stamps, compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::ledger::LedgerView;
+use crate::model::{FolderId, MailboxKey, Result, SourceName, Stamp, StampPrefix};
+use crate::target::TargetMailbox;
+
+/// Findings kept of one mailbox; further ones are counted only.
+const MOST_FINDINGS: usize = 10_000;
+
+/// How a copy compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sigil {
+    /// `=`
+    Equal,
+    /// `-`
+    Missing,
+    /// `+`
+    Extra,
+    /// `*`
+    Differs,
+    /// `!`
+    Error,
+}
+
+impl fmt::Display for Sigil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Sigil::Equal => "=",
+            Sigil::Missing => "-",
+            Sigil::Extra => "+",
+            Sigil::Differs => "*",
+            Sigil::Error => "!",
+        })
+    }
+}
+
+impl serde::Serialize for Sigil {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// What the ledger says should be there.
+#[derive(Debug, Clone, Default)]
+pub struct Recorded {
+    mailbox: String,
+    prefix: Option<StampPrefix>,
+    /// Stamp → the folder it is recorded in now, and that folder's id at the target.
+    copies: BTreeMap<Stamp, (FolderId, String)>,
+    /// Stamps recorded more than once: a defect of the ledger.
+    doubled: u64,
+    /// Stamps of batches without a recorded outcome.
+    open: BTreeSet<Stamp>,
+    folders: BTreeSet<FolderId>,
+}
+
+impl Recorded {
+    /// How many copies are recorded, in messages.
+    pub fn len(&self) -> u64 {
+        self.copies.len() as u64
+    }
+
+    /// Nothing recorded?
+    pub fn is_empty(&self) -> bool {
+        self.copies.is_empty()
+    }
+}
+
+/// A copy that is not as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// How it compares.
+    pub sigil: Sigil,
+    /// Its stamp: names the mailbox by its pseudonym, the folder and the message by numbers.
+    pub stamp: String,
+    /// What that means, one safe line.
+    pub note: &'static str,
+}
+
+/// One folder's counts, in messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct FolderCheck {
+    /// The folder's ordinal in the ledger; for copies that are not recorded, the one in their stamp.
+    pub folder: u32,
+    /// Recorded copies.
+    pub recorded: u64,
+    /// Of those, found complete.
+    pub equal: u64,
+    /// Of those, found in another folder of the target than recorded: the user files mail, nothing is wrong.
+    pub elsewhere: u64,
+    /// `-`
+    pub missing: u64,
+    /// `+`
+    pub extra: u64,
+    /// `*`
+    pub differs: u64,
+}
+
+/// What a mailbox's check found.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct MailboxCheck {
+    /// The mailbox's pseudonym.
+    pub mailbox: String,
+    /// Copies recorded, in messages.
+    pub recorded: u64,
+    /// Complete copies at the target, twins included.
+    pub at_target: u64,
+    /// Its folders, by ordinal.
+    pub folders: Vec<FolderCheck>,
+    /// What is not equal, at most 10,000; by stamp.
+    pub findings: Vec<Finding>,
+    /// Findings that are not in the list.
+    pub more_findings: u64,
+}
+
+impl MailboxCheck {
+    /// Is everything as recorded?
+    pub fn equal(&self) -> bool {
+        self.findings.is_empty() && self.more_findings == 0
+    }
+
+    /// One folder's counts added up over all folders.
+    pub fn total(&self) -> FolderCheck {
+        self.folders.iter().fold(FolderCheck::default(), |sum, f| FolderCheck {
+            folder: 0,
+            recorded: sum.recorded + f.recorded,
+            equal: sum.equal + f.equal,
+            elsewhere: sum.elsewhere + f.elsewhere,
+            missing: sum.missing + f.missing,
+            extra: sum.extra + f.extra,
+            differs: sum.differs + f.differs,
+        })
+    }
+}
+
+/// Reads what should be there from the ledger. `None`: the mailbox is not in the ledger yet.
+///
+/// # Errors
+/// `Kind::Ledger`.
+pub fn recorded(
+    view: &dyn LedgerView,
+    source: &SourceName,
+    mailbox: &MailboxKey,
+) -> Result<Option<Recorded>> {
+    let Some(state) = view.state(mailbox)? else { return Ok(None) };
+    let stamp = |folder, epoch, number| Stamp {
+        source: source.clone(),
+        mailbox: mailbox.clone(),
+        folder,
+        epoch,
+        number,
+    };
+    let mut recorded = Recorded {
+        mailbox: mailbox.to_string(),
+        prefix: Some(StampPrefix::mailbox(source, mailbox)),
+        ..Recorded::default()
+    };
+    for folder in &state.folders {
+        recorded.folders.insert(folder.id);
+        for fact in view.facts(mailbox, folder.id)? {
+            let own = stamp(folder.id, fact.epoch, fact.number);
+            let stamp = fact.bound.unwrap_or(own);
+            if recorded.copies.insert(stamp, (folder.id, folder.target_folder.clone())).is_some() {
+                recorded.doubled += 1;
+            }
+        }
+    }
+    for batch in &state.open {
+        recorded.open.extend(batch.items.iter().map(|item| stamp(batch.folder, batch.epoch, item.number)));
+    }
+    recorded.open.extend(state.watch.into_iter().map(|watch| watch.stamp));
+    Ok(Some(recorded))
+}
+
+/// Asks the target for every copy of the mailbox and compares.
+///
+/// # Errors
+/// The target could not tell all of them; nothing is known then.
+pub async fn compare(recorded: &Recorded, target: &dyn TargetMailbox) -> Result<MailboxCheck> {
+    let Some(prefix) = &recorded.prefix else { return Ok(MailboxCheck::default()) };
+    let found = target.find(prefix).await?;
+    let mut folders: BTreeMap<FolderId, FolderCheck> = BTreeMap::new();
+    for id in &recorded.folders {
+        folders.entry(*id).or_default();
+    }
+    for (folder, _) in recorded.copies.values() {
+        folders.entry(*folder).or_default().recorded += 1;
+    }
+    let mut check = MailboxCheck {
+        mailbox: recorded.mailbox.clone(),
+        recorded: recorded.len(),
+        more_findings: recorded.doubled,
+        ..MailboxCheck::default()
+    };
+    let mut findings: Vec<(Stamp, Sigil, &'static str)> = Vec::new();
+    // A cut store may lie beside its complete successor: a complete copy decides, whatever order they come in.
+    let mut seen: BTreeMap<Stamp, bool> = BTreeMap::new();
+    for copy in found {
+        let (at, place) = match recorded.copies.get(&copy.stamp) {
+            Some((folder, place)) => (*folder, Some(place)),
+            None => (copy.stamp.folder, None),
+        };
+        let folder = folders.entry(at).or_default();
+        if !copy.complete {
+            folder.differs += 1;
+            seen.entry(copy.stamp.clone()).or_insert(false);
+            findings.push((
+                copy.stamp,
+                Sigil::Differs,
+                "incomplete: a store was cut; run again to finish it",
+            ));
+            continue;
+        }
+        check.at_target += 1;
+        match (place, seen.get(&copy.stamp)) {
+            (_, Some(true)) => {
+                folder.extra += 1;
+                findings.push((copy.stamp, Sigil::Extra, "a second copy of one message"));
+                continue;
+            }
+            (Some(place), _) => {
+                folder.equal += 1;
+                if *place != copy.folder.0 {
+                    folder.elsewhere += 1;
+                }
+            }
+            (None, _) if recorded.open.contains(&copy.stamp) => {
+                folder.differs += 1;
+                let note = "stored, but its outcome is not recorded yet; run again";
+                findings.push((copy.stamp.clone(), Sigil::Differs, note));
+            }
+            (None, _) => {
+                folder.extra += 1;
+                findings.push((copy.stamp.clone(), Sigil::Extra, "not recorded in this ledger"));
+            }
+        }
+        seen.insert(copy.stamp, true);
+    }
+    for (stamp, (folder, _)) in &recorded.copies {
+        if !seen.contains_key(stamp) {
+            folders.entry(*folder).or_default().missing += 1;
+            findings.push((stamp.clone(), Sigil::Missing, "recorded, but not at the target"));
+        }
+    }
+    findings.sort();
+    check.more_findings += findings.len().saturating_sub(MOST_FINDINGS) as u64;
+    findings.truncate(MOST_FINDINGS);
+    check.findings =
+        findings.into_iter().map(|(s, sigil, note)| Finding { sigil, stamp: s.to_string(), note }).collect();
+    check.folders = folders.into_iter().map(|(id, f)| FolderCheck { folder: id.0, ..f }).collect();
+    Ok(check)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{FolderState, IntentItem, MailboxLine, MailboxState, OpenBatch, SkipLine};
+    use crate::limit::{Cost, Ticket};
+    use crate::model::{Error, Fact, FlagMap, Flags, FolderPath, Outcome, RunSet, SourceId};
+    use crate::target::{Copy, FolderWanted, StoreItem, TargetCapabilities, TargetFolderId};
+
+    struct Told(Vec<Copy>);
+
+    #[async_trait::async_trait]
+    impl TargetMailbox for Told {
+        fn capabilities(&self) -> &TargetCapabilities {
+            unimplemented!()
+        }
+        fn identity(&self) -> &str {
+            ""
+        }
+        fn cost(&self, _: &[u64]) -> Cost {
+            Cost::default()
+        }
+        async fn folder(&self, _: &FolderWanted) -> Result<TargetFolderId> {
+            unimplemented!("verify writes nothing")
+        }
+        async fn rename_folder(&self, _: &TargetFolderId, _: &FolderWanted) -> Result<()> {
+            unimplemented!("verify writes nothing")
+        }
+        async fn store(&self, _: &TargetFolderId, _: Vec<StoreItem>, _: Ticket) -> Vec<Outcome> {
+            unimplemented!("verify writes nothing")
+        }
+        async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+            Ok(self.0.iter().filter(|c| prefix.covers(&c.stamp)).cloned().collect())
+        }
+        async fn set_flags(&self, _: &[(String, Flags)]) -> Vec<Result<()>> {
+            unimplemented!("verify writes nothing")
+        }
+        async fn relocate(&self, _: &[String], _: &TargetFolderId) -> Vec<Result<String>> {
+            unimplemented!("verify writes nothing")
+        }
+        async fn remove(&self, _: &[String]) -> Vec<Result<(), Error>> {
+            unimplemented!("verify writes nothing")
+        }
+    }
+
+    struct View(Vec<Fact>);
+
+    impl LedgerView for View {
+        fn mailboxes(&self) -> Result<Vec<MailboxLine>> {
+            Ok(Vec::new())
+        }
+        fn skips(&self) -> Result<Vec<SkipLine>> {
+            Ok(Vec::new())
+        }
+        fn state(&self, _: &MailboxKey) -> Result<Option<MailboxState>> {
+            let folder = FolderState {
+                id: FolderId(1),
+                path: FolderPath::inbox(),
+                special: None,
+                object_id: None,
+                epoch: 7,
+                target_folder: "inbox".into(),
+                done: RunSet::default(),
+                flags: FlagMap::default(),
+                live: 0,
+                orphans: 0,
+                next_number: 0,
+                modseq: 0,
+                uidnext: 0,
+                missing: false,
+            };
+            let open = OpenBatch {
+                id: crate::ledger::BatchId(1),
+                folder: FolderId(1),
+                epoch: 7,
+                since: 0,
+                items: vec![IntentItem { number: 50, id: SourceId::Number(50), size: None }],
+            };
+            Ok(Some(MailboxState { folders: vec![folder], open: vec![open], ..MailboxState::default() }))
+        }
+        fn facts(&self, _: &MailboxKey, _: FolderId) -> Result<Vec<Fact>> {
+            Ok(self.0.clone())
+        }
+    }
+
+    fn source() -> SourceName {
+        "acme".parse().expect("valid")
+    }
+
+    fn stamp(folder: u32, number: u64) -> Stamp {
+        let mailbox = MailboxKey::of(&source(), "ann");
+        Stamp { source: source(), mailbox, folder: FolderId(folder), epoch: 7, number }
+    }
+
+    fn fact(number: u64) -> Fact {
+        Fact {
+            epoch: 7,
+            number,
+            name: String::new(),
+            target_id: String::new(),
+            digest: None,
+            size: 1,
+            received: None,
+            bound: None,
+            losses: String::new(),
+        }
+    }
+
+    fn copy(stamp: Stamp, folder: &str, complete: bool) -> Copy {
+        Copy {
+            stamp,
+            id: String::new(),
+            folder: TargetFolderId(folder.into()),
+            complete,
+            flags: Flags::default(),
+            made: 0,
+        }
+    }
+
+    async fn check(facts: Vec<Fact>, copies: Vec<Copy>) -> MailboxCheck {
+        let key = MailboxKey::of(&source(), "ann");
+        let recorded = recorded(&View(facts), &source(), &key).expect("readable").expect("known");
+        compare(&recorded, &Told(copies)).await.expect("told")
+    }
+
+    #[tokio::test]
+    async fn equal_sets_have_no_findings_wherever_the_user_filed_them() {
+        let moved = Fact { bound: Some(stamp(9, 3)), ..fact(3) };
+        let check = check(
+            vec![fact(1), fact(2), moved],
+            vec![
+                copy(stamp(1, 1), "inbox", true),
+                copy(stamp(1, 2), "filed", true),
+                copy(stamp(9, 3), "inbox", true),
+            ],
+        )
+        .await;
+        assert!(check.equal(), "{:?}", check.findings);
+        assert_eq!((check.recorded, check.at_target, check.total().elsewhere), (3, 3, 1));
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_difference_has_its_sigil() {
+        let check = check(
+            vec![fact(1), fact(2), fact(3), fact(4)],
+            vec![
+                copy(stamp(1, 1), "inbox", true),
+                copy(stamp(1, 1), "inbox", true),
+                copy(stamp(1, 3), "inbox", false),
+                copy(stamp(1, 4), "inbox", false),
+                copy(stamp(1, 4), "inbox", true),
+                copy(stamp(1, 50), "inbox", true),
+                copy(stamp(2, 60), "inbox", true),
+            ],
+        )
+        .await;
+        let found: Vec<_> = check.findings.iter().map(|f| (f.sigil.to_string(), f.stamp.clone())).collect();
+        let is = |sigil: &str, s: Stamp| (sigil.to_owned(), s.to_string());
+        assert_eq!(
+            found,
+            [
+                is("+", stamp(1, 1)),
+                is("-", stamp(1, 2)),
+                is("*", stamp(1, 3)),
+                is("*", stamp(1, 4)),
+                is("*", stamp(1, 50)),
+                is("+", stamp(2, 60)),
+            ]
+        );
+        let first = check.folders[0];
+        assert_eq!((first.recorded, first.equal, first.missing, first.extra, first.differs), (4, 2, 1, 1, 3));
+        assert_eq!(check.folders[1].extra, 1);
+    }
+}

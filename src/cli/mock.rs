@@ -3,7 +3,8 @@
 use super::args::{MockArgs, MockServer};
 use super::exit::Exit;
 use super::talk::Talk;
-use super::{Failure, wire};
+use super::{Failure, mocks, stop};
+use crate::engine::Stop;
 use crate::env::Env;
 use crate::model::{Error, Kind, Scope};
 
@@ -16,6 +17,8 @@ pub(super) async fn run(args: &MockArgs, env: &Env, talk: &Talk) -> Result<Exit,
         let what = "a mock listens on a loopback address only";
         return Err(Error::new(Kind::Config, Scope::Run, what).remedy("use --listen 127.0.0.1:PORT").into());
     }
-    wire::mock(&args.server, env, talk).await?;
+    let stop = Stop::default();
+    stop::listen(env, &stop, talk)?;
+    mocks::serve(&args.server, env, talk, &stop).await?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ mod args;
 mod exit;
 mod init;
 mod mock;
+mod mocks;
 mod report;
 mod run;
 mod status;

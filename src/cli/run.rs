@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::RunArgs;
 use super::exit::{self, Exit};
 use super::talk::Talk;
-use super::{Failure, settings_and_plan, stop, wire};
+use super::{Failure, mocks, settings_and_plan, stop, wire};
 use crate::config::Settings;
 use crate::engine::{self, Event, MailboxResult, Stop, Watcher, WaveResult};
 use crate::env::Env;
@@ -45,6 +45,7 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     let result = engine::run(parts, mailboxes, watching, stop.clone()).await;
     ticker.abort();
     talk.end_progress();
+    mocks::save()?;
 
     let about =
         About { source_name: settings.source_name.to_string(), lines: lines.clone(), now: env.wall() };
@@ -85,9 +86,9 @@ impl Watcher for Watching {
             Event::Progress { mailbox, messages, bytes, skipped } => {
                 self.progress.progress(&mailbox.key, messages, bytes, skipped);
             }
-            Event::Throttled { mailbox, wait } => {
+            Event::Waiting { mailbox, wait, why } => {
                 self.progress.throttled(&mailbox.key, self.env.now(), wait);
-                tracing::debug!(mailbox = %mailbox.key, wait_ms = wait.as_millis() as u64, "told to slow down");
+                tracing::warn!(mailbox = %mailbox.key, wait_ms = wait.as_millis() as u64, "{why}");
             }
             Event::Closed(result) => {
                 let failed = result.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
+use super::mocks;
 use super::talk::Talk;
 use crate::engine::Stop;
 use crate::env::{Env, Tick};
@@ -38,6 +39,8 @@ pub(super) fn listen(env: &Env, stop: &Stop, talk: &Talk) -> Result<()> {
             if stop.asked() {
                 // The ledger holds the intent of every store under way: the next run looks them up.
                 talk.end_progress();
+                // The mock of the quickstart plays a service, which does not end with us.
+                let _ = mocks::save();
                 talk.say("stopped at once; run the same command to go on");
                 std::process::exit(i32::from(Exit::Stopped.code()));
             }

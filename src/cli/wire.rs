@@ -1,19 +1,25 @@
 //! Settings → the parts of a run: the one place that knows every backend by name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::args::MockServer;
-use super::talk::Talk;
-use crate::config::{GraphSettings, ImapLogin, LimitSettings, Settings, SourceKind, TargetKind};
+use super::mocks;
+use crate::config::{self, GraphLogin, ImapLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
+use crate::ledger::sqlite::{LedgerOptions, SqliteLedger, SqliteView};
 use crate::ledger::{Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
-use crate::limit::Limits;
+use crate::limit::{LimitSettings, Limits, TargetLimits};
 use crate::model::{Bodies, Error, Fact, FolderId, Kind, Mailbox, MailboxKey, Result, Scope};
 use crate::source::Source;
+use crate::source::imap::{self, ImapSource};
+use crate::source::maildir::{self as maildir_source, MaildirSource};
+use crate::source::mbox::{self, MboxSource};
 use crate::target::Target;
+use crate::target::graph::{GraphSettings, GraphTarget, TokenSettings};
+use crate::target::maildir::{self as maildir_target, MaildirTarget};
 
 /// Everything a run is made of. Only the endpoints the mailboxes use are set up: the secrets of others need not be
 /// there.
@@ -79,7 +85,10 @@ pub(super) fn targets(
     let mut all = BTreeMap::new();
     for name in used.iter().collect::<BTreeSet<_>>() {
         if let Some(kind) = settings.targets.get(*name) {
-            all.insert((*name).to_owned(), target(env, kind).map_err(|e| at_endpoint(e, "target", name))?);
+            all.insert(
+                (*name).to_owned(),
+                target(env, name, kind).map_err(|e| at_endpoint(e, "target", name))?,
+            );
         }
     }
     Ok(all)
@@ -93,64 +102,183 @@ fn at_endpoint(e: Error, side: &str, name: &str) -> Error {
     e.at(format_args!("{side}.{name}"))
 }
 
-// WIRE (source): SourceKind → crate::source::{imap::ImapSource, maildir::MaildirSource, mbox::MboxSource}.
-fn source(_env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
+fn source(env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
     match kind {
-        SourceKind::Imap(imap) => {
-            match &imap.login {
-                ImapLogin::Master { password, .. } | ImapLogin::Fixed { password } => {
-                    password.load().map(drop)
+        SourceKind::Imap(typed) => Ok(Arc::new(ImapSource::new(env.clone(), imap_settings(typed)?)?)),
+        SourceKind::Maildir(typed) => {
+            let settings = maildir_source::MaildirSettings {
+                root: root(&typed.root)?,
+                layout: layout(typed.layout),
+                separator: typed.separator,
+                names: coding(typed.names),
+                escape: typed.escape,
+                received: match typed.received {
+                    config::Received::Mtime => maildir_source::Received::Mtime,
+                    config::Received::Name => maildir_source::Received::Name,
+                },
+                numbers: match typed.numbers {
+                    config::Numbers::Ledger => maildir_source::Numbers::Ledger,
+                    config::Numbers::Uidlist => maildir_source::Numbers::Uidlist,
+                },
+            };
+            Ok(Arc::new(MaildirSource::new(env.clone(), settings)?))
+        }
+        SourceKind::Mbox(typed) => {
+            let settings = mbox::MboxSettings {
+                root: root(&typed.root)?,
+                quoting: match typed.quoting {
+                    config::Quoting::Auto => mbox::Quoting::Auto,
+                    config::Quoting::Mboxo => mbox::Quoting::Mboxo,
+                    config::Quoting::Mboxrd => mbox::Quoting::Mboxrd,
+                    config::Quoting::Mboxcl => mbox::Quoting::Mboxcl,
+                    config::Quoting::Mboxcl2 => mbox::Quoting::Mboxcl2,
+                    config::Quoting::None => mbox::Quoting::None,
+                },
+                labels: if typed.gmail_labels { mbox::Labels::Folders } else { mbox::Labels::Ignore },
+                names: coding(typed.names),
+            };
+            Ok(Arc::new(MboxSource::new(env.clone(), settings)?))
+        }
+    }
+}
+
+fn imap_settings(typed: &config::ImapSettings) -> Result<imap::ImapSettings> {
+    let credentials = match &typed.login {
+        ImapLogin::Master { user, password, login } => imap::Credentials::Master {
+            user: user.clone(),
+            password: password.load()?,
+            form: match login {
+                Some(login) => imap::MasterForm::LoginName(login.clone()),
+                None => imap::MasterForm::AuthorisationId,
+            },
+        },
+        ImapLogin::Fixed { password } => imap::Credentials::Fixed { password: password.load()? },
+        ImapLogin::PerMailbox(file) => imap::Credentials::PerMailbox(file.load()?),
+        ImapLogin::Token(token) => imap::Credentials::Token(token.load()?),
+    };
+    Ok(imap::ImapSettings {
+        port: typed.port,
+        tls: match typed.tls {
+            config::Tls::Implicit => imap::TlsMode::Implicit,
+            config::Tls::StartTls => imap::TlsMode::StartTls,
+            config::Tls::Off => imap::TlsMode::Plain,
+        },
+        allow_plaintext: typed.allow_plaintext,
+        ca_file: typed.ca_file.clone(),
+        mechanism: match typed.mechanism {
+            config::Mechanism::Auto => imap::Mechanism::Auto,
+            config::Mechanism::Plain => imap::Mechanism::Plain,
+            config::Mechanism::Login => imap::Mechanism::Login,
+        },
+        max_connections: typed.max_connections,
+        login_interval: typed.login_interval,
+        connect_timeout: typed.connect_timeout,
+        idle_timeout: typed.idle_timeout,
+        ..imap::ImapSettings::new(typed.host.clone(), credentials)
+    })
+}
+
+fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
+    match kind {
+        TargetKind::Graph(typed) => {
+            let token = match &typed.login {
+                GraphLogin::App { client_id, client_secret, token_url, scope } => {
+                    TokenSettings::ClientCredentials {
+                        token_url: token_url.clone(),
+                        client_id: client_id.clone(),
+                        client_secret: client_secret.load()?,
+                        scope: scope.clone(),
+                    }
                 }
-                ImapLogin::PerMailbox(file) => file.load().map(drop),
-                ImapLogin::Token(token) => token.load().map(drop),
-            }?;
-            Err(not_wired("the IMAP source"))
+                GraphLogin::Token(token) => TokenSettings::Static(token.load()?),
+                GraphLogin::None => mocks::token(),
+            };
+            let mut settings = GraphSettings::new(typed.base_url.clone(), token);
+            settings.app = name.to_owned();
+            settings.max_message_bytes = typed.max_message;
+            settings.lanes = usize::try_from(typed.limits.at_once).unwrap_or(4).clamp(1, 4);
+            let http: Arc<dyn HttpClient> = match &typed.mock {
+                Some(state) => mocks::in_process(env, state)?,
+                None => {
+                    let options = HttpsOptions { ca_file: typed.ca_file.clone(), connect_timeout: None };
+                    Arc::new(HttpsClient::new(env, &options)?)
+                }
+            };
+            Ok(Arc::new(GraphTarget::new(env, http, settings)?))
         }
-        SourceKind::Maildir(_maildir) => Err(not_wired("the Maildir source")),
-        SourceKind::Mbox(_mbox) => Err(not_wired("the mbox source")),
+        TargetKind::Maildir(typed) => {
+            let settings = maildir_target::MaildirTargetSettings {
+                root: root(&typed.root)?,
+                layout: layout(typed.layout),
+                fsync: match typed.sync {
+                    config::Sync::Always => maildir_target::Fsync::Always,
+                    config::Sync::Batch => maildir_target::Fsync::Batch,
+                    config::Sync::Never => maildir_target::Fsync::Never,
+                },
+                line_ends: match typed.line_ends {
+                    config::LineEnds::Keep => maildir_target::LineEnds::Keep,
+                    config::LineEnds::Lf => maildir_target::LineEnds::Lf,
+                },
+                lanes: typed.lanes,
+            };
+            Ok(Arc::new(MaildirTarget::new(env.clone(), settings)?))
+        }
     }
 }
 
-// WIRE (target): TargetKind → crate::target::{graph::GraphTarget, maildir::MaildirTarget}.
-fn target(env: &Env, kind: &TargetKind) -> Result<Arc<dyn Target>> {
-    match kind {
-        TargetKind::Graph(graph) => {
-            let _http = graph_http(env, graph)?;
-            Err(not_wired("the Graph target"))
-        }
-        TargetKind::Maildir(_maildir) => Err(not_wired("the Maildir target")),
+fn root(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Error::new(Kind::Config, Scope::Run, "the root of a file endpoint is not UTF-8 text")
+            .remedy("name it by a path in UTF-8")
+    })
+}
+
+fn layout(typed: config::Layout) -> crate::transform::names::Layout {
+    match typed {
+        config::Layout::PlusPlus => crate::transform::names::Layout::PlusPlus,
+        config::Layout::Fs => crate::transform::names::Layout::Fs,
     }
 }
 
-/// The way to the service, or to the mock in this process.
-fn graph_http(_env: &Env, graph: &GraphSettings) -> Result<Arc<dyn HttpClient>> {
-    match &graph.mock {
-        None => {
-            let options = HttpsOptions { ca_file: graph.ca_file.clone(), connect_timeout: None };
-            Ok(Arc::new(HttpsClient::new(&options)?))
-        }
-        // WIRE (mock): crate::http::InProcess around the handler of crate::mock::graph, its state in `_state`.
-        Some(_state) => Err(not_wired("the in-process mock")),
+fn coding(typed: config::FolderNames) -> crate::transform::names::Coding {
+    match typed {
+        config::FolderNames::Auto => crate::transform::names::Coding::Auto,
+        config::FolderNames::Utf7 => crate::transform::names::Coding::Utf7,
+        config::FolderNames::Utf8 => crate::transform::names::Coding::Utf8,
     }
 }
 
 /// What may leave, when.
 pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
-    let _per_target: BTreeMap<&str, LimitSettings> = settings
-        .targets
-        .iter()
-        .filter_map(|(name, kind)| match kind {
-            TargetKind::Graph(graph) => Some((name.as_str(), graph.limits)),
-            TargetKind::Maildir(_) => None,
-        })
-        .collect();
-    // WIRE (limit): crate::limit::Limits::new(env, …) with `_per_target` and `settings.run.memory`.
-    Limits::unlimited(env)
+    let targets = settings.targets.iter().filter_map(|(name, kind)| match kind {
+        TargetKind::Graph(graph) => {
+            let typed = &graph.limits;
+            let limits = TargetLimits {
+                requests: typed.requests,
+                requests_window: typed.requests_per,
+                upload_bytes: typed.upload,
+                upload_window: typed.upload_per,
+                concurrency: typed.at_once,
+                app_requests_per_second: typed.rate,
+                start_spent: typed.start_spent,
+                ..TargetLimits::default()
+            };
+            Some((name.clone(), limits))
+        }
+        TargetKind::Maildir(_) => None,
+    });
+    let limits = LimitSettings {
+        targets: targets.collect(),
+        memory_bytes: settings.run.memory,
+        spool_bytes: settings.run.spool_size,
+        source_logins_per_second: None,
+    };
+    Limits::new(env, limits)
 }
 
-// WIRE (ledger): crate::ledger::sqlite::SqliteLedger::open(env, &settings.ledger, …).
-fn ledger(_env: &Env, _settings: &Settings) -> Result<Arc<dyn Ledger>> {
-    Err(not_wired("the ledger"))
+fn ledger(env: &Env, settings: &Settings) -> Result<Arc<dyn Ledger>> {
+    let options = LedgerOptions::new(settings.source_name.clone(), settings.fingerprint());
+    Ok(Arc::new(SqliteLedger::open(env, &settings.ledger, options)?))
 }
 
 /// The ledger, read only. Before the first run there is none: an empty one is shown then.
@@ -161,24 +289,7 @@ pub(super) fn view(settings: &Settings) -> Result<Box<dyn LedgerView>> {
     if !settings.ledger.exists() {
         return Ok(Box::new(NothingYet));
     }
-    // WIRE (ledger): crate::ledger::sqlite::SqliteView::open(&settings.ledger).
-    Err(not_wired("the ledger"))
-}
-
-/// Serves a mock until it is stopped.
-///
-/// # Errors
-/// The address is taken, or the state cannot be read.
-pub(super) async fn mock(server: &MockServer, _env: &Env, _talk: &Talk) -> Result<()> {
-    // WIRE (mock): crate::mock::graph / crate::mock::imap servers; print the address they listen on as data.
-    match server {
-        MockServer::Graph(_args) => Err(not_wired("the Graph mock")),
-        MockServer::Imap(_args) => Err(not_wired("the IMAP mock")),
-    }
-}
-
-fn not_wired(what: &str) -> Error {
-    Error::new(Kind::Internal, Scope::Run, format!("{what} is not built into this program"))
+    Ok(Box::new(SqliteView::open(&settings.ledger)?))
 }
 
 /// The ledger before the first run.

@@ -154,7 +154,6 @@ pub(super) async fn all(core: &Core, source: &mut dyn SourceMailbox, book: &mut 
             break;
         }
     }
-    book.unknown = unsettled.len() as u64;
     if book.fatal.is_none() && core.stop.asked() && !queue.is_empty() {
         book.fail(stopped());
     }

@@ -32,8 +32,6 @@ pub(super) struct Book {
     pub folders: BTreeMap<FolderId, FolderWork>,
     pub candidates: Candidates,
     pub tally: PassSummary,
-    /// Messages whose outcome is unknown at the end.
-    pub unknown: u64,
     /// Copies that should be there and are not, twins left alone …: one line each.
     pub doubts: Vec<String>,
     /// The first thing that stopped the pass.
@@ -144,16 +142,22 @@ pub(super) async fn run(
     let mut tally = std::mem::take(&mut book.tally);
     tally.ended = parts.env.wall();
     tally.complete = error.is_none();
-    let (mut skipped, mut unknown) = (0, book.unknown);
+    tally.reasons.append(&mut book.doubts);
     let mut error = error;
+    // What is on record decides, not what was counted on the way.
+    let mut state = MailboxState::default();
     if let Some(claim) = &claim {
-        // What is on record decides, not what was counted on the way.
-        if let Ok(state) = parts.ledger.load(claim).await {
-            skipped = state.skips.len() as u64;
-            unknown = state.open.iter().map(|b| b.items.len() as u64).sum();
+        match parts.ledger.load(claim).await {
+            Ok(loaded) => state = loaded,
+            Err(e) => {
+                error.get_or_insert(e);
+            }
         }
-        tally.reasons.append(&mut book.doubts);
-        super::recount::judge(&mut tally, skipped, unknown, error.as_ref());
+    }
+    let skipped = state.skips.len() as u64;
+    let unknown = state.open.iter().map(|b| b.items.len() as u64).sum();
+    super::recount::judge(&mut tally, &state, error.as_ref());
+    if let Some(claim) = &claim {
         let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
         let recorded = match &error {
             Some(e) if !asked_to_stop => parts.ledger.apply(claim, Change::Failed(e.to_string())).await,
@@ -166,8 +170,6 @@ pub(super) async fn run(
         if let Err(e) = recorded {
             error.get_or_insert(e);
         }
-    } else {
-        super::recount::judge(&mut tally, skipped, unknown, error.as_ref());
     }
     MailboxResult { mailbox, summary: tally, skipped, unknown, error }
 }

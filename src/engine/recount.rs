@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pass::{Book, Core};
 use super::settle;
 use crate::env::Step;
-use crate::ledger::{Change, PassSummary, Watch};
-use crate::model::{Error, Kind, Result, Stamp};
+use crate::ledger::{Change, MailboxState, PassSummary, Watch};
+use crate::model::{self, Error, Evidence, Kind, Result, Stamp, Verdict};
 use crate::target::Copy;
 
 /// How often a count that comes out short is taken again: a new item may take a while to be found.
@@ -169,23 +169,21 @@ async fn explain(core: &Core, book: &mut Book, found: &BTreeMap<Stamp, Vec<Copy>
     Ok(())
 }
 
-/// The verdict of a pass.
-pub(super) fn judge(tally: &mut PassSummary, skipped: u64, unknown: u64, error: Option<&Error>) {
-    let doubts = !tally.reasons.is_empty();
-    if skipped > 0 {
-        tally.reasons.push(format!("{skipped} skipped items wait for a decision"));
-    }
-    if unknown > 0 {
-        tally.reasons.push(format!("the outcome of {unknown} messages is unknown until the next run"));
-    }
-    if let Some(error) = error {
-        tally.reasons.push(error.to_string());
-    }
-    let verdict = match error {
-        Some(e) if e.kind != Kind::Stopped => "poor",
-        Some(_) => "investigate",
-        None if skipped > 0 || unknown > 0 || doubts => "investigate",
-        None => "perfect",
-    };
-    tally.verdict = verdict.to_owned();
+/// The verdict of a pass, from what is on record after it.
+pub(super) fn judge(tally: &mut PassSummary, state: &MailboxState, error: Option<&Error>) {
+    let asked_to_stop = error.is_some_and(|e| e.kind == Kind::Stopped);
+    let doubts = std::mem::take(&mut tally.reasons);
+    let (verdict, reasons) = model::judge(&Evidence {
+        complete: tally.complete,
+        failed: error.is_some() && !asked_to_stop,
+        recorded: state.folders.iter().map(|f| f.live + f.orphans).sum(),
+        recounted: tally.recounted,
+        losses: state.lossy,
+        skipped: state.skips.len() as u64,
+        approved: 0,
+        unknown: state.open.iter().map(|b| b.items.len() as u64).sum(),
+    });
+    let verdict = if doubts.is_empty() { verdict } else { verdict.max(Verdict::Investigate) };
+    tally.verdict = verdict.word().to_owned();
+    tally.reasons = error.map(ToString::to_string).into_iter().chain(reasons).chain(doubts).collect();
 }

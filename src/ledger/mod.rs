@@ -41,6 +41,8 @@ pub struct MailboxState {
     pub target_identity: Option<String>,
     /// Complete passes so far.
     pub passes: u64,
+    /// Copies made with a declared loss, ever since the mailbox was begun.
+    pub lossy: u64,
     /// Folders, by id.
     pub folders: Vec<FolderState>,
     /// Batches whose outcome was not recorded: cut by a stop, or unknown.

@@ -131,6 +131,7 @@ impl Context<'_> {
             skipped: 0,
             open: 0,
             watched: 0,
+            lossy: 0,
         };
         put(self.conn, &row)?;
         Ok(row)
@@ -291,7 +292,7 @@ impl<'c, 'a> Open<'c, 'a> {
         mailbox.error = None;
         RUNNING.clone_into(&mut mailbox.state);
         (mailbox.folders, mailbox.messages, mailbox.bytes) = (0, 0, 0);
-        (mailbox.skipped, mailbox.open, mailbox.watched) = (0, 0, 0);
+        (mailbox.skipped, mailbox.open, mailbox.watched, mailbox.lossy) = (0, 0, 0, 0);
         self.context.wiped = Some(mailbox.row);
         Ok(())
     }

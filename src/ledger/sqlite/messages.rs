@@ -112,6 +112,8 @@ impl Open<'_, '_> {
             } else {
                 folder.orphans += 1;
             }
+            // A bound copy was counted when it was made.
+            self.mailbox.lossy += u64::from(!fact.losses.is_empty() && fact.bound.is_none());
             self.context.records.push((owner, record_of(fact)));
         }
         Ok(())

@@ -108,6 +108,7 @@ fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
     Ok(MailboxState {
         target_identity: mailbox.target_identity.clone(),
         passes: mailbox.passes,
+        lossy: mailbox.lossy,
         folders,
         open,
         watch,

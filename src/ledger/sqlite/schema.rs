@@ -48,6 +48,7 @@ CREATE TABLE mailbox (
     skipped INTEGER NOT NULL,
     open INTEGER NOT NULL,
     watched INTEGER NOT NULL,
+    lossy INTEGER NOT NULL,
     seal INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE name (

@@ -80,6 +80,8 @@ pub(super) struct MailboxRow {
     pub open: u64,
     /// Rows of `watch`.
     pub watched: u64,
+    /// Copies made with a declared loss, ever since the mailbox was begun.
+    pub lossy: u64,
 }
 
 impl Record for MailboxRow {
@@ -100,6 +102,7 @@ impl Record for MailboxRow {
         "skipped",
         "open",
         "watched",
+        "lossy",
     ];
     const KEYS: usize = 1;
 
@@ -120,6 +123,7 @@ impl Record for MailboxRow {
             number(self.skipped),
             number(self.open),
             number(self.watched),
+            number(self.lossy),
         ]
     }
 
@@ -140,6 +144,7 @@ impl Record for MailboxRow {
             skipped: fields.number()?,
             open: fields.number()?,
             watched: fields.number()?,
+            lossy: fields.number()?,
         })
     }
 }

@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 
 use crate::model::{Error, Kind, Result, Scope};
+use crate::transform::graph::Bounds;
 
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +49,8 @@ pub struct GraphSettings {
     /// Allow `http://` to any host. Without it plain HTTP goes to this machine only, because a token travels with
     /// every request.
     pub plain_http: bool,
+    /// How large requests and files may be.
+    pub bounds: Bounds,
 }
 
 impl GraphSettings {
@@ -61,6 +64,7 @@ impl GraphSettings {
             lanes: 4,
             mode: WriteMode::Json,
             plain_http: false,
+            bounds: Bounds::default(),
         }
     }
 }

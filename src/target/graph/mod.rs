@@ -64,8 +64,8 @@ impl GraphTarget {
 #[async_trait]
 impl Target for GraphTarget {
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
-        let session =
-            Session::new(&self.env, self.http.clone(), self.base.clone(), self.tokens.clone(), gate, mailbox);
+        let (http, base, tokens) = (self.http.clone(), self.base.clone(), self.tokens.clone());
+        let session = Session::new(&self.env, http, base, tokens, gate, self.settings.bounds, mailbox);
         let folders = Folders::open(&session, place).await?;
         let capabilities = TargetCapabilities {
             stamps: true,
@@ -103,7 +103,8 @@ impl TargetMailbox for GraphMailbox {
     }
 
     fn cost(&self, sizes: &[u64]) -> Cost {
-        sizes.iter().map(|size| store::cost(*size)).fold(Cost::default(), |sum, one| Cost {
+        let bounds = self.session.bounds();
+        sizes.iter().map(|size| store::cost(*size, bounds)).fold(Cost::default(), |sum, one| Cost {
             requests: sum.requests.saturating_add(one.requests),
             upload_bytes: sum.upload_bytes.saturating_add(one.upload_bytes),
         })

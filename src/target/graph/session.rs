@@ -15,6 +15,7 @@ use crate::env::{Env, Step};
 use crate::http::{Exchange, HttpClient, HttpError};
 use crate::limit::{Answer, Gate, Ticket};
 use crate::model::{Error, Kind, Result, Scope};
+use crate::transform::graph::Bounds;
 
 /// What a path segment may hold unescaped (RFC 3986 §3.3), as far as ids and addresses need it.
 const SEGMENT: &AsciiSet =
@@ -77,6 +78,7 @@ pub(super) struct Session {
     base: Base,
     tokens: Arc<TokenSource>,
     gate: Arc<Gate>,
+    bounds: Bounds,
     user: String,
 }
 
@@ -93,14 +95,19 @@ impl Session {
         base: Base,
         tokens: Arc<TokenSource>,
         gate: Arc<Gate>,
+        bounds: Bounds,
         mailbox: &str,
     ) -> Session {
         let user = format!("{}/users/{}", base.as_str(), segment(mailbox));
-        Session { env: env.clone(), http, base, tokens, gate, user }
+        Session { env: env.clone(), http, base, tokens, gate, bounds, user }
     }
 
     pub(super) fn base(&self) -> &Base {
         &self.base
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     pub(super) fn lookup(&self) -> Ticket {

@@ -11,7 +11,7 @@ use crate::env::Step;
 use crate::limit::{Cost, Ticket};
 use crate::model::{Error, Kind, Outcome, Scope};
 use crate::target::{StoreItem, TargetFolderId};
-use crate::transform::graph::{self, GraphMessage, Input, MAX_REQUEST, MAX_SIMPLE_FILE, props};
+use crate::transform::graph::{self, Bounds, GraphMessage, Input, props};
 
 const CREATE: &str = "storing a message";
 
@@ -31,7 +31,9 @@ pub(super) async fn store(
             );
         }
     };
-    let input = Input { octets: &octets, stamp: &item.stamp, flags: &item.flags, received: item.received };
+    let bounds = session.bounds();
+    let input =
+        Input { octets: &octets, stamp: &item.stamp, flags: &item.flags, received: item.received, bounds };
     let message = match graph::build(&input) {
         Ok(message) => message,
         Err(e) => return Outcome::Refused(e),
@@ -120,14 +122,14 @@ async fn abandon(session: &Session, id: &str, fault: Fault, ticket: &Ticket) -> 
 
 /// An upper estimate for one message of `size` bytes: binary content as base64, the header block twice, the envelope.
 /// A signed message, whose original travels too, may cost more; it is charged as it goes.
-pub(super) fn cost(size: u64) -> Cost {
+pub(super) fn cost(size: u64, bounds: Bounds) -> Cost {
     let upload_bytes = size.saturating_mul(4) / 3 + 8_192;
-    let one = MAX_REQUEST as u64;
+    let one = bounds.request as u64;
     let requests = if upload_bytes <= one {
         1
     } else {
         // create, session and stamp, and a request for each piece
-        let pieces = upload_bytes.div_ceil(MAX_SIMPLE_FILE as u64);
+        let pieces = upload_bytes.div_ceil(bounds.simple_file as u64);
         u32::try_from(pieces).unwrap_or(u32::MAX).saturating_add(3)
     };
     Cost { requests, upload_bytes }

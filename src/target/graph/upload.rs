@@ -13,7 +13,7 @@ use super::session::{Call, Session, segment};
 use crate::env::Step;
 use crate::limit::Ticket;
 use crate::model::{Error, Kind, Scope};
-use crate::transform::graph::{File, MAX_REQUEST, MAX_SIMPLE_FILE};
+use crate::transform::graph::File;
 
 /// Bytes per range: a multiple of 320 KiB, below 4 MB.
 const RANGE: usize = 12 * 320 * 1024;
@@ -25,8 +25,8 @@ const WHAT: &str = "attaching a file";
 
 /// Attaches one file.
 pub(super) async fn attach(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Fault> {
-    let fits = file.json_len() <= MAX_REQUEST;
-    if file.len() <= MAX_SIMPLE_FILE && fits {
+    let bounds = session.bounds();
+    if file.len() <= bounds.simple_file && file.json_len() <= bounds.request {
         return match simple(session, id, file, ticket).await {
             // The limit of one request is lower here: by session, then.
             Err(Fault::Refused(e)) if e.kind == Kind::TooLarge => by_session(session, id, file, ticket).await,

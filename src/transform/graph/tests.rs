@@ -15,6 +15,7 @@ fn made(octets: &[u8]) -> Result<(Value, GraphMessage), Error> {
         stamp: &stamp(),
         flags: &Flags::default(),
         received: Some(Timestamp::utc(1_700_000_000)),
+        bounds: Bounds::default(),
     };
     let message = build(&input)?;
     assert!(message.create.len() <= MAX_REQUEST, "{}", message.create.len());

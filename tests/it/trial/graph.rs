@@ -8,10 +8,10 @@ use mailwave::mock::Wire;
 use mailwave::mock::graph::GraphMock;
 use mailwave::target::Target;
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
+use mailwave::transform::graph::Bounds;
 
 /// A target whose requests are handed to the mock in this process.
 pub fn target(env: &Env, mock: &Arc<GraphMock>, upload_from: u64) -> Arc<dyn Target> {
-    let _ = upload_from;
     let mock = mock.clone();
     let http = InProcess::new(env, move |request| {
         let mock = mock.clone();
@@ -29,6 +29,8 @@ pub fn target(env: &Env, mock: &Arc<GraphMock>, upload_from: u64) -> Arc<dyn Tar
         client_secret: "secret".to_owned().into(),
         scope: "https://graph.microsoft.com/.default".to_owned(),
     };
-    let settings = GraphSettings::new("http://127.0.0.1/v1.0", token);
+    let mut settings = GraphSettings::new("http://127.0.0.1/v1.0", token);
+    // Small, so that attachments, upload sessions and the last step are gone with few octets.
+    settings.bounds = Bounds { request: 3 * upload_from as usize, simple_file: upload_from as usize };
     Arc::new(GraphTarget::new(env, Arc::new(http), settings).expect("the settings are right"))
 }

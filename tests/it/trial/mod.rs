@@ -136,7 +136,20 @@ fn tell(cut: Cut, defect: Defect) -> Result<Told, String> {
         return Err(format!("the client broke rules: {:?}", truth.counters.violations));
     }
     if std::env::var("CUT").is_ok() {
-        for (a, m) in &truth.mailboxes { for (p, f) in &m.folders { for x in &f.messages { println!("{a} {p} {:?} {} {:?} read {} {}", x.named.values().next(), x.created, x.subject, x.is_read, x.flag); } } }
+        for (a, m) in &truth.mailboxes {
+            for (p, f) in &m.folders {
+                for x in &f.messages {
+                    println!(
+                        "{a} {p} {:?} {} {:?} read {} {}",
+                        x.named.values().next(),
+                        x.created,
+                        x.subject,
+                        x.is_read,
+                        x.flag
+                    );
+                }
+            }
+        }
     }
     stamps(&truth)?;
     let counted: usize = held(&truth).values().map(Vec::len).sum();
@@ -150,7 +163,9 @@ fn tell(cut: Cut, defect: Defect) -> Result<Told, String> {
 fn finished(end: End) -> Result<(), String> {
     let End::Finished(result) = end else { return Err("cut where it must not be".to_owned()) };
     for ended in &result.mailboxes {
-        if std::env::var("CUT").is_ok() { println!("{:?} {:?}", ended.mailbox.key, ended.summary); }
+        if std::env::var("CUT").is_ok() {
+            println!("{:?} {:?}", ended.mailbox.key, ended.summary);
+        }
         if let Some(error) = &ended.error {
             return Err(format!("a mailbox ended with: {error}"));
         }

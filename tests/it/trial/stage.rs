@@ -20,7 +20,7 @@ use crate::support::mailgen::MailGen;
 use crate::support::memory::{MemorySource, Store};
 
 /// Attachments above this many octets go by upload session on this stage: small, so that a thousand runs are cheap.
-const UPLOAD_FROM: u64 = 3_100_000;
+const UPLOAD_FROM: u64 = 4_000;
 const MAILBOXES: [&str; 3] = ["ann", "ben", "cleo"];
 /// 2026-11-22T00:00:00Z
 const START: i64 = 1_795_305_600_000;
@@ -114,7 +114,11 @@ impl Stage {
         let options = GraphOptions {
             seed,
             latency: Latency { base_ms: 20, jitter_ms: 30, per_mib_ms: 0 },
-            sizes: Sizes::default(),
+            sizes: Sizes {
+                upload_min: UPLOAD_FROM,
+                attachment_post: UPLOAD_FROM as usize,
+                ..Sizes::default()
+            },
             ..GraphOptions::default()
         };
         let mock = GraphMock::new(options, clock.clone());

@@ -64,6 +64,9 @@ pub(super) struct RunArgs {
     /// The copies at the target are gone (the target was set up anew): forget them and begin again.
     #[arg(long)]
     pub(super) start_over: bool,
+    /// Many messages (more than 20 % of a mailbox) are gone at the source and that is right: remove their copies too.
+    #[arg(long)]
+    pub(super) allow_removals: bool,
     /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
     #[arg(long, value_name = "MAILBOX", num_args = 1..)]
     pub(super) only: Vec<String>,

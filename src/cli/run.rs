@@ -26,7 +26,7 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     let lines = plan.lines();
     let plan = plan.select(&args.only, args.wave.as_deref())?;
     let mailboxes = plan.mailboxes();
-    let parts = wire::parts(env, &settings, &mailboxes, args.start_over)?;
+    let parts = wire::parts(env, &settings, &mailboxes, args.start_over, args.allow_removals)?;
 
     let stop = Stop::default();
     stop::listen(env, &stop, talk)?;

@@ -32,6 +32,7 @@ pub(super) fn parts(
     settings: &Settings,
     mailboxes: &[Mailbox],
     start_over: bool,
+    allow_removals: bool,
 ) -> Result<Arc<Parts>> {
     let used = |name: fn(&Mailbox) -> &String| mailboxes.iter().map(|m| name(m).as_str()).collect::<Vec<_>>();
     let run = &settings.run;
@@ -61,6 +62,7 @@ pub(super) fn parts(
             recount: run.recount,
             start_over,
             mirror: run.mirror,
+            max_removed_percent: if allow_removals { 100 } else { 20 },
         },
     }))
 }

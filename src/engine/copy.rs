@@ -13,13 +13,14 @@ use super::batches::{self, BatchBounds};
 use super::diff::NewMessage;
 use super::pass::{Book, Core, stopped};
 use super::retry::{self, Next};
+use super::settle::Reopened;
 use super::{Event, settle};
 use crate::env::{Step, Tick};
 use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
 use crate::limit::{MemoryPermit, Ticket};
 use crate::model::{
     Digest, Error, Fact, Flags, FolderId, Kind, Outcome, Result, Scope, Skip, SkipReason, SourceId, Stamp,
-    Timestamp,
+    Status, Timestamp,
 };
 use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::{StoreItem, TargetFolderId};
@@ -29,7 +30,12 @@ use crate::target::{StoreItem, TargetFolderId};
 struct Work {
     folder: FolderId,
     messages: Vec<NewMessage>,
+    /// `Some`: they are stored again under this intent, which is still open: an earlier attempt's outcome is unknown.
+    batch: Option<BatchId>,
+    /// Failures so far, throttles apart: a server that says "later" is working.
     attempt: u32,
+    /// Times the server said "later".
+    throttles: u32,
     not_before: Tick,
 }
 
@@ -76,6 +82,8 @@ struct Landed {
     again: Vec<(NewMessage, Error)>,
     carried: Vec<Carried>,
     outcomes: Vec<Outcome>,
+    /// The store did not end within its deadline and is still under way.
+    overdue: bool,
 }
 
 /// A batch that was fetched and may be stored.
@@ -83,9 +91,12 @@ struct Prepared {
     work: Work,
     batch: BatchId,
     ticket: Ticket,
-    permit: MemoryPermit,
+    permits: Permits,
     fetched: Result<Vec<Fetched>>,
 }
+
+/// Shares of the byte budgets: memory, and the spool for large messages.
+type Permits = (MemoryPermit, Option<MemoryPermit>);
 
 /// A message whose store has no known outcome.
 #[derive(Debug)]
@@ -123,14 +134,20 @@ pub(super) async fn all(core: &Core, source: &mut dyn SourceMailbox, book: &mut 
     for folder in order {
         let Some(work) = book.folders.get_mut(&folder) else { continue };
         let new = std::mem::take(&mut work.new);
+        let (reopened, new): (Vec<_>, Vec<_>) =
+            new.into_iter().partition(|m| batch_of(&book.reopened, folder, m).is_some());
+        for message in reopened {
+            let batch = batch_of(&book.reopened, folder, &message);
+            queue.push_back(Work::new(folder, vec![message], batch));
+        }
         let size = |m: &NewMessage| m.size.unwrap_or(64 << 10);
         for messages in batches::cut(new, bounds, size) {
-            queue.push_back(Work { folder, messages, attempt: 0, not_before: Tick::ZERO });
+            queue.push_back(Work::new(folder, messages, None));
         }
     }
     let mut unsettled = Vec::new();
     loop {
-        copy(core, source, book, &mut queue, &mut unsettled).await?;
+        copy(core, source, book, &mut queue, &mut unsettled).await;
         if unsettled.is_empty() || core.stop.asked() {
             break;
         }
@@ -147,29 +164,40 @@ pub(super) async fn all(core: &Core, source: &mut dyn SourceMailbox, book: &mut 
                 );
                 continue;
             }
-            let messages = vec![lost.carried.message];
-            queue.push_back(Work { folder: lost.folder, messages, attempt, not_before: Tick::ZERO });
+            let work = Work::new(lost.folder, vec![lost.carried.message], Some(lost.batch));
+            queue.push_back(Work { attempt, ..work });
         }
         if queue.is_empty() {
             break;
         }
     }
-    if book.fatal.is_none() && core.stop.asked() && !queue.is_empty() {
+    if book.fatal.is_none() && core.stop.asked() && !(queue.is_empty() && unsettled.is_empty()) {
         book.fail(stopped());
     }
     Ok(())
 }
 
+impl Work {
+    fn new(folder: FolderId, messages: Vec<NewMessage>, batch: Option<BatchId>) -> Work {
+        Work { folder, messages, batch, attempt: 0, throttles: 0, not_before: Tick::ZERO }
+    }
+}
+
+/// The open batch a message belongs to, if an earlier run left it open.
+fn batch_of(reopened: &[Reopened], folder: FolderId, message: &NewMessage) -> Option<BatchId> {
+    reopened.iter().find(|r| r.folder == folder && r.item.number == message.number).map(|r| r.batch)
+}
+
 type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
 
-/// Works off the queue.
+/// Works off the queue. A failure stops it from beginning anything new; what is under way is waited for and recorded.
 async fn copy(
     core: &Core,
     source: &mut dyn SourceMailbox,
     book: &mut Book,
     queue: &mut VecDeque<Work>,
     unsettled: &mut Vec<Unsettled>,
-) -> Result<()> {
+) {
     let lanes = core.target.capabilities().lanes.clamp(1, 64);
     let mut flying: FuturesUnordered<Landing> = FuturesUnordered::new();
     loop {
@@ -177,26 +205,40 @@ async fn copy(
         let next = if go_on && flying.len() < lanes { take_next(queue) } else { None };
         let Some(work) = next else {
             match flying.next().await {
-                Some(landed) => record(core, book, queue, unsettled, landed).await?,
-                None => return Ok(()),
+                Some(landed) => record(core, book, queue, unsettled, landed).await,
+                None => return,
             }
             continue;
         };
+        let folder = match book_folder(book, work.folder) {
+            Ok(folder) => folder,
+            Err(error) => {
+                book.fail(error);
+                continue;
+            }
+        };
         let prepared = {
-            let mut preparing = std::pin::pin!(prepare(core, source, book_folder(book, work.folder)?, work));
+            let mut preparing = std::pin::pin!(prepare(core, source, folder, work));
             loop {
                 tokio::select! {
                     biased;
                     // Recorded at once, while the next batch still waits.
                     Some(landed) = flying.next(), if !flying.is_empty() => {
-                        record(core, book, queue, unsettled, landed).await?;
+                        record(core, book, queue, unsettled, landed).await;
                     }
-                    prepared = &mut preparing => break prepared?,
+                    prepared = &mut preparing => break prepared,
                 }
             }
         };
-        if let Some(landing) = launch(core, book, queue, prepared).await? {
-            flying.push(landing);
+        let launched = match prepared {
+            Ok(Some(prepared)) => launch(core, book, queue, prepared).await,
+            Ok(None) => Ok(None), // asked to stop before anything was begun
+            Err(error) => Err(error),
+        };
+        match launched {
+            Ok(Some(landing)) => flying.push(landing),
+            Ok(None) => {}
+            Err(error) => book.fail(error),
         }
     }
 }
@@ -222,25 +264,41 @@ fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches.
+/// Reserves, records the intent, fetches. `None`: asked to stop while nothing was begun yet.
 async fn prepare(
     core: &Core,
     source: &mut dyn SourceMailbox,
     folder: FolderNow,
     work: Work,
-) -> Result<Prepared> {
+) -> Result<Option<Prepared>> {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
     let sizes: Vec<u64> = wanted.iter().map(batches::expected_size).collect();
-    parts.env.sleep_until(work.not_before).await;
-    let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
-    let permit = parts.limits.memory(sizes.iter().sum()).await;
-    let items =
-        wanted.iter().map(|w| IntentItem { number: w.number, id: w.id.clone(), size: w.size }).collect();
-    let intent = Change::Intent { folder: work.folder, epoch: folder.epoch, items };
-    let Applied::Batch(batch) = core.apply(intent).await? else {
-        return Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a batch no number"));
+    let reserve = async {
+        parts.env.sleep_until(work.not_before).await;
+        let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
+        (ticket, reserve_bytes(core, &sizes).await)
+    };
+    // Up to here a wait may be given up: nothing was begun.
+    let (ticket, permits) = tokio::select! {
+        biased;
+        () = core.stop.wait() => return Ok(None),
+        reserved = reserve => reserved,
+    };
+    let batch = match work.batch {
+        Some(open) => open,
+        None => {
+            let items = wanted
+                .iter()
+                .map(|w| IntentItem { number: w.number, id: w.id.clone(), size: w.size })
+                .collect();
+            let intent = Change::Intent { folder: work.folder, epoch: folder.epoch, items };
+            match core.apply(intent).await? {
+                Applied::Batch(batch) => batch,
+                _ => return Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a batch no number")),
+            }
+        }
     };
     parts.env.step(Step::SourceFetch).await;
     let fetched =
@@ -256,8 +314,29 @@ async fn prepare(
                 ))
             }
         });
-    Ok(Prepared { work, batch, ticket, permit, fetched })
+    Ok(Some(Prepared { work, batch, ticket, permits, fetched }))
 }
+
+/// Reserves what messages of these sizes (bytes) will take: in memory the octets, and beside them what a target that
+/// builds its own form of them makes of them; in the spool those above the memory limit.
+async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
+    let parts = &core.parts;
+    let limit = parts.bodies.memory_limit;
+    let large: u64 = sizes.iter().filter(|s| **s > limit).sum();
+    let spool = if large > 0 { Some(parts.limits.spool(large).await) } else { None };
+    let memory = if core.target.capabilities().keeps_octets {
+        sizes.iter().map(|s| (*s).min(limit)).sum::<u64>()
+    } else {
+        sizes.iter().sum::<u64>().saturating_mul(BUILD_FACTOR)
+    };
+    (parts.limits.memory(memory).await, spool)
+}
+
+/// Memory for a message that the target rebuilds, as a multiple of its octets: the octets, its form, its decoded parts.
+const BUILD_FACTOR: u64 = 3;
+
+/// Why removals wait: a message that could not be read may be the moved original of a copy about to be removed.
+const UNREAD: &str = "a new message could not be read";
 
 /// Sorts what was fetched, binds moved messages, and starts the store of the rest in a task of its own. `None`: there
 /// was nothing to store and the outcome is recorded.
@@ -267,7 +346,7 @@ async fn launch(
     queue: &mut VecDeque<Work>,
     prepared: Prepared,
 ) -> Result<Option<Landing>> {
-    let Prepared { mut work, batch, ticket, permit, fetched } = prepared;
+    let Prepared { mut work, batch, ticket, permits, fetched } = prepared;
     let folder = work.folder;
     let (target_folder, epoch) = {
         let now = book.folders.get(&folder).ok_or_else(lost_folder)?;
@@ -276,9 +355,11 @@ async fn launch(
     let fetched = match fetched {
         Ok(fetched) => fetched,
         Err(error) => {
-            let unsent = work.messages.iter().map(|m| m.number).collect();
-            core.apply(Change::Outcome { batch, outcomes: Outcomes { unsent, ..Outcomes::default() } })
-                .await?;
+            if work.batch.is_none() {
+                let unsent = work.messages.iter().map(|m| m.number).collect();
+                core.apply(Change::Outcome { batch, outcomes: Outcomes { unsent, ..Outcomes::default() } })
+                    .await?;
+            }
             try_again(core, book, queue, work, error);
             return Ok(None);
         }
@@ -289,12 +370,21 @@ async fn launch(
     let mut items = Vec::new();
     for (message, fetched) in std::mem::take(&mut work.messages).into_iter().zip(fetched) {
         match fetched {
-            Fetched::Gone => early.gone.push(message.number),
+            Fetched::Gone => {
+                book.hold = Some(UNREAD);
+                early.gone.push(message.number);
+            }
             Fetched::Failed(error) if error.may_pass() && work.attempt + 1 < core.parts.options.tries => {
-                early.unsent.push(message.number);
+                if work.batch.is_none() {
+                    early.unsent.push(message.number);
+                }
                 again.push((message, error));
             }
             Fetched::Failed(error) => {
+                let known = |(f, s): &(FolderId, Skip)| *f == folder && s.number == message.number;
+                if !book.state.skips.iter().any(known) {
+                    book.hold = Some(UNREAD);
+                }
                 let reason = match error.kind {
                     Kind::TooLarge => SkipReason::TooLarge,
                     _ => SkipReason::Unreadable,
@@ -321,13 +411,13 @@ async fn launch(
             }
         }
     }
-    let landed = Landed { work, batch, early, again, carried, outcomes: Vec::new() };
+    let landed = Landed { work, batch, early, again, carried, outcomes: Vec::new(), overdue: false };
     if items.is_empty() {
-        drop((ticket, permit));
-        record(core, book, queue, &mut Vec::new(), landed).await?;
+        drop((ticket, permits));
+        record(core, book, queue, &mut Vec::new(), landed).await;
         return Ok(None);
     }
-    Ok(Some(start_store(core, target_folder, items, ticket, permit, landed)))
+    Ok(Some(start_store(core, target_folder, items, ticket, permits, landed)))
 }
 
 /// Starts a store. It is never cancelled: past its deadline it goes on unobserved and its outcome is unknown.
@@ -336,7 +426,7 @@ fn start_store(
     folder: TargetFolderId,
     items: Vec<StoreItem>,
     ticket: Ticket,
-    permit: MemoryPermit,
+    permits: Permits,
     mut landed: Landed,
 ) -> Landing {
     let (env, target) = (core.parts.env.clone(), core.target.clone());
@@ -344,7 +434,7 @@ fn start_store(
     let count = items.len();
     let store = env.spawn(async move {
         let outcomes = target.store(&folder, items, ticket).await;
-        drop(permit);
+        drop(permits);
         outcomes
     });
     Box::pin(async move {
@@ -355,21 +445,44 @@ fn start_store(
             Some(Ok(outcomes)) if outcomes.len() == count => outcomes,
             Some(Ok(_)) => unknown("the target accounted for another number of messages"),
             Some(Err(_)) => unknown("the store failed unexpectedly"),
-            None => unknown("the store did not end within its deadline"),
+            None => {
+                landed.overdue = true;
+                unknown("the store did not end within its deadline")
+            }
         };
         landed
     })
 }
 
-/// Records what became of a batch.
+/// Records what became of a batch; a failure to do so stops the pass.
 async fn record(
     core: &Core,
     book: &mut Book,
     queue: &mut VecDeque<Work>,
     unsettled: &mut Vec<Unsettled>,
     landed: Landed,
+) {
+    if landed.overdue {
+        // It may still store what it has not stored yet: nothing of this mailbox is stored again while this process
+        // lives. The next run looks for it.
+        book.fail(
+            Error::new(Kind::Unreachable, Scope::Mailbox, "a store did not end within its deadline")
+                .remedy("run again; raise `run.store_deadline` if the target is this slow"),
+        );
+    }
+    if let Err(error) = record_all(core, book, queue, unsettled, landed).await {
+        book.fail(error);
+    }
+}
+
+async fn record_all(
+    core: &Core,
+    book: &mut Book,
+    queue: &mut VecDeque<Work>,
+    unsettled: &mut Vec<Unsettled>,
+    landed: Landed,
 ) -> Result<()> {
-    let Landed { work, batch, early, again, carried, outcomes } = landed;
+    let Landed { work, batch, early, again, carried, outcomes, overdue } = landed;
     let epoch = book.folders.get(&work.folder).ok_or_else(lost_folder)?.listing.epoch;
     let mut sum = early;
     let mut retry: Vec<(NewMessage, Error)> = again;
@@ -389,13 +502,27 @@ async fn record(
                 };
                 sum.skipped.push(skip(&one.message, reason, error.what, Some(one.size)));
             }
+            // Not sent, and never will be: another try would fail the same way, and only this message is concerned.
+            Outcome::NotSent(error) if !error.may_pass() && error.scope == Scope::Message => {
+                sum.skipped.push(skip(&one.message, SkipReason::Refused, error.what, Some(one.size)));
+            }
             Outcome::NotSent(error) => {
-                sum.unsent.push(one.message.number);
+                // An intent whose earlier attempt is unknown stays open.
+                if work.batch.is_none() {
+                    sum.unsent.push(one.message.number);
+                }
                 retry.push((one.message, error));
             }
             Outcome::Unknown(_) => {
                 sum.unknown.push((one.message.number, one.stamp.clone()));
-                unsettled.push(Unsettled { batch, folder: work.folder, carried: one, attempt: work.attempt });
+                if !overdue {
+                    unsettled.push(Unsettled {
+                        batch,
+                        folder: work.folder,
+                        carried: one,
+                        attempt: work.attempt,
+                    });
+                }
             }
         }
     }
@@ -408,11 +535,16 @@ async fn record(
     }
     // Messages that failed for different reasons wait for different times.
     for (message, error) in retry {
+        if error.kind == Kind::NotFound && error.scope == Scope::Folder && work.attempt == 0 {
+            super::inventory::find_folder_again(core, book, work.folder).await?;
+            queue.push_back(Work { attempt: 1, ..Work::new(work.folder, vec![message], work.batch) });
+            continue;
+        }
         let one = Work {
-            folder: work.folder,
-            messages: vec![message],
             attempt: work.attempt,
+            throttles: work.throttles,
             not_before: work.not_before,
+            ..Work::new(work.folder, vec![message], work.batch)
         };
         try_again(core, book, queue, one, error);
     }
@@ -421,9 +553,10 @@ async fn record(
 
 /// Puts a batch back into the queue after a failure that had no effect, or gives up on the pass.
 fn try_again(core: &Core, book: &mut Book, queue: &mut VecDeque<Work>, mut work: Work, error: Error) {
-    work.attempt += 1;
-    let env = &core.parts.env;
-    match retry::after(&error, work.attempt, core.parts.options.tries, env.random(1000)) {
+    let counter = if error.status == Status::Throttled { &mut work.throttles } else { &mut work.attempt };
+    *counter += 1;
+    let (times, env) = (*counter, &core.parts.env);
+    match retry::after(&error, times, core.parts.options.tries, env.random(1000)) {
         Next::Again(wait) => {
             work.not_before = env.now() + wait;
             let mailbox = core.mailbox.clone();

@@ -37,6 +37,12 @@ pub(super) struct Diff {
     pub unskip: Vec<u64>,
 }
 
+/// Is a copy of this number on record? Not the same as done: a number once gone (or taken for a hole) that is listed
+/// again needs a copy.
+fn is_live(known: &FolderState, number: u64) -> bool {
+    known.flags.get(number).is_some()
+}
+
 /// Must the facts be read to compare? Without them only additions and flags can be told, and that is enough when as
 /// many recorded messages are listed as are live.
 pub(super) fn needs_facts(known: &FolderState, epoch: u64, listed: &[Listed]) -> bool {
@@ -49,7 +55,7 @@ pub(super) fn needs_facts(known: &FolderState, epoch: u64, listed: &[Listed]) ->
     let mut present = 0u64;
     for message in listed {
         match &message.id {
-            SourceId::Number(n) => present += u64::from(known.done.contains(*n)),
+            SourceId::Number(n) => present += u64::from(is_live(known, *n)),
             SourceId::Name(_) => return true,
         }
     }
@@ -81,7 +87,7 @@ pub(super) fn compare(
     let mut previous = 0u64;
     for message in listed {
         let (number, done) = match &message.id {
-            SourceId::Number(n) => (*n, same_epoch && known.done.contains(*n)),
+            SourceId::Number(n) => (*n, same_epoch && is_live(known, *n)),
             SourceId::Name(name) => {
                 listed_names.insert(name.clone());
                 match by_name.get(name.as_str()) {
@@ -120,7 +126,12 @@ pub(super) fn compare(
         .iter()
         .filter(|f| {
             f.epoch != epoch
-                || if f.name.is_empty() { !seen.contains(&f.number) } else { !listed_names.contains(&f.name) }
+                || if f.name.is_empty() {
+                    // Listed, but not live: recorded in this epoch before the folder left it and came back.
+                    !seen.contains(&f.number) || !is_live(known, f.number)
+                } else {
+                    !listed_names.contains(&f.name)
+                }
         })
         .cloned()
         .collect();
@@ -137,7 +148,10 @@ mod tests {
     use super::*;
     use crate::model::{FlagMap, FolderId, FolderPath, RunSet};
 
+    /// Numbers with a copy on record are 2 and 5, as far as `live` says.
     fn known(done: &[(u64, u64)], live: u64) -> FolderState {
+        let mut flags = FlagMap::default();
+        [2, 5].iter().take(live as usize).for_each(|n| flags.set(*n, &Flags::default()));
         let mut set = RunSet::default();
         done.iter().for_each(|(a, b)| set.insert(*a, *b));
         FolderState {
@@ -148,7 +162,7 @@ mod tests {
             epoch: 7,
             target_folder: "t".into(),
             done: set,
-            flags: FlagMap::default(),
+            flags,
             live,
             orphans: 0,
             next_number: 1,
@@ -183,6 +197,24 @@ mod tests {
         assert_eq!(diff.present, 2);
         let new: Vec<_> = diff.new.iter().map(|m| (m.from, m.number)).collect();
         assert_eq!(new, [(6, 9), (10, 20)]);
+    }
+
+    #[test]
+    fn a_message_that_vanished_and_came_back_under_its_number_is_new_again() {
+        let mut k = known(&[(1, 5)], 2);
+        k.flags.remove(2);
+        k.live = 1;
+        let diff = compare(&k, None, &[], 7, vec![listed(2), listed(5)]);
+        assert_eq!((diff.present, diff.new.len(), diff.new[0].number), (1, 1, 2));
+    }
+
+    #[test]
+    fn a_folder_that_comes_back_to_an_old_epoch_offers_its_old_copies_again() {
+        let mut k = known(&[], 0);
+        k.orphans = 2;
+        let facts = [fact(7, 2, ""), fact(7, 5, "")];
+        let diff = compare(&k, Some(&facts), &[], 7, vec![listed(2), listed(5)]);
+        assert_eq!((diff.new.len(), diff.vanished.len()), (2, 2));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::ledger::PassSummary;
 use crate::model::{Error, Mailbox};
 
@@ -85,16 +87,32 @@ pub struct WaveResult {
 
 /// Asks a run to drain: nothing new is begun, what is under way is finished and recorded.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    asked: AtomicBool,
+    wake: Notify,
+}
 
 impl Stop {
     /// Asks.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.asked.store(true, Ordering::SeqCst);
+        self.0.wake.notify_waiters();
     }
 
     /// Was it asked?
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    /// Returns once it is asked.
+    pub async fn wait(&self) {
+        let mut woken = std::pin::pin!(self.0.wake.notified());
+        woken.as_mut().enable(); // before the look, so that no wish falls between the two
+        if !self.asked() {
+            woken.await;
+        }
     }
 }

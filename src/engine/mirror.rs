@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::copy::Carried;
+use super::inventory::Print;
 use super::pass::{Book, Core};
 use super::settle;
 use crate::env::Step;
 use crate::ledger::{Change, FolderState};
-use crate::model::{Digest, Error, Fact, Flags, FolderId, Kind, Result, Stamp};
+use crate::model::{Digest, Error, Fact, Flags, FolderId, Kind, Result, Scope, Stamp};
+use crate::source::SourceMailbox;
 use crate::target::{Copy, TargetFolderId};
 
 /// A recorded message that the source does not list where it was.
@@ -18,8 +20,8 @@ pub(super) struct Vanished {
     target_folder: String,
     stamp: Stamp,
     fact: Fact,
-    /// Flags last synced.
-    flags: Flags,
+    /// Flags last synced; `None`: not known any more (its folder has another epoch since).
+    flags: Option<Flags>,
 }
 
 /// Vanished messages by digest: a new message with the same octets is the vanished one, moved.
@@ -41,7 +43,7 @@ impl Candidates {
                 folder: folder.id,
                 target_folder: folder.target_folder.clone(),
                 stamp,
-                flags: flags.unwrap_or_default(),
+                flags,
                 fact,
             };
             match vanished.fact.digest {
@@ -101,12 +103,14 @@ pub(super) async fn bind_moved(
         book.tally.already += 1;
     }
     let mut stored = one.stored(epoch, id, &[]);
-    stored.flags = old.flags.clone();
+    // Flags last synced stay the base of the next merge. Where they are not known, the source's are taken for them and
+    // nothing is written: what the target's user changed stays.
+    stored.flags = old.flags.clone().unwrap_or_else(|| one.flags.clone());
     stored.fact.losses = old.fact.losses.clone();
     stored.fact.bound = Some(old.stamp.clone());
     let from = (old.folder, old.fact.epoch, old.fact.number);
     core.apply(Change::Moved { from, to: folder, stored }).await?;
-    if one.flags != old.flags
+    if old.flags.as_ref().is_some_and(|flags| one.flags != *flags)
         && let Some(work) = book.folders.get_mut(&folder)
     {
         work.reflagged.push((one.message.number, one.flags.clone()));
@@ -135,10 +139,30 @@ fn short_answer() -> Error {
 }
 
 /// Mirrors deletions: copies of vanished messages are removed, recoverably, if the target's user left them as they
-/// were; the others are left alone. Either way they are not ours any more.
-pub(super) async fn vanished(core: &Core, book: &mut Book) -> Result<()> {
+/// were; the others stay, and stay on record.
+///
+/// Removing is the dangerous direction, so absence must be proven: everything was listed, every new message was read,
+/// nothing came while the source was read (it could be a moved one), and not too much is gone at once.
+pub(super) async fn vanished(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
     let vanished = book.candidates.drain();
     if vanished.is_empty() || !core.parts.options.mirror {
+        return Ok(());
+    }
+    let recorded: u64 = book.state.folders.iter().map(|f| f.live + f.orphans).sum();
+    let gone = vanished.len() as u64;
+    let share = u64::from(core.parts.options.max_removed_percent);
+    if share < 100 && gone > 10 && gone.saturating_mul(100) > recorded.saturating_mul(share) {
+        book.doubts.push(format!(
+            "{gone} of {recorded} messages are not at the source any more; that many at once are not removed at the \
+             target: look at the source, and if it is right run again with --allow-removals"
+        ));
+        return Ok(());
+    }
+    if book.hold.is_none() && something_came(core, source, book).await? {
+        book.hold = Some("new messages came while the source was read");
+    }
+    if let Some(why) = book.hold {
+        book.doubts.push(format!("{gone} copies of vanished messages were not removed in this pass: {why}"));
         return Ok(());
     }
     let stamps: Vec<Stamp> = vanished.iter().map(|v| v.stamp.clone()).collect();
@@ -148,17 +172,70 @@ pub(super) async fn vanished(core: &Core, book: &mut Book) -> Result<()> {
     let mut doomed = Vec::new();
     for v in &vanished {
         let untouched = |c: &Copy| {
-            c.folder.0 == v.target_folder
-                && c.flags.seen == v.flags.seen
-                && c.flags.flagged == v.flags.flagged
+            let same_flags =
+                v.flags.as_ref().is_some_and(|f| (c.flags.seen, c.flags.flagged) == (f.seen, f.flagged));
+            c.folder.0 == v.target_folder && same_flags
         };
-        doomed.extend(found.remove(&v.stamp).unwrap_or_default().into_iter().filter(untouched));
-        ended.entry(v.folder).or_default().push((v.fact.epoch, v.fact.number));
+        let copies = found.remove(&v.stamp).unwrap_or_default();
+        if copies.iter().all(untouched) {
+            doomed.extend(copies);
+            ended.entry(v.folder).or_default().push((v.fact.epoch, v.fact.number));
+        }
     }
     settle::remove(core, &doomed).await?;
     book.tally.removed += doomed.len() as u64;
     for (folder, numbers) in ended {
         core.apply(Change::Ended { folder, numbers }).await?;
+    }
+    Ok(())
+}
+
+/// Lists the source once more: did anything come since it was listed?
+async fn something_came(core: &Core, source: &mut dyn SourceMailbox, book: &Book) -> Result<bool> {
+    for work in book.folders.values() {
+        let mut attempt = 0;
+        loop {
+            let mut listed = Vec::new();
+            core.parts.env.step(Step::SourceList).await;
+            match source.list(&work.source, &mut |l| listed.push(l)).await {
+                Ok(listing) => {
+                    if listing.epoch != work.listing.epoch
+                        || listing.next > work.listing.next
+                        || work.print.something_came(&Print::of(&listed))
+                    {
+                        return Ok(true);
+                    }
+                    break;
+                }
+                // Gone or not to be listed now: nothing is proven.
+                Err(error) if error.scope == Scope::Folder => return Ok(true),
+                Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The copies of a folder still lie in a place its counterpart has left: moves them into the present one.
+pub(super) async fn carry_over(
+    core: &Core,
+    recorded: &FolderState,
+    old: &TargetFolderId,
+    to: &TargetFolderId,
+) -> Result<()> {
+    if old == to || !core.target.capabilities().moves || !core.parts.options.mirror {
+        return Ok(());
+    }
+    let facts = core.parts.ledger.facts(&core.claim, recorded.id).await?;
+    let stamp = |f: &Fact| f.bound.clone().unwrap_or_else(|| core.stamp(recorded.id, f.epoch, f.number));
+    let stamps: Vec<Stamp> = facts.iter().map(stamp).collect();
+    core.parts.env.step(Step::TargetFind).await;
+    for copy in core.locate(&stamps).await?.into_values().flatten().filter(|c| c.folder == *old) {
+        match relocate(core, &copy, to).await {
+            Ok(_) => {}
+            Err(e) if e.kind == Kind::NotFound => {}
+            Err(e) => return Err(e),
+        }
     }
     Ok(())
 }

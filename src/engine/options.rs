@@ -48,7 +48,8 @@ pub struct Options {
     pub watch_for: Duration,
     /// Tries of one batch, one folder or one pass before it counts as failed (1–20).
     pub tries: u32,
-    /// Longest time one store may take before its outcome is declared unknown.
+    /// Longest time one store may take, waits for the target's pace included, before its outcome is declared unknown and
+    /// its mailbox is given up for this run. Longer than any wait a server may ask for (an hour).
     pub store_deadline: Duration,
     /// Messages larger than this are skipped, in bytes.
     pub max_message_bytes: u64,
@@ -58,6 +59,9 @@ pub struct Options {
     pub start_over: bool,
     /// Mirror moves and deletions of the source on untouched copies.
     pub mirror: bool,
+    /// If more than this share of a mailbox's copies (and more than ten) would be removed in one pass, none is, and the
+    /// operator is asked; percent, 0–100.
+    pub max_removed_percent: u8,
 }
 
 impl Default for Options {
@@ -67,11 +71,12 @@ impl Default for Options {
             settle: Duration::from_secs(10),
             watch_for: Duration::from_secs(900),
             tries: 5,
-            store_deadline: Duration::from_secs(300),
+            store_deadline: Duration::from_secs(7200),
             max_message_bytes: 150 << 20,
             recount: true,
             start_over: false,
             mirror: true,
+            max_removed_percent: 20,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::inventory::FolderWork;
 use super::mirror::Candidates;
 use super::options::Parts;
 use super::retry::{self, Next};
+use super::settle::Reopened;
 use super::{Event, MailboxResult, Stop, Watcher};
 use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary};
 use crate::limit::Gate;
@@ -31,6 +32,10 @@ pub(super) struct Book {
     pub state: MailboxState,
     pub folders: BTreeMap<FolderId, FolderWork>,
     pub candidates: Candidates,
+    /// Messages an earlier run left open and that are not at the target.
+    pub reopened: Vec<Reopened>,
+    /// Why nothing may be removed in this pass; absence is not proven then.
+    pub hold: Option<&'static str>,
     pub tally: PassSummary,
     /// Copies that should be there and are not, twins left alone …: one line each.
     pub doubts: Vec<String>,
@@ -113,8 +118,11 @@ impl Core {
             Next::Again(wait) => {
                 let mailbox = self.mailbox.clone();
                 self.watcher.event(Event::Waiting { mailbox, wait, why: error });
-                self.parts.env.sleep(wait).await;
-                Ok(())
+                tokio::select! {
+                    biased;
+                    () = self.stop.wait() => Err(stopped()),
+                    () = self.parts.env.sleep(wait) => Ok(()),
+                }
             }
         }
     }
@@ -159,14 +167,10 @@ pub(super) async fn run(
     super::recount::judge(&mut tally, &state, error.as_ref());
     if let Some(claim) = &claim {
         let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
-        let recorded = match &error {
-            Some(e) if !asked_to_stop => parts.ledger.apply(claim, Change::Failed(e.to_string())).await,
-            _ => Ok(Applied::Done),
-        };
-        let recorded = match recorded {
-            Ok(_) => parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await,
-            Err(e) => Err(e),
-        };
+        let mut recorded = parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await;
+        if let (Some(e), false, Ok(_)) = (&error, asked_to_stop, &recorded) {
+            recorded = parts.ledger.apply(claim, Change::Failed(e.to_string())).await;
+        }
         if let Err(e) = recorded {
             error.get_or_insert(e);
         }
@@ -231,7 +235,7 @@ async fn stages(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) ->
     if let Some(error) = book.fatal.take() {
         return Err(error);
     }
-    super::mirror::vanished(core, book).await?;
+    super::mirror::vanished(core, source, book).await?;
     super::mirror::flags(core, book).await?;
     for (id, folder) in &book.folders {
         let (uidnext, modseq) = (folder.listing.next, folder.listing.modseq);

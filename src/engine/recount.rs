@@ -124,10 +124,11 @@ async fn sweep(
     Ok(())
 }
 
-/// Of several complete copies of one stamp, the one on record; without a record of it the one made first.
+/// The complete copy of a stamp that is on record. `None`: the ledger has none, then none of them is a copy of ours
+/// (an attempt arrived late whose message has gone, or was given another number).
 async fn kept_copy(core: &Core, book: &Book, copies: &[Copy], stamp: &Stamp) -> Result<Option<Copy>> {
     let mut complete: Vec<&Copy> = copies.iter().filter(|c| c.complete).collect();
-    if complete.len() > 1 {
+    if !complete.is_empty() {
         // Most likely it is on record in the folder of its stamp; a moved one is in another.
         let mut folders: Vec<_> = book.state.folders.iter().map(|f| f.id).collect();
         folders.sort_by_key(|f| *f != stamp.folder);
@@ -137,13 +138,15 @@ async fn kept_copy(core: &Core, book: &Book, copies: &[Copy], stamp: &Stamp) -> 
                 Some(bound) => bound == stamp,
                 None => (folder, f.epoch, f.number) == (stamp.folder, stamp.epoch, stamp.number),
             });
-            if let Some(copy) = recorded.and_then(|f| complete.iter().find(|c| c.id == f.target_id)) {
-                return Ok(Some((*copy).clone()));
+            if let Some(fact) = recorded {
+                // An id that changed (a move by the target's user) still leaves one of them the copy on record.
+                complete
+                    .sort_by(|a, b| (a.id != fact.target_id, a.made).cmp(&(b.id != fact.target_id, b.made)));
+                return Ok(complete.first().map(|c| (*c).clone()));
             }
         }
-        complete.sort_by(|a, b| (a.made, &a.id).cmp(&(b.made, &b.id)));
     }
-    Ok(complete.first().map(|c| (*c).clone()))
+    Ok(None)
 }
 
 /// The counts differ: says how, stamp by stamp.

@@ -4,10 +4,13 @@ use super::copy::{Carried, Unsettled};
 use super::diff::NewMessage;
 use super::pass::{Book, Core};
 use crate::env::Step;
-use crate::ledger::{Change, OpenBatch, Outcomes};
-use crate::model::{Digest, Flags, Result, Stamp};
+use crate::ledger::{BatchId, Change, IntentItem, OpenBatch, Outcomes};
+use crate::model::{Digest, FolderId, Result, Stamp};
 use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::Copy;
+
+/// Recorded as the loss of a copy whose store was never answered: what the target could not keep, it did not say.
+const UNCONFIRMED: &str = "unconfirmed";
 
 /// What a look at the target says of one stamp.
 enum Look {
@@ -55,8 +58,9 @@ pub(super) async fn remove(core: &Core, copies: &[Copy]) -> Result<()> {
     Ok(())
 }
 
-/// Settles the unknown outcomes of this pass: look, wait, look again. Returns those that are certainly not there now
-/// and must be copied again; a twin that appears later is the sweep's matter.
+/// Settles the unknown outcomes of this pass: look, wait, look again. Returns those that are not there now and must be
+/// copied again, **under the same intent**: it stays open, so that a stop between here and the next store does not
+/// forget that a copy may still arrive. A twin that appears later is the sweep's matter.
 pub(super) async fn look(core: &Core, book: &mut Book, unsettled: Vec<Unsettled>) -> Result<Vec<Unsettled>> {
     let mut open = unsettled;
     for last in [false, true] {
@@ -74,7 +78,7 @@ pub(super) async fn look(core: &Core, book: &mut Book, unsettled: Vec<Unsettled>
                 absent.push(one);
                 continue;
             };
-            let stored = one.carried.stored(one.carried.stamp.epoch, copy.id, &[]);
+            let stored = one.carried.stored(one.carried.stamp.epoch, copy.id, &[UNCONFIRMED]);
             let outcomes = Outcomes { stored: vec![stored], ..Outcomes::default() };
             core.apply(Change::Outcome { batch: one.batch, outcomes }).await?;
             book.tally.stored += 1;
@@ -82,15 +86,20 @@ pub(super) async fn look(core: &Core, book: &mut Book, unsettled: Vec<Unsettled>
         }
         open = absent;
     }
-    for one in &open {
-        let outcomes = Outcomes { unsent: vec![one.carried.message.number], ..Outcomes::default() };
-        core.apply(Change::Outcome { batch: one.batch, outcomes }).await?;
-    }
     Ok(open)
 }
 
+/// A message of an open batch that is not at the target: it is copied again under the intent it has.
+#[derive(Debug, Clone)]
+pub(super) struct Reopened {
+    pub batch: BatchId,
+    pub folder: FolderId,
+    pub epoch: u64,
+    pub item: IntentItem,
+}
+
 /// Settles what an earlier run left open: every message with an intent and no outcome is looked for. What is there is
-/// recorded (its octets are read once more at the source, for the digest); what is not will be copied again.
+/// recorded (its octets are read once more at the source, for the digest); what is not goes to `book.reopened`.
 pub(super) async fn left_open(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
     let open = std::mem::take(&mut book.state.open);
     if open.is_empty() {
@@ -157,9 +166,8 @@ pub(super) async fn left_open(core: &Core, source: &mut dyn SourceMailbox, book:
         waiting = absent;
     }
     for batch in waiting {
-        let unsent = batch.items.iter().map(|i| i.number).collect();
-        let outcomes = Outcomes { unsent, ..Outcomes::default() };
-        core.apply(Change::Outcome { batch: batch.id, outcomes }).await?;
+        let (id, folder, epoch) = (batch.id, batch.folder, batch.epoch);
+        book.reopened.extend(batch.items.into_iter().map(|item| Reopened { batch: id, folder, epoch, item }));
     }
     Ok(())
 }
@@ -187,7 +195,6 @@ async fn reread(
     if let Some(folder) = listed {
         let as_listed = folder.listed.iter().find(|l| l.id == carried.message.id);
         if let Some(l) = as_listed {
-            carried.flags = l.flags.clone();
             carried.received = l.received;
             carried.message.received = l.received;
         }
@@ -205,15 +212,15 @@ async fn reread(
                 Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
             }
         };
-        if let Some(Fetched::Message { body, flags, received }) = fetched.into_iter().next() {
+        // The flags recorded are those the copy has: if the source's changed since, the pass syncs the difference.
+        if let Some(Fetched::Message { body, received, .. }) = fetched.into_iter().next() {
             carried.digest = body.digest();
             carried.size = body.len();
-            carried.flags = flags.unwrap_or(std::mem::take::<Flags>(&mut carried.flags));
             carried.received = received.or(carried.received);
             known = true;
         }
     }
-    let mut stored = carried.stored(open.epoch, copy.id.clone(), &[]);
+    let mut stored = carried.stored(open.epoch, copy.id.clone(), &[UNCONFIRMED]);
     if !known {
         stored.fact.digest = None;
     }

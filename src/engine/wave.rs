@@ -36,6 +36,7 @@ pub async fn run(
     let mut result = WaveResult::default();
     // Mailboxes that wait to come back: what they ended with, should the run be stopped before they do.
     let mut parked: BTreeMap<usize, MailboxResult> = BTreeMap::new();
+    let mut done: BTreeMap<usize, PassSummary> = BTreeMap::new();
     let mut draining = false;
     let mut todo = lanes.step(env.now(), Happened::Time);
     loop {
@@ -69,7 +70,11 @@ pub async fn run(
         let until = if draining { Tick::MAX } else { wake.map_or(look, |w| w.min(look)) };
         todo = tokio::select! {
             biased;
-            Some((i, ended)) = running.next(), if !running.is_empty() => {
+            Some((i, mut ended)) = running.next(), if !running.is_empty() => {
+                // What earlier tries of this run did counts too.
+                if let Some(earlier) = done.get(&i) {
+                    add(&mut ended.summary, earlier);
+                }
                 let attempt = attempts.entry(i).or_insert(0);
                 *attempt += 1;
                 let next = match &ended.error {
@@ -81,6 +86,7 @@ pub async fn run(
                         if let Some(why) = ended.error.clone() {
                             watcher.event(Event::Waiting { mailbox: ended.mailbox.clone(), wait, why });
                         }
+                        done.insert(i, ended.summary.clone());
                         parked.insert(i, ended);
                         lanes.step(env.now(), Happened::ComesBack(i, env.now() + wait))
                     }
@@ -110,6 +116,18 @@ pub async fn run(
     }
     result.not_begun = lanes.not_begun() as u64;
     result
+}
+
+/// Adds what an earlier try of the same run did. What was there already at the later one includes what the earlier one
+/// stored.
+fn add(summary: &mut PassSummary, earlier: &PassSummary) {
+    summary.stored += earlier.stored;
+    summary.bytes += earlier.bytes;
+    summary.moved += earlier.moved;
+    summary.removed += earlier.removed;
+    summary.reflagged += earlier.reflagged;
+    summary.already = summary.already.saturating_sub(earlier.stored);
+    summary.began = earlier.began;
 }
 
 /// A pass that failed unexpectedly: a defect of ours, kept to its mailbox.

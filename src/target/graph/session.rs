@@ -164,7 +164,7 @@ impl Session {
                 Ok(reply)
             }
             Err(HttpError::NotSent(e)) => {
-                slot.finish(Answer::Served);
+                slot.finish(Answer::NotSent);
                 Err(Fault::NotSent(place(&e)))
             }
             Err(HttpError::MayHaveBeenSent(e)) => {

@@ -90,6 +90,8 @@ struct Told {
     kinds: BTreeMap<Step, u64>,
     cut_at: Option<Step>,
     faults: BTreeMap<String, u64>,
+    /// Most requests under way at once in one mailbox.
+    peak: u32,
 }
 
 /// The whole story: first pass, users change things, second pass, a third that may tidy up, a fourth that must not
@@ -135,37 +137,25 @@ fn tell(cut: Cut, defect: Defect) -> Result<Told, String> {
     if !truth.counters.violations.is_empty() {
         return Err(format!("the client broke rules: {:?}", truth.counters.violations));
     }
-    if std::env::var("CUT").is_ok() {
-        for (a, m) in &truth.mailboxes {
-            for (p, f) in &m.folders {
-                for x in &f.messages {
-                    println!(
-                        "{a} {p} {:?} {} {:?} read {} {}",
-                        x.named.values().next(),
-                        x.created,
-                        x.subject,
-                        x.is_read,
-                        x.flag
-                    );
-                }
-            }
-        }
-    }
     stamps(&truth)?;
     let counted: usize = held(&truth).values().map(Vec::len).sum();
     let source: usize = stage.source_counts().values().sum();
     if counted != source {
         return Err(format!("{counted} copies of {source} messages"));
     }
-    Ok(Told { held: held(&truth), steps: (first, second), kinds, cut_at, faults: truth.faults })
+    Ok(Told {
+        held: held(&truth),
+        steps: (first, second),
+        kinds,
+        cut_at,
+        faults: truth.faults.clone(),
+        peak: truth.counters.peak_in_flight,
+    })
 }
 
 fn finished(end: End) -> Result<(), String> {
     let End::Finished(result) = end else { return Err("cut where it must not be".to_owned()) };
     for ended in &result.mailboxes {
-        if std::env::var("CUT").is_ok() {
-            println!("{:?} {:?}", ended.mailbox.key, ended.summary);
-        }
         if let Some(error) = &ended.error {
             return Err(format!("a mailbox ended with: {error}"));
         }
@@ -236,6 +226,7 @@ fn cut_before_any_effect_and_resumed_a_migration_ends_as_if_undisturbed() {
     for (fault, fired) in &undisturbed.faults {
         assert!(*fired > 0, "the fault {fault:?} never fired");
     }
+    assert!(undisturbed.peak >= 4, "only {} stores were in flight at once", undisturbed.peak);
     let again = tell(Cut::Nowhere, Defect::None).expect("an undisturbed run is right");
     assert_eq!(undisturbed.steps, again.steps, "the same seed makes the same run");
 
@@ -284,10 +275,4 @@ fn the_trial_turns_red_when_the_look_up_is_blind() {
 #[test]
 fn the_trial_turns_red_when_an_open_store_is_taken_for_done() {
     bites(Defect::OpenTakenForDone);
-}
-
-#[test]
-fn debug_one() {
-    let k: u64 = std::env::var("CUT").ok().and_then(|c| c.parse().ok()).unwrap_or(476);
-    println!("{:?}", tell(Cut::FirstPass(k), Defect::None).err());
 }

@@ -140,8 +140,7 @@ async fn kept_copy(core: &Core, book: &Book, copies: &[Copy], stamp: &Stamp) -> 
             });
             if let Some(fact) = recorded {
                 // An id that changed (a move by the target's user) still leaves one of them the copy on record.
-                complete
-                    .sort_by(|a, b| (a.id != fact.target_id, a.made).cmp(&(b.id != fact.target_id, b.made)));
+                complete.sort_by_key(|c| (c.id != fact.target_id, c.made));
                 return Ok(complete.first().map(|c| (*c).clone()));
             }
         }

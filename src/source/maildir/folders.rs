@@ -134,7 +134,7 @@ fn nested(
         path.push(decode(bytes, settings.names, settings.escape));
         let at = entry.path();
         let inbox_itself = path.len() == 1 && path[0].eq_ignore_ascii_case("INBOX");
-        let mail = link || at.join("cur").is_dir() || at.join("new").is_dir();
+        let mail = link || may_be(&at.join("cur")) || may_be(&at.join("new"));
         if mail || !inbox_itself {
             add(found, below.clone(), path.clone(), mail)?;
         }
@@ -152,6 +152,15 @@ fn add(found: &mut Found, handle: String, names: Vec<String>, selectable: bool) 
     }
     found.insert(handle, (names, selectable));
     Ok(())
+}
+
+/// Is it there, or hidden from us? What cannot be looked at is taken for a mail folder: its listing then says why it
+/// cannot be read, instead of it passing for gone.
+fn may_be(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(seen) => seen.is_dir(),
+        Err(e) => e.kind() != std::io::ErrorKind::NotFound,
+    }
 }
 
 /// A link to a directory counts as a folder here: its listing then says why it is not read.

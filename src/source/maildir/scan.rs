@@ -63,10 +63,7 @@ impl Scan {
             Numbers::Uidlist => uidlist::read(&dir),
             Numbers::Ledger => None,
         };
-        let mut entries = Vec::new();
-        for sub in ["new", "cur"] {
-            read_sub(&dir, sub, &mut entries)?;
-        }
+        let mut entries = read_still(&dir)?;
         entries.sort_by(|a, b| (&a.base, a.sub, &a.file).cmp(&(&b.base, b.sub, &b.file)));
         let entries = apart(&dir, entries);
         let mut scan = Scan {
@@ -193,12 +190,39 @@ fn unreadable(e: &io::Error) -> Error {
     }
 }
 
-fn read_sub(dir: &Path, sub: &'static str, out: &mut Vec<Entry>) -> Result<()> {
+/// Readings of a folder that is being changed, before it counts as busy.
+const READINGS: usize = 8;
+
+/// Reads `new` and `cur` while nobody renames in them. A reading during which a directory changed may miss a message
+/// that was renamed meanwhile (a flag set, `new` → `cur`), and a missed message looks like a deleted one.
+fn read_still(dir: &Path) -> Result<Vec<Entry>> {
+    let changed = |sub: &str| dir.join(sub).metadata().map(|m| (m.mtime(), m.mtime_nsec())).ok();
+    for _ in 0..READINGS {
+        let before = [changed("new"), changed("cur")];
+        let mut entries = Vec::new();
+        let mut still = true;
+        for sub in ["new", "cur"] {
+            still &= read_sub(dir, sub, &mut entries)?;
+        }
+        if still && before == [changed("new"), changed("cur")] {
+            return Ok(entries);
+        }
+    }
+    Err(Error::temporary(
+        Kind::Conflict,
+        Scope::Folder,
+        "the folder changed again and again while it was read",
+    )
+    .remedy("run again when its user is quiet"))
+}
+
+/// Reads one directory; `false`: a file went away while it was read.
+fn read_sub(dir: &Path, sub: &'static str, out: &mut Vec<Entry>) -> Result<bool> {
     let at = dir.join(sub);
     match at.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             // A missing `cur` or `new` is an empty one, as long as the folder itself is there.
-            return dir.symlink_metadata().map(|_| ()).map_err(|e| unreadable(&e));
+            return dir.symlink_metadata().map(|_| true).map_err(|e| unreadable(&e));
         }
         Err(e) => return Err(unreadable(&e)),
         Ok(seen) if !seen.is_dir() => {
@@ -211,6 +235,7 @@ fn read_sub(dir: &Path, sub: &'static str, out: &mut Vec<Entry>) -> Result<()> {
         }
         Ok(_) => {}
     }
+    let mut still = true;
     for entry in std::fs::read_dir(at).map_err(|e| unreadable(&e))? {
         let entry = entry.map_err(|e| unreadable(&e))?;
         let file = entry.file_name();
@@ -220,8 +245,11 @@ fn read_sub(dir: &Path, sub: &'static str, out: &mut Vec<Entry>) -> Result<()> {
         }
         let seen = match entry.metadata() {
             Ok(seen) => seen,
-            // Gone since the directory was read: it was renamed or expunged; the next pass sees which.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            // Gone since the directory was read: renamed or expunged.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                still = false;
+                continue;
+            }
             Err(e) => return Err(unreadable(&e)),
         };
         if seen.is_dir() {
@@ -237,7 +265,7 @@ fn read_sub(dir: &Path, sub: &'static str, out: &mut Vec<Entry>) -> Result<()> {
             number: None,
         });
     }
-    Ok(())
+    Ok(still)
 }
 
 /// Gives files of one base name different names. Normally there is one, or for a moment two while it is renamed: the

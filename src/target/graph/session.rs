@@ -46,6 +46,9 @@ const TRIES: u32 = 4;
 /// Longest wait inside such a try; a longer one is told to the engine.
 const MAX_INNER_WAIT: Duration = Duration::from_secs(20);
 
+/// Octets above which building a message would hold up other mailboxes' work: about a millisecond.
+const MUCH: usize = 256 << 10;
+
 /// An id or a name as one segment of a path.
 pub(super) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
@@ -104,6 +107,11 @@ impl Session {
 
     pub(super) fn base(&self) -> &Base {
         &self.base
+    }
+
+    /// Work on octets: off the async threads if there is much of it.
+    pub(super) fn transform<T>(&self, octets: usize, work: impl FnOnce() -> T) -> T {
+        if octets > MUCH { self.env.blocking(work) } else { work() }
     }
 
     pub(super) fn bounds(&self) -> Bounds {

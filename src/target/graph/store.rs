@@ -34,7 +34,7 @@ pub(super) async fn store(
     let bounds = session.bounds();
     let input =
         Input { octets: &octets, stamp: &item.stamp, flags: &item.flags, received: item.received, bounds };
-    let message = match graph::build(&input) {
+    let message = match session.transform(octets.len(), || graph::build(&input)) {
         Ok(message) => message,
         Err(e) => return Outcome::Refused(e),
     };

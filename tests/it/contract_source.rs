@@ -46,6 +46,10 @@ pub trait SourceHarness: Send {
     async fn renumber(&mut self, folder: &[&str]) -> bool;
     /// Everything the store holds, to see that reading wrote nothing.
     async fn fingerprint(&self) -> String;
+    /// Does the store know who has a mailbox? Some make one for whoever asks.
+    fn knows_its_mailboxes(&self) -> bool {
+        true
+    }
     /// Can such a store hold these octets, and give them out as they are? The suite leaves out what it cannot.
     fn holds(&self, _: &[u8]) -> bool {
         true
@@ -74,6 +78,17 @@ pub async fn list(mailbox: &mut Box<dyn SourceMailbox>, folder: &SourceFolder) -
     let mut listed = Vec::new();
     let listing = mailbox.list(folder, &mut |l| listed.push(l)).await.expect("a listing");
     (listed, listing)
+}
+
+/// Lists once more after an error that may pass: a server that finds its own files gone may say NO first.
+async fn list_at_last(mailbox: &mut Box<dyn SourceMailbox>, folder: &SourceFolder) -> Listing {
+    for _ in 0..3 {
+        match mailbox.list(folder, &mut |_| ()).await {
+            Ok(listing) => return listing,
+            Err(e) => assert!(e.may_pass(), "{e}"),
+        }
+    }
+    panic!("the folder cannot be listed any more");
 }
 
 fn octets(fetched: &Fetched) -> Vec<u8> {
@@ -307,8 +322,9 @@ async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder) {
         assert!(!failed[0].remedy.is_empty());
     }
 
+    mailbox.release().await;
     if harness.renumber(&["INBOX"]).await {
-        let (_, renumbered) = list(&mut mailbox, at).await;
+        let renumbered = list_at_last(&mut mailbox, at).await;
         assert_ne!(renumbered.epoch, listing.epoch, "a new numbering is a new epoch");
         let mut fresh = harness.source().open(&harness.mailbox()).await.expect("open");
         let old = fresh.fetch(at, listing.epoch, &all, &roomy).await.expect_err("the old epoch");
@@ -320,6 +336,9 @@ async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder) {
 async fn strangers(harness: &impl SourceHarness, at: &SourceFolder) {
     let source = harness.source();
     for name in ["nobody@example.org", "../other", "/etc", "a/../../b", "", "x\0y"] {
+        if name.starts_with("nobody") && !harness.knows_its_mailboxes() {
+            continue;
+        }
         let Err(e) = source.open(name).await else { panic!("{name:?} was opened") };
         assert_eq!(e.scope, Scope::Mailbox, "{e}");
         assert!(name.is_empty() || !e.to_string().contains(name), "an error names nobody: {e}");

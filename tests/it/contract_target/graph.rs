@@ -153,7 +153,11 @@ impl TargetHarness for GraphHarness {
     }
 
     fn takes_nothing(&self) -> bool {
-        true
+        false
+    }
+
+    fn nobody(&self) -> String {
+        format!("AAkALg{}", "nobody".repeat(11))
     }
 }
 

@@ -27,7 +27,8 @@ use mailwave::mock::Wire;
 use mailwave::mock::graph::{GraphMock, GraphOptions};
 use mailwave::mock::server::RealWorld;
 use mailwave::model::{
-    Bodies, Digest, Fact, Flags, FolderId, FolderPath, Mailbox, MailboxKey, SourceId, SourceName, Stamp, Timestamp,
+    Bodies, Digest, Fact, Flags, FolderId, FolderPath, Mailbox, MailboxKey, SourceId, SourceName, Stamp,
+    Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use mailwave::transform::graph::{Input, build};
@@ -158,7 +159,8 @@ async fn ledger(env: &Env, callers: usize, batches: usize) -> f64 {
 /// One batch: what is about to be moved, and that it was.
 async fn record(ledger: &SqliteLedger, claim: &Claim, folder: FolderId, above: u64) {
     let numbers = above + 1..=above + BATCH;
-    let items = numbers.clone().map(|number| IntentItem { number, id: SourceId::Number(number), size: Some(75_000) });
+    let items =
+        numbers.clone().map(|number| IntentItem { number, id: SourceId::Number(number), size: Some(75_000) });
     let intent = Change::Intent { folder, epoch: 1, items: items.collect() };
     let Applied::Batch(batch) = ledger.apply(claim, intent).await.unwrap() else { panic!("no batch") };
     let stored = numbers.map(|number| Stored {
@@ -204,7 +206,8 @@ async fn road(env: &Env) -> f64 {
             store.add(&mailbox(n).source, "INBOX", mail.octets, &mail.flags, mail.received);
         }
     }
-    let mock = GraphMock::new(GraphOptions { keep_content: false, ..GraphOptions::default() }, Arc::new(RealWorld));
+    let mock =
+        GraphMock::new(GraphOptions { keep_content: false, ..GraphOptions::default() }, Arc::new(RealWorld));
     let served = mock.clone();
     let http = InProcess::new(env, move |request| {
         let served = served.clone();
@@ -229,7 +232,10 @@ async fn road(env: &Env) -> f64 {
     let parts = Parts {
         env: env.clone(),
         source_name: source_name(),
-        sources: BTreeMap::from([("memory".to_owned(), Arc::new(MemorySource(Arc::new(Mutex::new(store)))) as _)]),
+        sources: BTreeMap::from([(
+            "memory".to_owned(),
+            Arc::new(MemorySource(Arc::new(Mutex::new(store)))) as _,
+        )]),
         targets: BTreeMap::from([("graph".to_owned(), Arc::new(target) as _)]),
         limits: Limits::unlimited(env),
         ledger: Arc::new(SqliteLedger::open(env, &dir.path().join("ledger"), options).unwrap()),
@@ -241,6 +247,10 @@ async fn road(env: &Env) -> f64 {
     let result = engine::run(Arc::new(parts), mailboxes, Arc::new(Unwatched), Stop::default()).await;
     let seconds = (env.now() - began).as_secs_f64();
     let stored: u64 = result.mailboxes.iter().map(|m| m.summary.stored).sum();
-    assert_eq!(stored, (ROAD_MAILBOXES * ROAD_MESSAGES) as u64, "a figure for work that was not done says nothing");
+    assert_eq!(
+        stored,
+        (ROAD_MAILBOXES * ROAD_MESSAGES) as u64,
+        "a figure for work that was not done says nothing"
+    );
     seconds
 }

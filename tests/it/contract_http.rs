@@ -91,7 +91,10 @@ async fn suite(harness: &impl HttpHarness) {
 
     let stage = harness.stage(Does::Refuses).await;
     let error = exchange(&stage, 10, 5000).await.expect_err("nobody is there");
-    assert!(matches!(&error, HttpError::NotSent(e) if e.kind == Kind::Unreachable && e.may_pass()), "{error:?}");
+    assert!(
+        matches!(&error, HttpError::NotSent(e) if e.kind == Kind::Unreachable && e.may_pass()),
+        "{error:?}"
+    );
     quiet(&error);
     assert!(stage.arrived.lock().unwrap().is_empty());
 
@@ -153,7 +156,8 @@ async fn read(socket: &mut TcpStream) -> Option<Arrived> {
     let head = String::from_utf8(head).unwrap();
     let mut words = head.split_whitespace();
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+    let length =
+        head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
     let mut body = vec![0; length.map_or(0, |l| l.trim().parse().unwrap())];
     socket.read_exact(&mut body).await.ok()?;
     Some((method, path, body))
@@ -240,7 +244,8 @@ async fn a_request_that_met_no_server_to_trust_was_not_sent() {
         ("https://nobody.invalid".to_owned(), Kind::Unreachable),
     ] {
         let exchange = Exchange { deadline: Duration::from_secs(10), max_response: 10 };
-        let error = client.execute(request(format!("{url}/s3cret")), &exchange).await.expect_err("no such server");
+        let error =
+            client.execute(request(format!("{url}/s3cret")), &exchange).await.expect_err("no such server");
         let HttpError::NotSent(e) = &error else { panic!("{url}: {error:?}") };
         assert_eq!(e.kind, kind, "{url}: {e}");
         assert!(!e.remedy.is_empty());
@@ -309,15 +314,22 @@ async fn a_request_on_a_reused_connection_that_broke_is_never_sent_again() {
             let (url, arrived, connections) = faulty(reused).await;
             let client = client();
             let send = |n: &'static [u8]| {
-                let request =
-                    http::Request::builder().method(method.clone()).uri(&url).body(Bytes::from_static(n)).unwrap();
+                let request = http::Request::builder()
+                    .method(method.clone())
+                    .uri(&url)
+                    .body(Bytes::from_static(n))
+                    .unwrap();
                 let client = &client;
                 async move { client.execute(request, &Exchange::default()).await }
             };
             send(b"1").await.expect("answered");
             let error = send(b"2").await.expect_err("the connection broke");
             assert!(matches!(error, HttpError::MayHaveBeenSent(_)), "{reused:?} {method}: {error:?}");
-            assert_eq!(connections.load(Ordering::SeqCst), 1, "{reused:?} {method}: the connection was reused");
+            assert_eq!(
+                connections.load(Ordering::SeqCst),
+                1,
+                "{reused:?} {method}: the connection was reused"
+            );
             assert_eq!(*arrived.lock().unwrap(), [b"1", b"2"], "{reused:?} {method}: each was sent once");
             send(b"3").await.expect("a new connection serves");
             assert_eq!(arrived.lock().unwrap().len(), 3);

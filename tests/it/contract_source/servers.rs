@@ -152,7 +152,10 @@ impl SourceHarness for DovecotHarness {
                     let name = path.file_name().expect("name").to_string_lossy().into_owned();
                     let name = name.trim_end_matches(":2,").to_owned();
                     let time = path.metadata().and_then(|m| m.modified()).expect("time");
-                    out.push(format!("{folder:?} {name} {time:?} {}", blake3::hash(&fs::read(&path).expect("read"))));
+                    out.push(format!(
+                        "{folder:?} {name} {time:?} {}",
+                        blake3::hash(&fs::read(&path).expect("read"))
+                    ));
                 }
             }
         }
@@ -254,7 +257,8 @@ impl SourceHarness for MockHarness {
         let store = self.mock.store();
         assert_eq!(store.client_changes(), 0, "no command of the client changed anything");
         let folders = store.folders(USER).into_iter();
-        let all: Vec<_> = folders.map(|f| (store.messages(USER, &f), store.uid_validity(USER, &f), f)).collect();
+        let all: Vec<_> =
+            folders.map(|f| (store.messages(USER, &f), store.uid_validity(USER, &f), f)).collect();
         format!("{all:?}")
     }
 
@@ -273,7 +277,11 @@ impl MemoryHarness {
         *all.iter().find(|(_, m)| m.octets == octets).expect("the message is there").0
     }
 
-    fn change<T>(&self, folder: &[&str], change: impl FnOnce(&mut crate::support::memory::MemoryFolder) -> T) -> T {
+    fn change<T>(
+        &self,
+        folder: &[&str],
+        change: impl FnOnce(&mut crate::support::memory::MemoryFolder) -> T,
+    ) -> T {
         change(self.0.0.lock().unwrap().folder(USER, &folder.join("/")))
     }
 }
@@ -309,9 +317,7 @@ impl SourceHarness for MemoryHarness {
 
     async fn reflag(&mut self, folder: &[&str], octets: &[u8], flags: &str) -> bool {
         let uid = self.uid(folder, octets);
-        self.change(folder, |f| {
-            f.messages.get_mut(&uid).map(|m| m.flags = Flags::decode(flags)).is_some()
-        })
+        self.change(folder, |f| f.messages.get_mut(&uid).map(|m| m.flags = Flags::decode(flags)).is_some())
     }
 
     async fn spoil(&mut self, _: &[&str], _: &[u8]) -> bool {

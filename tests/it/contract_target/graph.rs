@@ -64,7 +64,8 @@ impl GraphHarness {
 
     /// A request of somebody else, by hand.
     async fn post(&self, path: &str, content_type: &str, token: Option<&str>, body: String) -> Value {
-        let mut request = http::Request::post(format!("https://graph.test{path}")).header("content-type", content_type);
+        let mut request =
+            http::Request::post(format!("https://graph.test{path}")).header("content-type", content_type);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -129,7 +130,8 @@ impl TargetHarness for GraphHarness {
         let answer = self.post("/tenant/oauth2/v2.0/token", form_type, None, form.to_owned()).await;
         let token = answer["access_token"].as_str().expect("a token").to_owned();
         let text = String::from_utf8_lossy(octets).into_owned();
-        let body = serde_json::json!({ "subject": "not ours", "body": { "contentType": "text", "content": text } });
+        let body =
+            serde_json::json!({ "subject": "not ours", "body": { "contentType": "text", "content": text } });
         let path = format!("/v1.0/users/{USER}/mailFolders/inbox/messages");
         self.post(&path, "application/json", Some(&token), body.to_string()).await;
     }

@@ -1,5 +1,7 @@
 //! What every source promises, checked through the trait alone. A backend joins with a [`SourceHarness`].
 
+mod servers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -44,6 +46,14 @@ pub trait SourceHarness: Send {
     async fn renumber(&mut self, folder: &[&str]) -> bool;
     /// Everything the store holds, to see that reading wrote nothing.
     async fn fingerprint(&self) -> String;
+    /// Does the store know who has a mailbox? Some make one for whoever asks.
+    fn knows_its_mailboxes(&self) -> bool {
+        true
+    }
+    /// Can such a store hold these octets, and give them out as they are? The suite leaves out what it cannot.
+    fn holds(&self, _: &[u8]) -> bool {
+        true
+    }
 }
 
 pub const DEEP: [&str; 2] = ["Projekte", "Ärger & 日本 📁"];
@@ -68,6 +78,17 @@ pub async fn list(mailbox: &mut Box<dyn SourceMailbox>, folder: &SourceFolder) -
     let mut listed = Vec::new();
     let listing = mailbox.list(folder, &mut |l| listed.push(l)).await.expect("a listing");
     (listed, listing)
+}
+
+/// Lists once more after an error that may pass: a server that finds its own files gone may say NO first.
+async fn list_at_last(mailbox: &mut Box<dyn SourceMailbox>, folder: &SourceFolder) -> Listing {
+    for _ in 0..3 {
+        match mailbox.list(folder, &mut |_| ()).await {
+            Ok(listing) => return listing,
+            Err(e) => assert!(e.may_pass(), "{e}"),
+        }
+    }
+    panic!("the folder cannot be listed any more");
 }
 
 fn octets(fetched: &Fetched) -> Vec<u8> {
@@ -113,16 +134,20 @@ pub async fn read_all(
     out
 }
 
+const FIRST: &[u8] = b"Subject: one\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\n\r\nfirst\r\n";
+const BARE: &[u8] = b"no header at all\r\n";
+
 /// The contract.
 pub async fn suite(mut harness: impl SourceHarness) {
     let big = format!("Subject: big\r\n\r\n{}", "0123456789abcdef\r\n".repeat(8000));
-    let inbox = vec![
-        planted("Subject: one\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\n\r\nfirst\r\n", "", 1_700_000_001),
+    let mut inbox = vec![
+        planted(FIRST, "", 1_700_000_001),
         planted("Subject: twin\r\n\r\nsame\r\n", "S", 1_700_000_002),
         planted("Subject: twin\r\n\r\nsame\r\n", "FS", 1_700_000_003),
         planted("", "", 1_700_000_004),
-        planted("no header at all\r\n", "", 1_700_000_005),
-        planted(&b"Subject: \xe4\xf6\r\n\r\n\0nul \xff\xfe\r\n"[..], "R", 1_700_000_006),
+        planted(BARE, "", 1_700_000_005),
+        planted(&b"Subject: \xe4\xf6\r\n\r\n8 bit \xff\xfe\r\n"[..], "R", 1_700_000_006),
+        planted(&b"Subject: nul\r\n\r\n\0nul\r\n"[..], "R", 1_700_000_009),
         planted(big.as_bytes(), "D", 1_700_000_007),
         planted("Subject: quoted\r\n\r\nFrom here\r\n>From there\r\n>>From x\r\n.\r\n", "T", 1_700_000_008),
         planted("Subject: header only\r\n", "S", 0),
@@ -131,6 +156,7 @@ pub async fn suite(mut harness: impl SourceHarness) {
         planted("A: 1\r\n\r\nx\r\n", "S work", 1_600_000_000),
         planted("A: 2\r\n\r\ny\r\n", "", 1_600_000_001),
     ];
+    inbox.retain(|p| harness.holds(&p.octets));
     harness.plant(&["INBOX"], &inbox).await;
     harness.plant(&DEEP, &deep).await;
     let before = harness.fingerprint().await;
@@ -237,19 +263,19 @@ pub async fn suite(mut harness: impl SourceHarness) {
     assert_eq!(wrong.kind, Kind::Conflict);
     assert_eq!(harness.fingerprint().await, before, "the source was only read");
 
-    changes(&mut harness, &at, &inbox).await;
+    changes(&mut harness, &at).await;
     strangers(&harness, &at).await;
 }
 
 /// What happens at the source while it is read.
-async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder, inbox: &[Planted]) {
+async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder) {
     let roomy = bodies(1 << 20, 1 << 40);
     let mut mailbox = harness.source().open(&harness.mailbox()).await.expect("open");
     let (listed, listing) = list(&mut mailbox, at).await;
     let all = wanted(&listed);
 
     // Expunged between listing and fetch: gone, or the whole call says that the folder changed.
-    harness.expunge(&["INBOX"], &inbox[0].octets).await;
+    harness.expunge(&["INBOX"], FIRST).await;
     match mailbox.fetch(at, listing.epoch, &all, &roomy).await {
         Ok(fetched) => {
             assert_eq!(fetched.len(), all.len());
@@ -269,7 +295,7 @@ async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder, inbox: &[P
 
     // Other flags, found again by the old name.
     let all = wanted(&more);
-    if harness.reflag(&["INBOX"], &inbox[4].octets, "FRS").await {
+    if harness.reflag(&["INBOX"], BARE, "FRS").await {
         if let Ok(fetched) = mailbox.fetch(at, listing.epoch, &all, &roomy).await {
             assert!(fetched.iter().all(|f| matches!(f, Fetched::Message { .. })), "flags lose nobody");
         }
@@ -278,7 +304,7 @@ async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder, inbox: &[P
         assert_eq!(reflagged.iter().filter(|l| l.flags.encode() == "FRS").count(), 1);
     }
 
-    if harness.spoil(&["INBOX"], &inbox[4].octets).await {
+    if harness.spoil(&["INBOX"], BARE).await {
         let (listed, listing) = list(&mut mailbox, at).await;
         let fetched = mailbox
             .fetch(at, listing.epoch, &wanted(&listed), &roomy)
@@ -296,8 +322,9 @@ async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder, inbox: &[P
         assert!(!failed[0].remedy.is_empty());
     }
 
+    mailbox.release().await;
     if harness.renumber(&["INBOX"]).await {
-        let (_, renumbered) = list(&mut mailbox, at).await;
+        let renumbered = list_at_last(&mut mailbox, at).await;
         assert_ne!(renumbered.epoch, listing.epoch, "a new numbering is a new epoch");
         let mut fresh = harness.source().open(&harness.mailbox()).await.expect("open");
         let old = fresh.fetch(at, listing.epoch, &all, &roomy).await.expect_err("the old epoch");
@@ -309,6 +336,9 @@ async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder, inbox: &[P
 async fn strangers(harness: &impl SourceHarness, at: &SourceFolder) {
     let source = harness.source();
     for name in ["nobody@example.org", "../other", "/etc", "a/../../b", "", "x\0y"] {
+        if name.starts_with("nobody") && !harness.knows_its_mailboxes() {
+            continue;
+        }
         let Err(e) = source.open(name).await else { panic!("{name:?} was opened") };
         assert_eq!(e.scope, Scope::Mailbox, "{e}");
         assert!(name.is_empty() || !e.to_string().contains(name), "an error names nobody: {e}");

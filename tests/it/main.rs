@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod cli;
+mod contract_http;
 mod contract_ledger;
 mod contract_source;
 mod contract_target;

@@ -101,7 +101,8 @@ impl SourceMailbox for MemoryMailbox {
 
     async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
         let store = self.store.lock().unwrap();
-        Ok(store.0[&self.mailbox]
+        let folders = store.0.get(&self.mailbox).ok_or_else(gone)?;
+        Ok(folders
             .keys()
             .map(|name| {
                 let path = FolderPath::new(name.split('/').map(str::to_owned).collect()).expect("a name");
@@ -122,7 +123,7 @@ impl SourceMailbox for MemoryMailbox {
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         let store = self.store.lock().unwrap();
-        let folder = store.0[&self.mailbox].get(&folder.handle).ok_or_else(gone)?;
+        let folder = store.0.get(&self.mailbox).and_then(|m| m.get(&folder.handle)).ok_or_else(gone)?;
         for (number, mail) in &folder.messages {
             sink(Listed {
                 id: SourceId::Number(*number),
@@ -142,7 +143,7 @@ impl SourceMailbox for MemoryMailbox {
         bodies: &Bodies,
     ) -> Result<Vec<Fetched>> {
         let store = self.store.lock().unwrap();
-        let folder = store.0[&self.mailbox].get(&folder.handle).ok_or_else(gone)?;
+        let folder = store.0.get(&self.mailbox).and_then(|m| m.get(&folder.handle)).ok_or_else(gone)?;
         if folder.epoch != epoch {
             return Err(Error::temporary(Kind::Conflict, Scope::Folder, "the folder was made anew"));
         }
@@ -151,12 +152,20 @@ impl SourceMailbox for MemoryMailbox {
             .map(|w| {
                 let SourceId::Number(number) = &w.id else { return Fetched::Gone };
                 let Some(mail) = folder.messages.get(number) else { return Fetched::Gone };
-                let mut writer = bodies.begin(mail.octets.len() as u64).expect("memory");
-                writer.write_all(&mail.octets).expect("memory");
-                Fetched::Message {
-                    body: writer.finish().expect("memory"),
-                    flags: Some(mail.flags.clone()),
-                    received: Some(mail.received),
+                let written = bodies.begin(mail.octets.len() as u64).and_then(|mut writer| {
+                    writer.write_all(&mail.octets)?;
+                    writer.finish()
+                });
+                match written {
+                    Ok(body) => Fetched::Message {
+                        body,
+                        flags: Some(mail.flags.clone()),
+                        received: Some(mail.received),
+                    },
+                    Err(_) => Fetched::Failed(
+                        Error::new(Kind::TooLarge, Scope::Message, "the message is too large")
+                            .remedy("raise the limit"),
+                    ),
                 }
             })
             .collect())

@@ -159,14 +159,11 @@ pub(super) async fn run(
     super::recount::judge(&mut tally, &state, error.as_ref());
     if let Some(claim) = &claim {
         let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
-        let recorded = match &error {
-            Some(e) if !asked_to_stop => parts.ledger.apply(claim, Change::Failed(e.to_string())).await,
-            _ => Ok(Applied::Done),
-        };
-        let recorded = match recorded {
-            Ok(_) => parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await,
-            Err(e) => Err(e),
-        };
+        // The failure comes last: a pass that ended incomplete alone counts as one still to go on.
+        let mut recorded = parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await;
+        if let (Ok(_), Some(e), false) = (&recorded, &error, asked_to_stop) {
+            recorded = parts.ledger.apply(claim, Change::Failed(e.to_string())).await;
+        }
         if let Err(e) = recorded {
             error.get_or_insert(e);
         }

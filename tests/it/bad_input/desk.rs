@@ -67,6 +67,24 @@ impl Ran {
         all
     }
 
+    /// What a mailbox failed with is told by `status` and the report as well, until it is repaired.
+    #[track_caller]
+    fn told_everywhere(&self) {
+        for e in self.json["errors"].as_array().expect("errors") {
+            let why = format!("{} — {}", e["what"].as_str().unwrap(), e["remedy"].as_str().unwrap());
+            for told in [&self.status, &self.report] {
+                let all = told["mailboxes"].as_array().expect("mailboxes");
+                let m = all.iter().find(|m| m["mailbox"] == e["mailbox"]).expect("the failed mailbox");
+                assert_eq!(
+                    (m["state"].as_str(), m["verdict"].as_str()),
+                    (Some("failed"), Some("poor")),
+                    "{m}"
+                );
+                assert_eq!(m["error"], why.as_str(), "{m}");
+            }
+        }
+    }
+
     pub fn count(&self, what: &str) -> u64 {
         self.json["messages"][what].as_u64().unwrap_or_else(|| panic!("{what}: {}", self.json))
     }
@@ -171,7 +189,9 @@ impl Desk {
                 report = serde_json::from_str(&text).unwrap();
             }
         }
-        Ran { code: run.code, json, err: run.err, status, report }
+        let ran = Ran { code: run.code, json, err: run.err, status, report };
+        ran.told_everywhere();
+        ran
     }
 
     /// Every message in the target Maildir of a mailbox: octets, sorted. It must lie in a folder of it and nowhere else.

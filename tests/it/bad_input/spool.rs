@@ -34,10 +34,13 @@ fn a_spool_directory_that_cannot_be_written_is_told_before_anything_is_begun() {
     // Not even root makes a file there.
     let desk = desk("/proc/self");
     let said = crate::cli::said(&desk.path("."), &["run", "mailwave.toml"]);
+    let why = tempfile::tempfile_in("/proc/self").unwrap_err();
     assert_eq!(said.code, 2, "{}{}", said.out, said.err);
     assert_eq!(
         said.err,
-        "error: no file can be made in the spool /proc/self (No such file or directory (os error 2)) — name a directory with room in it with `run.spool`\n"
+        format!(
+            "error: no file can be made in the spool /proc/self ({why}) — name a directory with room in it with `run.spool`\n"
+        )
     );
     assert!(!desk.path("mailwave-ledger").exists() && !desk.path("out").exists(), "nothing was begun");
 }

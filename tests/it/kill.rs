@@ -169,8 +169,8 @@ fn killed_at_20_random_moments_it_ends_with_every_message_once() {
     let graph = GraphProcess::start(dir, &options);
     configure(dir, &graph, MAILBOXES);
 
-    // 20 kills must not outrun the work: on average a run may make this many messages before it dies.
-    let share = made.expected.len() as u64 / KILLS as u64;
+    // 20 kills must not outrun the work: a run may make at most so many messages, and a few more before it dies.
+    let share = made.expected.len() as u64 * 2 / 3 / KILLS as u64;
     let mut told = Vec::new();
     for kill in 0..KILLS {
         let moment = match kill {

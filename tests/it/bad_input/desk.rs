@@ -14,7 +14,7 @@ use mailwave::mock::server::{RealWorld, ServerHandle, serve_graph};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::cli::{mailwave, said};
+use crate::cli::said;
 
 /// Where a word of a confidential kind was shown.
 const CANARY: &str = "canary";
@@ -154,10 +154,6 @@ impl Desk {
         for n in 1..=count {
             self.put(mailbox, "", &format!("{n}.good"), &mail(mailbox, n));
         }
-    }
-
-    pub fn command(&self, args: &[&str]) -> std::process::Command {
-        mailwave(self.home.path(), args)
     }
 
     /// Runs to the end, looks everywhere for what must not be shown, and reads status and report.

@@ -65,6 +65,9 @@ fn a_ledger_of_another_configuration_or_source_is_refused() {
     assert_eq!(desk.run().ended(0).count("stored"), 0);
 }
 
+/// Files of a ledger that hold nothing it knows: an index that is made anew, and who has it open.
+const OTHERS: [&str; 2] = ["ledger.db-shm", "lock"];
+
 /// The ledger's files that hold what it knows.
 fn ledger_files(desk: &Desk) -> Vec<PathBuf> {
     let mut all = Vec::new();
@@ -73,7 +76,9 @@ fn ledger_files(desk: &Desk) -> Vec<PathBuf> {
         for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() {
                 todo.push(entry.path());
-            } else if entry.metadata().unwrap().len() > 0 && entry.file_name() != "lock" {
+            } else if entry.metadata().unwrap().len() > 0
+                && !OTHERS.contains(&entry.file_name().to_str().unwrap())
+            {
                 all.push(entry.path());
             }
         }
@@ -117,10 +122,11 @@ fn a_ledger_with_flipped_octets_is_refused_or_harmless_and_serves_again_once_res
             assert_eq!(said.code, 0, "{place}");
         }
         intact(&desk);
-        for path in ledger_files(&desk) {
-            fs::remove_file(path).unwrap();
+        // Restored as from a backup: whole, with nothing of the damaged one left.
+        let others = OTHERS.map(|name| desk.path("mailwave-ledger").join(name));
+        for path in ledger_files(&desk).into_iter().chain(others) {
+            let _ = fs::remove_file(path);
         }
-        let _ = fs::remove_file(desk.path("mailwave-ledger/lock"));
         good.iter().for_each(|(path, octets)| fs::write(path, octets).unwrap());
     }
     println!("{noticed} of {ROUNDS} noticed");

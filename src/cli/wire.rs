@@ -44,6 +44,11 @@ pub(super) fn parts(
         Error::new(Kind::Io, Scope::Run, format!("the spool {} could not be made ({e})", spool.display()))
             .remedy("name a directory with room in it with `run.spool`")
     })?;
+    // Told now, not hours later with the first large message.
+    tempfile::tempfile_in(&spool).map_err(|e| {
+        Error::new(Kind::Io, Scope::Run, format!("no file can be made in the spool {} ({e})", spool.display()))
+            .remedy("name a directory with room in it with `run.spool`")
+    })?;
     Ok(Arc::new(Parts {
         env: env.clone(),
         source_name: settings.source_name.clone(),

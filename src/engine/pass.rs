@@ -167,8 +167,9 @@ pub(super) async fn run(
     super::recount::judge(&mut tally, &state, error.as_ref());
     if let Some(claim) = &claim {
         let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
+        // The failure comes last: a pass that ended incomplete alone counts as one still to go on.
         let mut recorded = parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await;
-        if let (Some(e), false, Ok(_)) = (&error, asked_to_stop, &recorded) {
+        if let (Ok(_), Some(e), false) = (&recorded, &error, asked_to_stop) {
             recorded = parts.ledger.apply(claim, Change::Failed(e.to_string())).await;
         }
         if let Err(e) = recorded {

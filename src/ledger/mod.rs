@@ -16,8 +16,7 @@ use crate::model::{
 };
 
 /// What an operator does with a damaged ledger.
-const RESTORE: &str = "restore the ledger directory from a backup, or move it away and begin anew: copies that carry \
-                       stamps are found again at the target";
+const RESTORE: &str = "restore the ledger directory from a backup (all of it, copied while nothing ran)";
 
 /// A worker's hold of a mailbox. A claim taken later has a larger fence and makes this one powerless.
 #[derive(Debug, Clone, PartialEq, Eq)]

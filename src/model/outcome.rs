@@ -68,7 +68,7 @@ impl SkipReason {
     pub const fn remedy(self) -> &'static str {
         match self {
             SkipReason::TooLarge => {
-                "raise the target's size limit (or `max_message_bytes`) and run again, or hand the message over as a file"
+                "raise the target's size limit (or `max_message`) and run again, or hand the message over as a file"
             }
             SkipReason::Refused => "read the target's reason, repair or export the message, and run again",
             SkipReason::Unreadable => {

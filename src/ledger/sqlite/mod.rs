@@ -182,12 +182,12 @@ fn belongs(meta: &Meta, options: &LedgerOptions) -> Result<()> {
         );
         return refuse(
             what,
-            "set the source name back, or give this configuration a state directory of its own",
+            "set the source name back, or name another directory with `ledger`",
         );
     }
     if meta.config != options.config_fingerprint {
         let what = "this ledger was made for another configuration (other endpoints)".to_owned();
-        return refuse(what, "use its own configuration, or give this one a state directory of its own");
+        return refuse(what, "use its own configuration, or name another directory with `ledger`");
     }
     Ok(())
 }

@@ -257,7 +257,7 @@ fn too_large(size: u64, max: u64) -> Error {
         Scope::Message,
         format!("a message of {size} bytes is larger than the limit of {max}"),
     )
-    .remedy("raise `max_message_bytes` if the target takes it, or hand the message over as a file")
+    .remedy("raise `max_message` if the target takes it, or hand the message over as a file")
 }
 
 /// Does a refusal tell of the server's state and not of the messages?

@@ -3,3 +3,4 @@
 pub mod dovecot;
 pub mod mailgen;
 pub mod memory;
+pub mod process;

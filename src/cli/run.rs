@@ -14,7 +14,8 @@ use crate::engine::{self, Event, MailboxResult, Stop, Watcher, WaveResult};
 use crate::env::Env;
 use crate::model::{Kind, MailboxKey, Verdict};
 use crate::observe::Progress;
-use crate::report::{About, Align, Report, bytes, count, table, write};
+use crate::report::{About, Align, Report, bytes, count, shown, table, write};
+use crate::transform::graph::losses::ALL as LOSSES;
 
 /// Time between two looks at the progress.
 const TICK: Duration = Duration::from_millis(250);
@@ -50,7 +51,7 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     let about =
         About { source_name: settings.source_name.to_string(), lines: lines.clone(), now: env.wall() };
     let reported = wire::view(&settings).and_then(|view| {
-        let report = Report::build(view.as_ref(), &about)?;
+        let report = Report::build(view.as_ref(), &about)?.with_losses(view.as_ref(), &LOSSES)?;
         write(&report, &settings.report)?;
         Ok(report)
     });
@@ -87,8 +88,12 @@ impl Watcher for Watching {
                 self.progress.progress(&mailbox.key, messages, bytes, skipped);
             }
             Event::Waiting { mailbox, wait, why } => {
-                self.progress.throttled(&mailbox.key, self.env.now(), wait);
-                tracing::warn!(mailbox = %mailbox.key, wait_ms = wait.as_millis() as u64, "{why}");
+                let wait_ms = wait.as_millis() as u64;
+                if self.progress.throttled(&mailbox.key, self.env.now(), wait) {
+                    tracing::warn!(mailbox = %mailbox.key, wait_ms, "{why}");
+                } else {
+                    tracing::debug!(mailbox = %mailbox.key, wait_ms, "{why}");
+                }
             }
             Event::Closed(result) => {
                 let failed = result.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped);
@@ -281,7 +286,7 @@ impl Summary {
                 None if m.summary.reasons.is_empty() => continue,
                 None => m.summary.reasons.join("; "),
             };
-            out.push_str(&format!("{}: {}\n", m.mailbox.key, crate::guard::Shown(&reasons)));
+            out.push_str(&format!("{}: {}\n", m.mailbox.key, shown(&reasons)));
         }
         out
     }

@@ -195,8 +195,9 @@ async fn copy(
                 }
             }
         };
-        if let Some(landing) = launch(core, book, queue, prepared).await? {
-            flying.push(landing);
+        match prepared {
+            Err(work) => queue.push_front(work),
+            Ok(prepared) => flying.extend(launch(core, book, queue, prepared).await?),
         }
     }
 }
@@ -222,20 +223,24 @@ fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches.
+/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for.
 async fn prepare(
     core: &Core,
     source: &mut dyn SourceMailbox,
     folder: FolderNow,
     work: Work,
-) -> Result<Prepared> {
+) -> Result<std::result::Result<Prepared, Work>> {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
     let sizes: Vec<u64> = wanted.iter().map(batches::expected_size).collect();
-    parts.env.sleep_until(work.not_before).await;
-    let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
-    let permit = parts.limits.memory(sizes.iter().sum()).await;
+    // Told to wait for minutes, a run is asked to stop: nothing of this batch was begun.
+    let turn = core.stop.unless_asked(async {
+        parts.env.sleep_until(work.not_before).await;
+        let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
+        (ticket, parts.limits.memory(sizes.iter().sum()).await)
+    });
+    let Some((ticket, permit)) = turn.await else { return Ok(Err(work)) };
     let items =
         wanted.iter().map(|w| IntentItem { number: w.number, id: w.id.clone(), size: w.size }).collect();
     let intent = Change::Intent { folder: work.folder, epoch: folder.epoch, items };
@@ -256,7 +261,7 @@ async fn prepare(
                 ))
             }
         });
-    Ok(Prepared { work, batch, ticket, permit, fetched })
+    Ok(Ok(Prepared { work, batch, ticket, permit, fetched }))
 }
 
 /// Sorts what was fetched, binds moved messages, and starts the store of the rest in a task of its own. `None`: there

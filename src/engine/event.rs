@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::ledger::PassSummary;
 use crate::model::{Error, Mailbox};
 
@@ -85,16 +87,31 @@ pub struct WaveResult {
 
 /// Asks a run to drain: nothing new is begun, what is under way is finished and recorded.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<(AtomicBool, Notify)>);
 
 impl Stop {
     /// Asks.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.0.store(true, Ordering::SeqCst);
+        self.0.1.notify_waiters();
     }
 
     /// Was it asked?
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.0.load(Ordering::SeqCst)
+    }
+
+    /// Runs `f`, which may wait long and has no effect before it is done; `None`: a stop was asked for meanwhile.
+    pub(super) async fn unless_asked<T>(&self, f: impl Future<Output = T>) -> Option<T> {
+        // Listening begins before the look: an `ask` in between is not missed.
+        let asked = self.0.1.notified();
+        if self.asked() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            done = f => Some(done),
+            () = asked => None,
+        }
     }
 }

@@ -113,8 +113,7 @@ impl Core {
             Next::Again(wait) => {
                 let mailbox = self.mailbox.clone();
                 self.watcher.event(Event::Waiting { mailbox, wait, why: error });
-                self.parts.env.sleep(wait).await;
-                Ok(())
+                self.stop.unless_asked(self.parts.env.sleep(wait)).await.ok_or_else(stopped)
             }
         }
     }

@@ -242,34 +242,33 @@ impl Summary {
     }
 
     fn table(&self, result: &WaveResult, lines: &BTreeMap<MailboxKey, u64>) -> String {
-        let header = [
-            ("csv line", Align::Right),
-            ("mailbox", Align::Left),
-            ("stored", Align::Right),
-            ("already there", Align::Right),
-            ("moved", Align::Right),
-            ("removed", Align::Right),
-            ("flags", Align::Right),
-            ("skipped", Align::Right),
-            ("unknown", Align::Right),
-            ("octets", Align::Right),
-            ("verdict", Align::Left),
-        ];
         let mut all: Vec<&MailboxResult> = result.mailboxes.iter().collect();
         // Whatever needs a look comes first; the rest as in the list.
         let line = |m: &MailboxResult| lines.get(&m.mailbox.key).copied();
         all.sort_by_key(|m| (std::cmp::Reverse(verdict(m)), line(m)));
+        type Column = (&'static str, fn(&MailboxResult) -> u64);
+        // The changes of a later pass have columns only when there are any: a table should fit a terminal.
+        let changes: [Column; 3] = [
+            ("moved", |m| m.summary.moved),
+            ("removed", |m| m.summary.removed),
+            ("flags", |m| m.summary.reflagged),
+        ];
+        let mut counts: Vec<Column> =
+            vec![("stored", |m| m.summary.stored), ("already", |m| m.summary.already)];
+        counts.extend(changes.into_iter().filter(|(_, of)| all.iter().any(|m| of(m) > 0)));
+        counts
+            .extend([("skipped", (|m| m.skipped) as fn(&MailboxResult) -> u64), ("unknown", |m| m.unknown)]);
+        let mut header = vec![("csv line", Align::Right), ("mailbox", Align::Left)];
+        header.extend(counts.iter().map(|(name, _)| (*name, Align::Right)));
+        header.extend([("octets", Align::Right), ("verdict", Align::Left)]);
         let rows: Vec<Vec<String>> = all
             .iter()
             .take(MOST_ROWS)
             .map(|m| {
-                let s = &m.summary;
                 let mut cells =
                     vec![line(m).map_or("-".to_owned(), |l| l.to_string()), m.mailbox.key.to_string()];
-                cells.extend(
-                    [s.stored, s.already, s.moved, s.removed, s.reflagged, m.skipped, m.unknown].map(count),
-                );
-                cells.push(bytes(s.bytes));
+                cells.extend(counts.iter().map(|(_, of)| count(of(m))));
+                cells.push(bytes(m.summary.bytes));
                 let stopped = m.error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
                 cells.push(if stopped { "stopped".to_owned() } else { verdict(m).to_string() });
                 cells

@@ -115,3 +115,22 @@ impl Stop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_ends_when_a_stop_is_asked_for_and_what_is_done_is_kept() {
+        let stop = Stop::default();
+        assert_eq!(stop.unless_asked(async { 1 }).await, Some(1));
+        let waiting = stop.unless_asked(std::future::pending::<()>());
+        let asking = async {
+            tokio::task::yield_now().await;
+            stop.ask();
+        };
+        let (ended, ()) = tokio::join!(waiting, asking);
+        assert_eq!(ended, None);
+        assert_eq!(stop.unless_asked(async { 1 }).await, None, "nothing more is begun");
+    }
+}

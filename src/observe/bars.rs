@@ -7,8 +7,8 @@ use crate::env::Tick;
 
 /// Mailboxes shown: of thousands open at once only the slowest are worth a line.
 const SHOWN: usize = 4;
-/// Lines: two of totals and the mailboxes.
-const LINES: usize = 2 + SHOWN;
+/// Lines: an empty one, two of totals and the mailboxes.
+const LINES: usize = 3 + SHOWN;
 /// Width of a bar, in columns.
 const WIDTH: u64 = 24;
 
@@ -55,13 +55,15 @@ impl Bars {
     }
 }
 
-/// What stands on the lines. What matters most stands first: a narrow terminal cuts the end.
+/// What stands on the lines. What matters most stands first: a narrow terminal cuts the end. The first is empty: the
+/// `^C` that a terminal echoes pushes everything up by a line, and that one stays.
 fn lines(state: &State, began: Tick, now: Tick) -> Vec<String> {
     let t = &state.totals;
     let elapsed = now.saturating_sub(began);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let left = state.time_left(elapsed).map_or("-".to_owned(), clock);
     let mut out = vec![
+        String::new(),
         format!(
             "{}/{} mailboxes {} {}/{} messages, left {left}",
             t.closed,
@@ -94,7 +96,7 @@ fn lines(state: &State, began: Tick, now: Tick) -> Vec<String> {
             String::new()
         };
         let bar = bar(o.done, o.planned.unwrap_or(0));
-        format!("  {key} {bar} {what}, open {}{wait}", clock(now.saturating_sub(o.since)))
+        format!("  {key} {bar} {what}{wait}, open {}", clock(now.saturating_sub(o.since)))
     }));
     out.resize(LINES, String::new());
     out
@@ -128,10 +130,11 @@ mod tests {
         assert_eq!(
             lines,
             [
+                String::new(),
                 "0/3 mailboxes [===========>            ] 50/100 messages, left 0:00:10".to_owned(),
                 "5.0 MB, 5/s, 500.0 kB/s; open 2, told to wait 1; skipped 0, failed 0".to_owned(),
                 format!("  {ann} [                        ] listing, open 0:00:09"),
-                format!("  {bob} [===========>            ] 50/100, open 0:00:08, told to wait 0:01:00"),
+                format!("  {bob} [===========>            ] 50/100, told to wait 0:01:00, open 0:00:08"),
                 String::new(),
                 String::new(),
             ]

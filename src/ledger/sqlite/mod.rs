@@ -184,7 +184,7 @@ fn belongs(meta: &Meta, options: &LedgerOptions) -> Result<String> {
             "this ledger was made for the source name \"{}\", the configuration says \"{}\"",
             meta.source_name, options.source_name
         );
-        return refuse(what, "set the source name back, or give this configuration another ledger directory");
+        return refuse(what, "set the source name back, or name another directory with `ledger`");
     }
     let begun = places(&meta.config);
     let mut all = begun.clone();
@@ -198,7 +198,7 @@ fn belongs(meta: &Meta, options: &LedgerOptions) -> Result<String> {
             );
             return refuse(
                 what,
-                "set it back, give what is new a name of its own, or name another ledger directory",
+                "set it back, give what is new a name of its own, or name another directory with `ledger`",
             );
         }
         all.insert(name, now);

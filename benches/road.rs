@@ -31,7 +31,7 @@ use mailwave::model::{
     Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
-use mailwave::transform::graph::{Input, build};
+use mailwave::transform::graph::{Bounds, Input, build};
 
 use mailgen::MailGen;
 use memory::{MemorySource, Store};
@@ -111,7 +111,7 @@ fn transform(octets: &Bytes) {
     let stamp =
         Stamp { mailbox: MailboxKey::of(&source, "ann"), source, folder: FolderId(1), epoch: 1, number: 1 };
     let flags = Flags { seen: true, ..Flags::default() };
-    let input = Input { octets, stamp: &stamp, flags: &flags, received: Some(Timestamp::utc(1_700_000_000)) };
+    let input = Input { octets, stamp: &stamp, flags: &flags, received: Some(Timestamp::utc(1_700_000_000)), bounds: Bounds::default() };
     black_box(build(black_box(&input)).unwrap());
 }
 

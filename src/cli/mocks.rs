@@ -123,8 +123,23 @@ mod with {
         if let (Some(addr), Some(token)) = (server.truth_addr(), server.truth_token()) {
             talk.data(&format!("truth http://{addr} {token}"));
         }
+        talk.say(&toml(&server.base_url(), args.tls.then_some(args.ca.as_path())));
         until_asked(env, stop).await;
         server.stop().await.map_err(failed)
+    }
+
+    /// The target to put into a configuration.
+    fn toml(base: &str, ca: Option<&Path>) -> String {
+        let ca = ca.map_or_else(String::new, |ca| {
+            let ca = ca.canonicalize().unwrap_or_else(|_| ca.to_owned());
+            format!("ca_file = {:?}\n", ca.display().to_string())
+        });
+        format!(
+            "The mock serves until it is stopped. As a target of a mailwave.toml (the secret is the word \"secret\"):\n\n\
+             [target.mock]\nkind = \"graph\"\nbase_url = \"{base}/v1.0\"\nauthority = \"{base}\"\n{ca}\
+             tenant = \"contoso.onmicrosoft.com\"\nclient_id = \"00000000-0000-0000-0000-000000000000\"\n\
+             client_secret = {{ env = \"MAILWAVE_GRAPH_SECRET\" }}\n"
+        )
     }
 
     async fn imap(args: &MockImapArgs, env: &Env, talk: &Talk, stop: &Stop) -> Result<()> {

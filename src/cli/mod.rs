@@ -14,6 +14,7 @@ mod verify;
 mod wire;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -27,12 +28,13 @@ use args::{Args, Verb};
 use exit::Exit;
 use talk::Talk;
 
-/// Parses the arguments, runs the verb, gives the exit code (see [`exit`]).
+/// Parses the arguments, runs the verb, gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(e) => return exit::of_usage(&e).into(),
     };
+    quiet_panics();
     let talk = Talk::new();
     let level = args.log.or_else(|| std::env::var("MAILWAVE_LOG").ok()?.parse().ok());
     crate::observe::start_log(level.unwrap_or_default(), talk.log_writer());
@@ -40,6 +42,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = runtime().and_then(|runtime| runtime.block_on(dispatch(args.verb, &talk)));
     let exit = exit.unwrap_or_else(|failure| failure.tell(&talk, json));
     exit.into()
+}
+
+/// A panic is a defect, and kept to its message or mailbox. Its text may quote foreign octets: only its place is told.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(String::new, |l| format!(" at {}:{}", below_crates(l.file()), l.line()));
+        let _ = writeln!(
+            std::io::stderr(),
+            "mailwave: an unexpected failure{place}; it is kept to what it happened in"
+        );
+    }));
+}
+
+/// A source path without the directories of the machine it was compiled on.
+fn below_crates(file: &str) -> &str {
+    let Some((_, below)) = file.rsplit_once("/registry/src/") else { return file };
+    below.split_once('/').map_or(below, |(_, path)| path)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -106,4 +127,18 @@ fn settings_and_plan(path: &Path, talk: &Talk) -> Result<(Settings, Plan), Failu
     let settings = settings(path, talk)?;
     let plan = crate::plan::load(&settings)?;
     Ok((settings, plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_panic_names_no_directory_of_the_machine_it_was_built_on() {
+        assert_eq!(
+            below_crates("/home/x/registry/src/index-1/mail-parser-0.11.1/src/lib.rs"),
+            "mail-parser-0.11.1/src/lib.rs"
+        );
+        assert_eq!(below_crates("src/cli/mod.rs"), "src/cli/mod.rs");
+    }
 }

@@ -14,7 +14,8 @@ use crate::engine::{self, Event, MailboxResult, Stop, Watcher, WaveResult};
 use crate::env::Env;
 use crate::model::{Kind, MailboxKey, Verdict};
 use crate::observe::Progress;
-use crate::report::{About, Align, Report, bytes, count, table, write};
+use crate::report::{About, Align, Report, bytes, count, shown, table, write};
+use crate::transform::graph::losses::ALL as LOSSES;
 
 /// Time between two looks at the progress.
 const TICK: Duration = Duration::from_millis(250);
@@ -50,7 +51,7 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     let about =
         About { source_name: settings.source_name.to_string(), lines: lines.clone(), now: env.wall() };
     let reported = wire::view(&settings).and_then(|view| {
-        let report = Report::build(view.as_ref(), &about)?;
+        let report = Report::build(view.as_ref(), &about)?.with_losses(view.as_ref(), &LOSSES)?;
         write(&report, &settings.report)?;
         Ok(report)
     });
@@ -87,8 +88,12 @@ impl Watcher for Watching {
                 self.progress.progress(&mailbox.key, messages, bytes, skipped);
             }
             Event::Waiting { mailbox, wait, why } => {
-                self.progress.throttled(&mailbox.key, self.env.now(), wait);
-                tracing::warn!(mailbox = %mailbox.key, wait_ms = wait.as_millis() as u64, "{why}");
+                let wait_ms = wait.as_millis() as u64;
+                if self.progress.throttled(&mailbox.key, self.env.now(), wait) {
+                    tracing::warn!(mailbox = %mailbox.key, wait_ms, "{why}");
+                } else {
+                    tracing::debug!(mailbox = %mailbox.key, wait_ms, "{why}");
+                }
             }
             Event::Closed(result) => {
                 let failed = result.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped);
@@ -237,34 +242,33 @@ impl Summary {
     }
 
     fn table(&self, result: &WaveResult, lines: &BTreeMap<MailboxKey, u64>) -> String {
-        let header = [
-            ("csv line", Align::Right),
-            ("mailbox", Align::Left),
-            ("stored", Align::Right),
-            ("already there", Align::Right),
-            ("moved", Align::Right),
-            ("removed", Align::Right),
-            ("flags", Align::Right),
-            ("skipped", Align::Right),
-            ("unknown", Align::Right),
-            ("octets", Align::Right),
-            ("verdict", Align::Left),
-        ];
         let mut all: Vec<&MailboxResult> = result.mailboxes.iter().collect();
         // Whatever needs a look comes first; the rest as in the list.
         let line = |m: &MailboxResult| lines.get(&m.mailbox.key).copied();
         all.sort_by_key(|m| (std::cmp::Reverse(verdict(m)), line(m)));
+        type Column = (&'static str, fn(&MailboxResult) -> u64);
+        // The changes of a later pass have columns only when there are any: a table should fit a terminal.
+        let changes: [Column; 3] = [
+            ("moved", |m| m.summary.moved),
+            ("removed", |m| m.summary.removed),
+            ("flags", |m| m.summary.reflagged),
+        ];
+        let mut counts: Vec<Column> =
+            vec![("stored", |m| m.summary.stored), ("already", |m| m.summary.already)];
+        counts.extend(changes.into_iter().filter(|(_, of)| all.iter().any(|m| of(m) > 0)));
+        counts
+            .extend([("skipped", (|m| m.skipped) as fn(&MailboxResult) -> u64), ("unknown", |m| m.unknown)]);
+        let mut header = vec![("csv line", Align::Right), ("mailbox", Align::Left)];
+        header.extend(counts.iter().map(|(name, _)| (*name, Align::Right)));
+        header.extend([("octets", Align::Right), ("verdict", Align::Left)]);
         let rows: Vec<Vec<String>> = all
             .iter()
             .take(MOST_ROWS)
             .map(|m| {
-                let s = &m.summary;
                 let mut cells =
                     vec![line(m).map_or("-".to_owned(), |l| l.to_string()), m.mailbox.key.to_string()];
-                cells.extend(
-                    [s.stored, s.already, s.moved, s.removed, s.reflagged, m.skipped, m.unknown].map(count),
-                );
-                cells.push(bytes(s.bytes));
+                cells.extend(counts.iter().map(|(_, of)| count(of(m))));
+                cells.push(bytes(m.summary.bytes));
                 let stopped = m.error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
                 cells.push(if stopped { "stopped".to_owned() } else { verdict(m).to_string() });
                 cells
@@ -281,7 +285,7 @@ impl Summary {
                 None if m.summary.reasons.is_empty() => continue,
                 None => m.summary.reasons.join("; "),
             };
-            out.push_str(&format!("{}: {}\n", m.mailbox.key, crate::guard::Shown(&reasons)));
+            out.push_str(&format!("{}: {}\n", m.mailbox.key, shown(&reasons)));
         }
         out
     }

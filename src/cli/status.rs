@@ -43,7 +43,7 @@ pub(super) fn run(args: &ReadArgs, env: &Env, talk: &Talk) -> Result<Exit, Failu
                 m.mailbox.clone(),
                 m.csv_line.map_or("-".to_owned(), |line| line.to_string()),
                 m.state.clone(),
-                m.verdict.to_owned(),
+                if m.ordinal == 0 { "-" } else { m.verdict }.to_owned(),
                 count(m.passes),
                 count(m.messages),
                 bytes(m.bytes),

@@ -46,7 +46,7 @@ pub(super) fn listen(env: &Env, stop: &Stop, talk: &Talk) -> Result<()> {
             }
             first = Some(env.now());
             stop.ask();
-            talk.say("draining: what is under way is finished and recorded. Press again to stop at once; run the same command to go on.");
+            talk.say("draining: what is under way is finished and recorded (again: stops at once)");
         }
     });
     Ok(())

@@ -189,7 +189,7 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     match kind {
         TargetKind::Graph(typed) => {
             let token = match &typed.login {
-                GraphLogin::App { client_id, client_secret, token_url, scope } => {
+                GraphLogin::App { client_id, client_secret, token_url, scope, .. } => {
                     TokenSettings::ClientCredentials {
                         token_url: token_url.clone(),
                         client_id: client_id.clone(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::guard::{PasswordFile, Secret};
-use crate::model::{Digest, SourceName};
+use crate::model::SourceName;
 
 /// Everything a run needs to know.
 #[derive(Debug, Clone)]
@@ -29,31 +29,32 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What identifies the configuration towards the ledger: which endpoints there are and where they lie, not how fast
-    /// they are driven. The same file gives the same text from whatever directory it is run.
+    /// What the ledger holds the configuration to: of each endpoint its name and kind and, of a target, where copies
+    /// lie; one line each. A server may get another address, an endpoint may be added; copies may not lie elsewhere.
+    /// The same file gives the same text from whatever directory it is run.
     pub fn fingerprint(&self) -> String {
         let dir = self.file.parent().unwrap_or(Path::new(""));
         let place = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
-        let mut all: Vec<String> = Vec::new();
-        for (name, kind) in &self.sources {
-            let what = match kind {
-                SourceKind::Imap(imap) => format!("imap {}:{}", imap.host, imap.port),
-                SourceKind::Maildir(maildir) => format!("maildir {}", place(&maildir.root)),
-                SourceKind::Mbox(mbox) => format!("mbox {}", place(&mbox.root)),
+        let sources = self.sources.iter().map(|(name, kind)| {
+            let kind = match kind {
+                SourceKind::Imap(_) => "imap",
+                SourceKind::Maildir(_) => "maildir",
+                SourceKind::Mbox(_) => "mbox",
             };
-            all.push(format!("source.{name} {what}"));
-        }
-        for (name, kind) in &self.targets {
-            let what = match kind {
-                TargetKind::Graph(graph) => match &graph.mock {
-                    Some(state) => format!("mock {}", place(state)),
-                    None => format!("graph {}", graph.base_url),
-                },
+            format!("source.{name}\t{kind}\n")
+        });
+        let targets = self.targets.iter().map(|(name, kind)| {
+            let place = match kind {
                 TargetKind::Maildir(maildir) => format!("maildir {}", place(&maildir.root)),
+                TargetKind::Graph(graph) => match (&graph.mock, &graph.login) {
+                    (Some(state), _) => format!("mock {}", place(state)),
+                    (None, GraphLogin::App { tenant, .. }) => format!("graph {} {tenant}", graph.base_url),
+                    (None, _) => format!("graph {}", graph.base_url),
+                },
             };
-            all.push(format!("target.{name} {what}"));
-        }
-        Digest::of(all.join("\n").as_bytes()).to_hex()
+            format!("target.{name}\t{place}\n")
+        });
+        sources.chain(targets).collect()
     }
 }
 
@@ -307,6 +308,8 @@ pub struct MaildirTargetSettings {
 pub enum GraphLogin {
     /// An app with a client secret (OAuth 2.0 client credentials).
     App {
+        /// The directory (tenant) the mailboxes are in.
+        tenant: String,
         /// The app's id.
         client_id: String,
         /// Its secret.

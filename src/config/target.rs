@@ -97,6 +97,7 @@ fn graph(s: &Section<'_, '_>, limits: LimitSettings, secrets: &mut Secrets) -> O
                     client_id,
                     client_secret,
                     token_url: format!("{authority}/{tenant}/oauth2/v2.0/token"),
+                    tenant,
                     scope: scope.unwrap_or_else(|| default_scope(base)),
                 })
             }

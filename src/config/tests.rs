@@ -133,13 +133,18 @@ fn a_side_without_an_endpoint_is_told_once() {
 }
 
 #[test]
-fn the_fingerprint_follows_the_endpoints_and_not_the_place_it_is_run_from() {
+fn the_fingerprint_tells_where_copies_lie_and_neither_addresses_nor_the_place_it_is_run_from() {
     let print = |path: &str, text: &str| parse(Path::new(path), text).expect("right").settings.fingerprint();
     let here = print("mailwave.toml", GOOD);
+    assert_eq!(here, "source.old\timap\ntarget.new\tmaildir out\n");
     assert_eq!(here, print("/elsewhere/mailwave.toml", GOOD));
     assert_eq!(here, print("mailwave.toml", &format!("{GOOD}[run]\ntries = 3\n")));
-    assert_ne!(here, print("mailwave.toml", &GOOD.replace("imap.example.org", "imap.example.net")));
+    assert_eq!(here, print("mailwave.toml", &GOOD.replace("imap.example.org", "imap.example.net")));
     assert_ne!(here, print("mailwave.toml", &GOOD.replace("root = \"out\"", "root = \"out2\"")));
+    let graph =
+        "kind = \"graph\"\ntenant = \"t.example\"\nclient_id = \"c\"\nclient_secret = { env = \"S\" }";
+    let graph = print("mailwave.toml", &GOOD.replace("kind = \"maildir\"\nroot = \"out\"", graph));
+    assert_eq!(graph, "source.old\timap\ntarget.new\tgraph https://graph.microsoft.com/v1.0 t.example\n");
 }
 
 #[test]

@@ -231,13 +231,15 @@ async fn copy(
             }
         };
         let launched = match prepared {
-            Ok(Some(prepared)) => launch(core, book, queue, prepared).await,
-            Ok(None) => Ok(None), // asked to stop before anything was begun
+            Ok(Ok(prepared)) => launch(core, book, queue, prepared).await,
+            Ok(Err(work)) => {
+                queue.push_front(work);
+                Ok(None)
+            }
             Err(error) => Err(error),
         };
         match launched {
-            Ok(Some(landing)) => flying.push(landing),
-            Ok(None) => {}
+            Ok(landing) => flying.extend(landing),
             Err(error) => book.fail(error),
         }
     }
@@ -264,28 +266,24 @@ fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches. `None`: asked to stop while nothing was begun yet.
+/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for.
 async fn prepare(
     core: &Core,
     source: &mut dyn SourceMailbox,
     folder: FolderNow,
     work: Work,
-) -> Result<Option<Prepared>> {
+) -> Result<std::result::Result<Prepared, Work>> {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
     let sizes: Vec<u64> = wanted.iter().map(batches::expected_size).collect();
-    let reserve = async {
+    // Told to wait for minutes, a run is asked to stop: nothing of this batch was begun.
+    let turn = core.stop.unless_asked(async {
         parts.env.sleep_until(work.not_before).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
         (ticket, reserve_bytes(core, &sizes).await)
-    };
-    // Up to here a wait may be given up: nothing was begun.
-    let (ticket, permits) = tokio::select! {
-        biased;
-        () = core.stop.wait() => return Ok(None),
-        reserved = reserve => reserved,
-    };
+    });
+    let Some((ticket, permits)) = turn.await else { return Ok(Err(work)) };
     let batch = match work.batch {
         Some(open) => open,
         None => {
@@ -314,7 +312,7 @@ async fn prepare(
                 ))
             }
         });
-    Ok(Some(Prepared { work, batch, ticket, permits, fetched }))
+    Ok(Ok(Prepared { work, batch, ticket, permits, fetched }))
 }
 
 /// Reserves what messages of these sizes (bytes) will take: in memory the octets, and beside them what a target that

@@ -87,32 +87,50 @@ pub struct WaveResult {
 
 /// Asks a run to drain: nothing new is begun, what is under way is finished and recorded.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<Asked>);
-
-#[derive(Debug, Default)]
-struct Asked {
-    asked: AtomicBool,
-    wake: Notify,
-}
+pub struct Stop(Arc<(AtomicBool, Notify)>);
 
 impl Stop {
     /// Asks.
     pub fn ask(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
-        self.0.wake.notify_waiters();
+        self.0.0.store(true, Ordering::SeqCst);
+        self.0.1.notify_waiters();
     }
 
     /// Was it asked?
     pub fn asked(&self) -> bool {
-        self.0.asked.load(Ordering::SeqCst)
+        self.0.0.load(Ordering::SeqCst)
     }
 
-    /// Returns once it is asked.
-    pub async fn wait(&self) {
-        let mut woken = std::pin::pin!(self.0.wake.notified());
-        woken.as_mut().enable(); // before the look, so that no wish falls between the two
-        if !self.asked() {
-            woken.await;
+    /// Runs `f`, which may wait long and has no effect before it is done; `None`: a stop was asked for meanwhile.
+    pub(super) async fn unless_asked<T>(&self, f: impl Future<Output = T>) -> Option<T> {
+        // Listening begins before the look: an `ask` in between is not missed.
+        let asked = self.0.1.notified();
+        if self.asked() {
+            return None;
         }
+        tokio::select! {
+            biased;
+            done = f => Some(done),
+            () = asked => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_ends_when_a_stop_is_asked_for_and_what_is_done_is_kept() {
+        let stop = Stop::default();
+        assert_eq!(stop.unless_asked(async { 1 }).await, Some(1));
+        let waiting = stop.unless_asked(std::future::pending::<()>());
+        let asking = async {
+            tokio::task::yield_now().await;
+            stop.ask();
+        };
+        let (ended, ()) = tokio::join!(waiting, asking);
+        assert_eq!(ended, None);
+        assert_eq!(stop.unless_asked(async { 1 }).await, None, "nothing more is begun");
     }
 }

@@ -118,11 +118,7 @@ impl Core {
             Next::Again(wait) => {
                 let mailbox = self.mailbox.clone();
                 self.watcher.event(Event::Waiting { mailbox, wait, why: error });
-                tokio::select! {
-                    biased;
-                    () = self.stop.wait() => Err(stopped()),
-                    () = self.parts.env.sleep(wait) => Ok(()),
-                }
+                self.stop.unless_asked(self.parts.env.sleep(wait)).await.ok_or_else(stopped)
             }
         }
     }

@@ -2,18 +2,21 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::state::{Progress, clock, megabytes};
+use super::state::{Progress, State, clock, megabytes};
 use crate::env::Tick;
 
 /// Mailboxes shown: of thousands open at once only the slowest are worth a line.
 const SHOWN: usize = 4;
+/// Lines: an empty one, two of totals and the mailboxes.
+const LINES: usize = 3 + SHOWN;
+/// Width of a bar, in columns.
+const WIDTH: u64 = 24;
 
 /// Draws bars. No colour: nothing is told by colour alone, and `NO_COLOR` holds by itself.
 #[derive(Debug)]
 pub struct Bars {
     all: MultiProgress,
-    total: ProgressBar,
-    slowest: Vec<ProgressBar>,
+    lines: Vec<ProgressBar>,
     began: Tick,
 }
 
@@ -21,62 +24,19 @@ impl Bars {
     /// Draws on `target` (hidden by itself where it is no terminal).
     pub fn new(target: ProgressDrawTarget, now: Tick) -> Bars {
         let all = MultiProgress::with_draw_target(target);
-        let style = |template: &str| {
-            ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> ")
-        };
-        let total = all.add(ProgressBar::new(0).with_style(style("{prefix} [{bar:30}] {msg}")));
-        let slowest = (0..SHOWN)
-            .map(|_| all.add(ProgressBar::new(0).with_style(style("  {prefix} [{bar:30}] {msg}"))))
-            .collect();
-        Bars { all, total, slowest, began: now }
+        // Cut at the terminal's edge: a line that wraps cannot be taken away again.
+        let style =
+            ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let lines =
+            (0..LINES).map(|_| all.add(ProgressBar::new_spinner().with_style(style.clone()))).collect();
+        Bars { all, lines, began: now }
     }
 
     /// Draws anew.
     pub fn tick(&self, progress: &Progress, now: Tick) {
-        let state = progress.state();
-        let t = state.totals;
-        let elapsed = now.saturating_sub(self.began);
-        let seconds = elapsed.as_secs_f64().max(0.001);
-        let left = state.time_left(elapsed).map_or("-".to_owned(), clock);
-        self.total.set_prefix(format!("{}/{} mailboxes", t.closed, t.mailboxes));
-        self.total.set_length(t.planned.max(1));
-        self.total.set_position(t.messages + t.skipped);
-        self.total.set_message(format!(
-            "{}/{} messages  {}  {:.0}/s {}/s  left {left}  skipped {}  failed {}  waiting {}",
-            t.messages,
-            t.planned,
-            megabytes(t.bytes as f64),
-            t.messages as f64 / seconds,
-            megabytes(t.bytes as f64 / seconds),
-            t.skipped,
-            t.failed,
-            state.waiting(now),
-        ));
-        let mut open: Vec<_> = state.open.iter().collect();
-        open.sort_by_key(|(key, o)| (o.since, (*key).clone()));
-        for (n, bar) in self.slowest.iter().enumerate() {
-            let Some((key, o)) = open.get(n) else {
-                bar.set_prefix(" ".repeat(13));
-                bar.set_length(1);
-                bar.set_position(0);
-                bar.set_message(String::new());
-                continue;
-            };
-            bar.set_prefix(key.to_string());
-            bar.set_length(o.planned.unwrap_or(0).max(1));
-            bar.set_position(o.done);
-            let what = match o.planned {
-                None => "listing".to_owned(),
-                Some(planned) => format!("{}/{planned}", o.done),
-            };
-            let wait = if o.waits_until > now {
-                format!(", told to wait {}", clock(o.waits_until.saturating_sub(now)))
-            } else {
-                String::new()
-            };
-            bar.set_message(format!("{what}, open {}{wait}", clock(now.saturating_sub(o.since))));
+        let text = lines(&progress.state(), self.began, now);
+        for (line, text) in self.lines.iter().zip(text) {
+            line.set_message(text);
         }
     }
 
@@ -87,11 +47,105 @@ impl Bars {
 
     /// Takes the bars away for good.
     pub fn end(&self) {
-        self.total.finish_and_clear();
-        for bar in &self.slowest {
-            bar.finish_and_clear();
+        for line in &self.lines {
+            line.finish_and_clear();
         }
         // The terminal may be gone; nobody misses the bars then.
         let _ = self.all.clear();
+    }
+}
+
+/// What stands on the lines. What matters most stands first: a narrow terminal cuts the end. The first is empty: the
+/// `^C` that a terminal echoes pushes everything up by a line, and that one stays.
+fn lines(state: &State, began: Tick, now: Tick) -> Vec<String> {
+    let t = &state.totals;
+    let elapsed = now.saturating_sub(began);
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let left = state.time_left(elapsed).map_or("-".to_owned(), clock);
+    let mut out = vec![
+        String::new(),
+        format!(
+            "{}/{} mailboxes {} {}/{} messages, left {left}",
+            t.closed,
+            t.mailboxes,
+            bar(t.messages + t.skipped, t.planned),
+            t.messages,
+            t.planned,
+        ),
+        format!(
+            "{}, {:.0}/s, {}/s; open {}, told to wait {}; skipped {}, failed {}",
+            megabytes(t.bytes as f64),
+            t.messages as f64 / seconds,
+            megabytes(t.bytes as f64 / seconds),
+            state.open.len(),
+            state.waiting(now),
+            t.skipped,
+            t.failed,
+        ),
+    ];
+    let mut open: Vec<_> = state.open.iter().collect();
+    open.sort_by_key(|(key, o)| (o.since, (*key).clone()));
+    out.extend(open.into_iter().take(SHOWN).map(|(key, o)| {
+        let what = match o.planned {
+            None => "listing".to_owned(),
+            Some(planned) => format!("{}/{planned}", o.done),
+        };
+        let wait = if o.waits_until > now {
+            format!(", told to wait {}", clock(o.waits_until.saturating_sub(now)))
+        } else {
+            String::new()
+        };
+        let bar = bar(o.done, o.planned.unwrap_or(0));
+        format!("  {key} {bar} {what}{wait}, open {}", clock(now.saturating_sub(o.since)))
+    }));
+    out.resize(LINES, String::new());
+    out
+}
+
+/// `[=====>      ]`
+fn bar(done: u64, of: u64) -> String {
+    let full = (done.min(of) * WIDTH).checked_div(of).unwrap_or(0) as usize;
+    let head = if full > 0 && full < WIDTH as usize { ">" } else { "" };
+    format!("[{:<width$}]", "=".repeat(full - head.len()) + head, width = WIDTH as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MailboxKey, SourceName};
+    use std::time::Duration;
+
+    #[test]
+    fn the_lines_tell_totals_and_the_mailboxes_open_longest() {
+        let source: SourceName = "acme".parse().expect("valid");
+        let (ann, bob) = (MailboxKey::of(&source, "ann"), MailboxKey::of(&source, "bob"));
+        let progress = Progress::new(3);
+        let s = Duration::from_secs;
+        progress.opened(&ann, s(1));
+        progress.opened(&bob, s(2));
+        progress.planned(&bob, 100, 10_000_000);
+        progress.progress(&bob, 50, 5_000_000, 0);
+        progress.throttled(&bob, s(10), s(60));
+        let lines = lines(&progress.state(), s(0), s(10));
+        assert_eq!(
+            lines,
+            [
+                String::new(),
+                "0/3 mailboxes [===========>            ] 50/100 messages, left 0:00:10".to_owned(),
+                "5.0 MB, 5/s, 500.0 kB/s; open 2, told to wait 1; skipped 0, failed 0".to_owned(),
+                format!("  {ann} [                        ] listing, open 0:00:09"),
+                format!("  {bob} [===========>            ] 50/100, told to wait 0:01:00, open 0:00:08"),
+                String::new(),
+                String::new(),
+            ]
+        );
+        assert!(lines.iter().all(|l| l.len() < 100));
+    }
+
+    #[test]
+    fn a_bar_keeps_its_width() {
+        for (done, of) in [(0, 0), (0, 7), (1, 1000), (6, 7), (7, 7), (9, 7)] {
+            assert_eq!(bar(done, of).len() as u64, WIDTH + 2, "{done} of {of}");
+        }
     }
 }

@@ -77,7 +77,8 @@ mod tests {
         progress.opened(&bob, s(0));
         progress.planned(&ann, 100, 10_000_000);
         progress.progress(&ann, 30, 3_000_000, 1);
-        progress.throttled(&bob, s(10), s(60));
+        assert!(progress.throttled(&bob, s(10), s(60)));
+        assert!(!progress.throttled(&bob, s(10), s(60)), "told already");
         let mut out = Vec::new();
         let mut lines = Lines::new(&mut out, s(0));
         lines.tick(&progress, s(14));

@@ -89,11 +89,15 @@ impl Progress {
         state.open.entry(mailbox.clone()).or_default().done += messages + skipped;
     }
 
-    /// A mailbox has to wait.
-    pub fn throttled(&self, mailbox: &MailboxKey, now: Tick, wait: Duration) {
+    /// A mailbox has to wait. Is that news? Several requests under way at once are told the same.
+    pub fn throttled(&self, mailbox: &MailboxKey, now: Tick, wait: Duration) -> bool {
+        const SAME: Duration = Duration::from_secs(1);
         let mut state = self.state();
         let open = state.open.entry(mailbox.clone()).or_default();
-        open.waits_until = open.waits_until.max(now.saturating_add(wait));
+        let until = now.saturating_add(wait);
+        let news = open.waits_until <= now || until > open.waits_until.saturating_add(SAME);
+        open.waits_until = open.waits_until.max(until);
+        news
     }
 
     /// A mailbox's pass ended.

@@ -33,6 +33,10 @@ pub struct Report {
     pub verdict: &'static str,
     /// Sums.
     pub totals: Totals,
+    /// What copies lost, declared: short name → messages. See [`Report::with_losses`].
+    pub losses: BTreeMap<String, u64>,
+    /// What the short names mean.
+    pub meanings: BTreeMap<&'static str, &'static str>,
     /// Each mailbox, by ordinal; those not begun last.
     pub mailboxes: Vec<MailboxReport>,
     /// Each skipped item.
@@ -83,6 +87,8 @@ pub struct MailboxReport {
     pub skipped: u64,
     /// Messages with an unknown outcome.
     pub unknown: u64,
+    /// What its copies lost, declared: short name → messages.
+    pub losses: BTreeMap<String, u64>,
     /// The last pass.
     pub last_pass: Option<LastPass>,
     /// The error it stopped with.
@@ -183,9 +189,40 @@ impl Report {
             made: utc(about.now),
             verdict: verdict.word(),
             totals: totals(&mailboxes),
+            losses: BTreeMap::new(),
+            meanings: BTreeMap::new(),
             skipped: skipped.collect(),
             mailboxes,
         })
+    }
+
+    /// Adds what the copies lost, counted from the facts: everything on record of a mailbox with losses is read once, a
+    /// folder at a time. `meanings` tells what the short names mean.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    pub fn with_losses(
+        mut self,
+        view: &dyn LedgerView,
+        meanings: &[(&'static str, &'static str)],
+    ) -> Result<Report> {
+        for mailbox in self.mailboxes.iter_mut().filter(|m| m.messages > 0) {
+            let Some(key) = MailboxKey::parse(&mailbox.mailbox) else { continue };
+            let Some(state) = view.state(&key)?.filter(|state| state.lossy > 0) else { continue };
+            for folder in &state.folders {
+                for fact in view.facts(&key, folder.id)? {
+                    for word in fact.losses.split(',').filter(|word| !word.is_empty()) {
+                        *mailbox.losses.entry(word.to_owned()).or_default() += 1;
+                    }
+                }
+            }
+        }
+        for (word, messages) in self.mailboxes.iter().flat_map(|m| &m.losses) {
+            *self.losses.entry(word.clone()).or_default() += messages;
+        }
+        self.meanings =
+            meanings.iter().copied().filter(|(word, _)| self.losses.contains_key(*word)).collect();
+        Ok(self)
     }
 }
 
@@ -215,6 +252,7 @@ fn mailbox(m: MailboxLine, lines: &BTreeMap<&str, u64>) -> MailboxReport {
         bytes: m.bytes,
         skipped: m.skipped,
         unknown: m.unknown,
+        losses: BTreeMap::new(),
         last_pass: m.last.map(last_pass),
         error: m.error,
     }
@@ -264,6 +302,7 @@ fn not_begun(key: &MailboxKey, line: u64) -> MailboxReport {
         bytes: 0,
         skipped: 0,
         unknown: 0,
+        losses: BTreeMap::new(),
         last_pass: None,
         error: None,
     }

@@ -1,7 +1,8 @@
 //! The report as CSV: one file of mailboxes, one of skipped items.
 
 use super::build::{MailboxReport, SkippedItem};
-use crate::guard::{Shown, cell};
+use super::text::shown;
+use crate::guard::cell;
 use crate::model::{Error, Kind, Result, Scope};
 
 pub(super) fn mailboxes(rows: &[MailboxReport]) -> Result<Vec<u8>> {
@@ -66,7 +67,7 @@ fn optional(n: Option<u64>) -> String {
 
 /// Foreign text: nothing invisible, and no formula.
 fn text(foreign: &str) -> String {
-    cell(&Shown(foreign).to_string()).into_owned()
+    cell(&shown(foreign)).into_owned()
 }
 
 fn whole(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<Vec<u8>> {

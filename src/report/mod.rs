@@ -11,4 +11,5 @@ mod write;
 
 pub use build::{About, LastPass, MailboxReport, Report, SkippedItem, Totals};
 pub use table::{Align, bytes, count, table};
+pub use text::shown;
 pub use write::{FILES, write};

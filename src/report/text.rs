@@ -54,7 +54,7 @@ fn body(report: &Report, out: &mut String) -> std::fmt::Result {
                 m.mailbox.clone(),
                 m.csv_line.map_or("-".to_owned(), |l| l.to_string()),
                 m.state.clone(),
-                m.verdict.to_owned(),
+                if m.ordinal == 0 { "-" } else { m.verdict }.to_owned(),
                 count(m.messages),
                 bytes(m.bytes),
                 count(m.skipped),
@@ -70,10 +70,17 @@ fn body(report: &Report, out: &mut String) -> std::fmt::Result {
     if !reasons.is_empty() {
         writeln!(out, "\nWhy not perfect\n")?;
         for m in reasons.iter().take(MOST_LISTED) {
-            let all: Vec<_> = m.reasons.iter().map(|r| Shown(r).to_string()).collect();
+            let all: Vec<_> = m.reasons.iter().map(|r| shown(r)).collect();
             writeln!(out, "  {} (no. {}): {}", m.mailbox, m.ordinal, all.join("; "))?;
         }
         more(out, reasons.len(), "mailboxes", "report-mailboxes.csv")?;
+    }
+    if !report.losses.is_empty() {
+        writeln!(out, "\nDeclared losses, in messages\n")?;
+        for (word, messages) in &report.losses {
+            let meaning = report.meanings.get(word.as_str()).copied().unwrap_or("not kept by the target");
+            writeln!(out, "  {:>10}  {}: {meaning}", count(*messages), Shown(word))?;
+        }
     }
     if !report.skipped.is_empty() {
         writeln!(out, "\nSkipped items\n")?;
@@ -96,6 +103,11 @@ fn body(report: &Report, out: &mut String) -> std::fmt::Result {
         out,
         "\nMailboxes appear by pseudonym. The line of mailboxes.csv tells whose it is; \"csv line -\" is in the ledger but no longer in the list."
     )
+}
+
+/// A line of what and remedy, safe to show. Each is cut by itself if it is long, so that the remedy stays.
+pub fn shown(line: &str) -> String {
+    line.split(" — ").map(|part| Shown(part).to_string()).collect::<Vec<_>>().join(" — ")
 }
 
 fn more(out: &mut String, all: usize, what: &str, file: &str) -> std::fmt::Result {

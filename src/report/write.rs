@@ -49,8 +49,8 @@ pub fn write(report: &Report, dir: &Path) -> Result<()> {
 mod tests {
     use super::super::{About, Report};
     use super::*;
-    use crate::ledger::{LedgerView, MailboxLine, MailboxState, PassSummary, SkipLine};
-    use crate::model::{Fact, FolderId, MailboxKey, Skip, SkipReason};
+    use crate::ledger::{FolderState, LedgerView, MailboxLine, MailboxState, PassSummary, SkipLine};
+    use crate::model::{Fact, FlagMap, FolderId, FolderPath, MailboxKey, RunSet, Skip, SkipReason};
 
     struct View;
 
@@ -91,10 +91,37 @@ mod tests {
             Ok(vec![SkipLine { mailbox: "0123456789abc".into(), folder: FolderId(2), skip }])
         }
         fn state(&self, _: &MailboxKey) -> Result<Option<MailboxState>> {
-            Ok(None)
+            let folder = FolderState {
+                id: FolderId(2),
+                path: FolderPath::inbox(),
+                special: None,
+                object_id: None,
+                epoch: 1,
+                target_folder: String::new(),
+                done: RunSet::default(),
+                flags: FlagMap::default(),
+                live: 3,
+                orphans: 0,
+                next_number: 1,
+                modseq: 0,
+                uidnext: 0,
+                missing: false,
+            };
+            Ok(Some(MailboxState { lossy: 2, folders: vec![folder], ..MailboxState::default() }))
         }
         fn facts(&self, _: &MailboxKey, _: FolderId) -> Result<Vec<Fact>> {
-            Ok(Vec::new())
+            let fact = |number, losses: &str| Fact {
+                epoch: 1,
+                number,
+                name: String::new(),
+                target_id: String::new(),
+                digest: None,
+                size: 1,
+                received: None,
+                bound: None,
+                losses: losses.into(),
+            };
+            Ok(vec![fact(1, ""), fact(2, "body-joined,keywords"), fact(3, "keywords")])
         }
     }
 
@@ -122,6 +149,18 @@ mod tests {
         assert!(text.contains("1 message skipped and not approved"), "{text}");
         assert!(text.contains("folder 2 message 4 (10 B): refused"), "{text}");
         assert_eq!(fs::read_dir(&out).expect("readable").count(), FILES.len(), "no temporary file is left");
+    }
+
+    #[test]
+    fn losses_are_counted_by_kind_and_explained() {
+        let report =
+            report().with_losses(&View, &[("keywords", "no letter left"), ("other", "x")]).expect("read");
+        let counts: Vec<_> = report.losses.iter().map(|(word, n)| (word.as_str(), *n)).collect();
+        assert_eq!(counts, [("body-joined", 1), ("keywords", 2)]);
+        assert_eq!(report.mailboxes[0].losses, report.losses);
+        assert_eq!(report.meanings.keys().copied().collect::<Vec<_>>(), ["keywords"]);
+        let text = super::super::text::text(&report);
+        assert!(text.contains("2  keywords: no letter left"), "{text}");
     }
 
     #[test]

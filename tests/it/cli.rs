@@ -1,8 +1,10 @@
 //! The command line, seen from outside: streams, exit codes, JSON, files it writes.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// The binary, in a directory, with nothing of the caller's environment that could change what it does.
 pub fn mailwave(dir: &Path, args: &[&str]) -> Command {
@@ -170,4 +172,80 @@ fn a_mock_serves_nobody_but_this_machine() {
     let said = said(dir.path(), &["mock", "graph", "--listen", "0.0.0.0:0"]);
     assert_eq!(said.code, 64);
     assert_eq!(said.err, "error: a mock listens on a loopback address only — use --listen 127.0.0.1:PORT\n");
+}
+
+/// A child that is killed when the test ends, however it ends.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_run_that_was_told_to_wait_for_minutes_stops_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    // A service that takes thirty requests in ten minutes, and an operator who thinks it takes more.
+    fs::write(dir.path().join("options.json"), r#"{"limits": {"requests": 30}}"#).unwrap();
+    let mut mock = Running(
+        mailwave(dir.path(), &["mock", "graph", "--options", "options.json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut line = String::new();
+    BufReader::new(mock.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let base = line.trim().strip_prefix("base_url ").unwrap().strip_suffix("/v1.0").unwrap().to_owned();
+    // It tells the target to put into a configuration; that is used here as it is.
+    let mut target = String::new();
+    for line in BufReader::new(mock.0.stderr.take().unwrap()).lines().map(|l| l.unwrap()) {
+        if !target.is_empty() || line == "[target.mock]" {
+            target.push_str(&line);
+            target.push('\n');
+        }
+        if line.starts_with("client_secret") {
+            break;
+        }
+    }
+    assert!(target.contains(&format!("authority = \"{base}\"")), "{target}");
+    files_config(dir.path(), "ann,ann@example.org\n");
+    let config = format!("source_name = \"acme\"\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n{target}");
+    fs::write(dir.path().join("mailwave.toml"), config).unwrap();
+    for sub in ["cur", "new", "tmp"] {
+        fs::create_dir_all(dir.path().join("in/ann").join(sub)).unwrap();
+    }
+    for n in 0..100 {
+        let name = dir.path().join(format!("in/ann/cur/{}.M{n}P1.mail:2,S", 1_600_000_000 + n));
+        fs::write(name, format!("Subject: {n}\n\ntext {n}\n")).unwrap();
+    }
+    let mut run = Running(
+        mailwave(dir.path(), &["run", "mailwave.toml"])
+            .env("MAILWAVE_GRAPH_SECRET", "secret")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut talk = BufReader::new(run.0.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("HTTP 429") {
+        assert!(talk.read_line(&mut said).unwrap() > 0, "it ended instead of waiting: {said}");
+    }
+    let asked = Instant::now();
+    let pid = run.0.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let code = loop {
+        if let Some(status) = run.0.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(asked.elapsed() < Duration::from_secs(30), "the wait of ten minutes is waited for: {said}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(code, Some(75), "{said}");
+    talk.read_to_string(&mut said).unwrap();
+    assert!(said.contains("draining") && said.contains("1 stopped"), "{said}");
+    assert_eq!(said.matches("HTTP 429").count(), 1, "several requests told the same are one line: {said}");
 }

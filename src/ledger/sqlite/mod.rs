@@ -22,6 +22,7 @@ mod summary;
 mod tables;
 mod thread;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -37,6 +38,7 @@ use self::thread::Threads;
 use super::facts::{FactsReader, FactsWriter, check_segments, has_segments};
 use super::{Applied, Change, Claim, Ledger, MailboxState};
 use crate::env::{Env, Step};
+use crate::guard::Shown;
 use crate::model::{Error, Fact, FolderId, Kind, Mailbox, Result, Scope, SourceName};
 
 pub use self::reader::SqliteView;
@@ -51,7 +53,8 @@ const GROUP_MOST: usize = 1000;
 pub struct LedgerOptions {
     /// The operator's name of the source installation. A ledger made for another one is refused: stamps carry it.
     pub source_name: SourceName,
-    /// What identifies the configuration (which endpoints, not how fast). A ledger made for another one is refused.
+    /// Where the endpoints lie, one a line: its name, a tab, its place. A ledger in which one of these names has
+    /// another place is refused; new names are added.
     pub config_fingerprint: String,
     /// Longest time a group commit waits for as many changes as the one before it had, in milliseconds. In
     /// simulation: the virtual time it always waits.
@@ -160,7 +163,7 @@ fn open_core(env: &Env, dir: &Path, options: &LedgerOptions) -> Result<Core> {
     let conn = schema::open_writer(&path)?;
     let meta: Option<Meta> = rows::get(&conn, &[Value::Integer(1)])?;
     let mut meta = meta.ok_or_else(|| damaged("its first row is missing"))?;
-    belongs(&meta, options)?;
+    meta.config = belongs(&meta, options)?;
     let marks = check::check(&conn, &meta)?;
     check_segments(dir, meta.ledger, &marks, meta.groups)?;
     // A first commit, so that the write-ahead log exists from here on.
@@ -172,24 +175,40 @@ fn open_core(env: &Env, dir: &Path, options: &LedgerOptions) -> Result<Core> {
     Ok(Core::new(env.clone(), conn, writer, reader, meta, lock))
 }
 
-/// Is the ledger of this source name and configuration?
-fn belongs(meta: &Meta, options: &LedgerOptions) -> Result<()> {
+/// Is the ledger of this source name, and does every endpoint lie where it lay? Endpoints may come and go. Gives the
+/// endpoints known from now on.
+fn belongs(meta: &Meta, options: &LedgerOptions) -> Result<String> {
     let refuse = |what: String, remedy: &str| Err(Error::new(Kind::Ledger, Scope::Run, what).remedy(remedy));
     if meta.source_name != options.source_name.to_string() {
         let what = format!(
             "this ledger was made for the source name \"{}\", the configuration says \"{}\"",
             meta.source_name, options.source_name
         );
-        return refuse(
-            what,
-            "set the source name back, or name another directory with `ledger`",
-        );
+        return refuse(what, "set the source name back, or name another directory with `ledger`");
     }
-    if meta.config != options.config_fingerprint {
-        let what = "this ledger was made for another configuration (other endpoints)".to_owned();
-        return refuse(what, "use its own configuration, or name another directory with `ledger`");
+    let begun = places(&meta.config);
+    let mut all = begun.clone();
+    for (name, now) in places(&options.config_fingerprint) {
+        if let Some(then) = begun.get(name).filter(|then| **then != now) {
+            let what = format!(
+                "the configuration's {} lies elsewhere than when this ledger was begun: it was \"{}\" and is \"{}\"",
+                Shown(name),
+                Shown(then),
+                Shown(now)
+            );
+            return refuse(
+                what,
+                "set it back, give what is new a name of its own, or name another directory with `ledger`",
+            );
+        }
+        all.insert(name, now);
     }
-    Ok(())
+    Ok(all.iter().map(|(name, place)| format!("{name}\t{place}\n")).collect())
+}
+
+/// The endpoints of a fingerprint, by name. A text that names none is one place without a name.
+fn places(fingerprint: &str) -> BTreeMap<&str, &str> {
+    fingerprint.lines().map(|line| line.split_once('\t').unwrap_or(("", line))).collect()
 }
 
 fn make_dir(dir: &Path) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What a message's file name tells (https://cr.yp.to/proto/maildir.html, and Dovecot's additions).
+//! What a message's file name tells (<https://cr.yp.to/proto/maildir.html>, and Dovecot's additions).
 
 use crate::model::Flags;
 

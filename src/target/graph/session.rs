@@ -159,6 +159,12 @@ impl Session {
         let request = request(call, authorization).map_err(Fault::NotSent)?;
         let uploads = matches!(call.method, Method::POST | Method::PATCH | Method::PUT);
         let charged = if uploads { call.body.len() as u64 } else { 0 };
+        // Told to send nothing for minutes: whoever holds octets gives them back and waits where a stop ends the wait.
+        let left = self.gate.blocked_until().map(|until| until.saturating_sub(self.env.now()));
+        if let Some(left) = left.filter(|left| *left > MAX_INNER_WAIT) {
+            let what = format!("{}: the target asked us to send nothing for now", call.what);
+            return Err(Fault::NotSent(Error::throttled(Scope::Mailbox, what, Some(left))));
+        }
         let slot = self.gate.admit(ticket, charged).await;
         self.env.step(call.step).await;
         let result = self.http.execute(request, &Exchange::default()).await;

@@ -268,6 +268,28 @@ fn a_ledger_of_another_source_name_or_configuration_is_refused() {
 }
 
 #[test]
+fn endpoints_may_come_and_go_but_copies_may_not_lie_elsewhere() {
+    on(true, |bed| async move {
+        let open = |endpoints: &str| {
+            let mut options = bed.options();
+            options.config_fingerprint = endpoints.to_owned();
+            SqliteLedger::open(&bed.env, &bed.dir(), options).map(drop)
+        };
+        open("source.old\timap\ntarget.new\tmaildir out\n").unwrap();
+        open("source.old\timap\ntarget.files\tmaildir other\ntarget.new\tmaildir out\n").unwrap();
+        open("source.mbox\tmbox\ntarget.new\tmaildir out\n").unwrap();
+        for (endpoints, name) in [
+            ("target.new\tmaildir out2\n", "target.new"),
+            ("target.files\tmaildir elsewhere\n", "target.files"),
+            ("source.old\tmbox\n", "source.old"),
+        ] {
+            assert_clear(&open(endpoints).unwrap_err(), name);
+        }
+        open("target.new\tmaildir out\n").unwrap();
+    });
+}
+
+#[test]
 fn a_second_writer_is_refused_and_told_who_has_it() {
     for inline in [false, true] {
         on(inline, |bed| async move {

@@ -52,6 +52,9 @@ pub fn graph_path(names: &[&str]) -> &'static str {
     all.find(|(known, _)| *known == names).expect("a known folder").1
 }
 
+/// What a server tells of each folder of each mailbox.
+pub type Told = BTreeMap<(String, Names), String>;
+
 /// What a run should say it did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
@@ -79,9 +82,11 @@ impl Office {
         let names: Vec<String> = dovecot.users.iter().map(|(user, _)| user.clone()).collect();
         let mut office =
             Office { dovecot, mail: BTreeMap::new(), made: MailGen::new(seed, "example.org"), files: 0 };
+        let t = std::time::Instant::now();
         for (n, user) in names.iter().enumerate() {
             office.move_in(n, user);
         }
+        eprintln!("moved in {:?}", t.elapsed());
         Some(office)
     }
 
@@ -278,14 +283,16 @@ impl Office {
     }
 
     /// What Dovecot tells of every folder of a mailbox, without touching it.
-    pub fn told(&self) -> BTreeMap<(String, Names), String> {
+    pub fn told(&self) -> Told {
         let mut all = BTreeMap::new();
+        let t = std::time::Instant::now();
         for (user, folders) in &self.mail {
             let mut client = self.dovecot.client(user);
             for names in folders.keys() {
                 all.insert((user.clone(), names.clone()), client.state(names));
             }
         }
+        eprintln!("told {:?}", t.elapsed());
         all
     }
 

@@ -454,7 +454,7 @@ impl Client {
     /// UIDNEXT, HIGHESTMODSEQ, and the flags of every UID.
     pub fn state(&mut self, folder: &[&str]) -> String {
         let name = self.name(folder);
-        let (mut seen, _) = self.run(&[b"EXAMINE ", &name]);
+        let (mut seen, _) = self.run(&[b"EXAMINE ", &name, b" (CONDSTORE)"]);
         seen.extend(self.run(&[b"UID FETCH 1:* (FLAGS)"]).0);
         self.run(&[b"CLOSE"]);
         String::from_utf8_lossy(&seen).into_owned()

@@ -11,8 +11,6 @@ pub struct Mail {
     pub subject: Option<String>,
     /// Its Message-ID with the angle brackets; `None` if it has none.
     pub message_id: Option<String>,
-    /// A word that is in its text.
-    pub word: String,
     /// Is the text that mail programs show HTML?
     pub html: bool,
     /// That text, decoded, with CRLF line ends.
@@ -184,7 +182,6 @@ impl MailGen {
             octets,
             subject,
             message_id,
-            word,
             html,
             text,
             attachments,

@@ -16,7 +16,7 @@ const USERS: usize = 20;
 
 #[test]
 fn twenty_mailboxes_travel_from_a_real_dovecot_to_graph_and_changes_follow() {
-    let Some(mut office) = Office::found(101, USERS) else { return };
+    let Some(mut office) = Office::found(101, USERS, '/') else { return };
     let graph = Graph::start(true);
     let passwords = tempfile::tempdir().expect("a temporary folder");
     let (sources, rows) = imap(&office, passwords.path());
@@ -35,6 +35,7 @@ fn twenty_mailboxes_travel_from_a_real_dovecot_to_graph_and_changes_follow() {
     let told = office.told();
     works.run(done, USERS, copies(&office));
     graph_holds(&office, &graph.truth());
+    assert_eq!(recoverable(&graph), done.removed, "what was removed can be recovered");
     untouched(&told, &office);
 
     let writes = graph.truth().counters.writes();
@@ -42,12 +43,16 @@ fn twenty_mailboxes_travel_from_a_real_dovecot_to_graph_and_changes_follow() {
     assert_eq!(graph.truth().counters.writes(), writes, "a third run writes nothing");
     let verified = works.verb("verify");
     assert_eq!(verified["exit_code"], 0, "{verified}");
+    let status = works.verb("status");
+    assert_eq!(status["totals"]["messages"], copies(&office), "{status}");
+    let bytes: usize = office.messages().map(|m| m.octets.len()).sum();
+    assert_eq!(status["totals"]["bytes"], bytes, "{status}");
     assert_eq!(graph.truth().counters.writes(), writes, "nor does a comparison");
 }
 
 #[test]
 fn twenty_mailboxes_travel_from_a_real_dovecot_to_maildirs_octet_by_octet_and_changes_follow() {
-    let Some(mut office) = Office::found(102, USERS) else { return };
+    let Some(mut office) = Office::found(102, USERS, '.') else { return };
     let passwords = tempfile::tempdir().expect("a temporary folder");
     let (sources, rows) = imap(&office, passwords.path());
     let target = "[target.files]\nkind = \"maildir\"\nroot = \"copies\"\n";
@@ -70,6 +75,11 @@ fn twenty_mailboxes_travel_from_a_real_dovecot_to_maildirs_octet_by_octet_and_ch
     let done = office.change();
     works.run(done, USERS, copies(&office));
     holds(&office);
+    let mut removed = 0;
+    office::files(&root, &mut |path, _| {
+        removed += u64::from(path.to_string_lossy().contains("/mailwave-removed/cur/"))
+    });
+    assert_eq!(removed, done.removed, "what was removed can be recovered");
 
     let before = snapshot(&root);
     works.run(Done::default(), USERS, copies(&office));
@@ -79,12 +89,18 @@ fn twenty_mailboxes_travel_from_a_real_dovecot_to_maildirs_octet_by_octet_and_ch
 
 #[test]
 fn twenty_maildirs_of_a_real_dovecot_travel_to_graph_and_changes_follow() {
-    let Some(mut office) = Office::found(103, USERS) else { return };
+    let Some(mut office) = Office::found(103, USERS, '/') else { return };
     let graph = Graph::start(false);
     let home = office.dovecot.maildir("{mailbox}");
-    let source = format!("[source.files]\nkind = \"maildir\"\nroot = \"{}\"\n", home.display());
-    let rows: String = office.mail.keys().map(|user| format!("{user},{user}@target.example\n")).collect();
-    let works = Works::new(&format!("{source}{}", graph.config()), &format!("source,target\n{rows}"));
+    // Numbered by the ledger, and by Dovecot itself.
+    office.told();
+    let root = format!("kind = \"maildir\"\nroot = \"{}\"\n", home.display());
+    let sources = format!("[source.files]\n{root}[source.numbered]\n{root}numbers = \"uidlist\"\n");
+    let mut rows = "source,target,source_endpoint\n".to_owned();
+    for (user, endpoint) in office.mail.keys().zip(["files", "numbered"].into_iter().cycle()) {
+        rows.push_str(&format!("{user},{user}@target.example,{endpoint}\n"));
+    }
+    let works = Works::new(&format!("{sources}{}", graph.config()), &rows);
     let source = home.parent().and_then(|p| p.parent()).expect("the mail's directory").to_owned();
 
     let before = snapshot(&source);
@@ -96,11 +112,17 @@ fn twenty_maildirs_of_a_real_dovecot_travel_to_graph_and_changes_follow() {
     let before = snapshot(&source);
     works.run(done, USERS, copies(&office));
     graph_holds(&office, &graph.truth());
+    assert_eq!(recoverable(&graph), done.removed, "what was removed can be recovered");
     assert!(snapshot(&source) == before, "no file of the source was written");
 
     let writes = graph.truth().counters.writes();
     works.run(Done::default(), USERS, copies(&office));
     assert_eq!(graph.truth().counters.writes(), writes, "a third run writes nothing");
+}
+
+/// Copies that were removed so that they can be taken back.
+fn recoverable(graph: &Graph) -> u64 {
+    graph.truth().mailboxes.values().map(|m| m.recoverable.len() as u64).sum()
 }
 
 fn copies(office: &Office) -> usize {

@@ -29,7 +29,12 @@ fn assert_same<M: Ord + Debug>(whose: &str, wanted: &Held<M>, found: &Held<M>) {
             .filter(|(_, wanted, found)| wanted != found)
             .map(|(m, wanted, found)| format!("wanted {wanted}, found {found}: {m:?}"))
             .collect();
-        assert!(wrong.is_empty(), "{whose}, {folder:?}: {} wrong\n{}", wrong.len(), wrong[..wrong.len().min(6)].join("\n"));
+        assert!(
+            wrong.is_empty(),
+            "{whose}, {folder:?}: {} wrong\n{}",
+            wrong.len(),
+            wrong[..wrong.len().min(6)].join("\n")
+        );
     }
 }
 
@@ -148,12 +153,19 @@ pub fn graph_holds(office: &Office, truth: &Truth) {
         assert_same(user, &wanted, &found);
         let stamps: BTreeSet<&String> =
             mailbox.folders.values().flat_map(|f| &f.messages).flat_map(|m| m.named.values()).collect();
-        assert_eq!(stamps.len(), folders.values().map(Vec::len).sum::<usize>(), "{user}: each copy has its stamp");
+        assert_eq!(
+            stamps.len(),
+            folders.values().map(Vec::len).sum::<usize>(),
+            "{user}: each copy has its stamp"
+        );
     }
     // Between the largest file we send in one request and the smallest the service opens a session for, the session is
     // tried first; nothing else is asked in vain.
     let mut violations = truth.counters.violations.clone();
-    let between = office.messages().flat_map(|m| &m.attachments).filter(|(_, octets)| (2_900_001..3_000_000).contains(&octets.len()));
+    let between = office
+        .messages()
+        .flat_map(|m| &m.attachments)
+        .filter(|(_, octets)| (2_900_001..3_000_000).contains(&octets.len()));
     assert_eq!(
         violations.remove("ErrorAttachmentSizeShouldNotBeLessThanMinimumSize"),
         Some(between.count() as u64)
@@ -188,7 +200,11 @@ fn folder(dir: &Path) -> BTreeMap<Filed, usize> {
     let keywords = fs::read_to_string(dir.join("dovecot-keywords")).unwrap_or_default();
     let keyword = |letter: char| {
         let at = format!("{} ", letter as u32 - 'a' as u32);
-        keywords.lines().find_map(|line| line.strip_prefix(&at)).unwrap_or("a keyword without a name").to_owned()
+        keywords
+            .lines()
+            .find_map(|line| line.strip_prefix(&at))
+            .unwrap_or("a keyword without a name")
+            .to_owned()
     };
     let mut held = Vec::new();
     for sub in ["new", "cur"] {
@@ -231,4 +247,54 @@ pub fn snapshot(root: &Path) -> BTreeMap<String, (u64, i64, i64, u64)> {
         all.insert(path.display().to_string(), (seen.len(), seen.mtime(), seen.ctime_nsec(), seen.ino()));
     });
     all
+}
+
+#[test]
+fn the_comparison_notices_whatever_differs() {
+    let mut made = crate::support::mailgen::MailGen::new(7, "example.org");
+    let mail: Vec<Mail> = (0..12).map(|_| made.next()).collect();
+    let folders: Folders = [(vec!["INBOX"], mail.clone()), (vec!["A"], vec![mail[0].clone()])].into();
+    let dir = tempfile::tempdir().unwrap();
+    for (names, mail) in &folders {
+        let at = if *names == ["INBOX"] { dir.path().to_owned() } else { dir.path().join(".A") };
+        ["tmp", "new", "cur"].iter().for_each(|sub| fs::create_dir_all(at.join(sub)).unwrap());
+        fs::write(at.join("dovecot-keywords"), "3 work\n").unwrap();
+        for (n, mail) in mail.iter().enumerate() {
+            let letters: String = mail
+                .flags
+                .iter()
+                .map(|flag| match *flag {
+                    "work" => 'd',
+                    "$Forwarded" => 'P',
+                    "\\Answered" => 'R',
+                    flag => char::from(flag.as_bytes()[1]),
+                })
+                .collect();
+            let path = at.join("cur").join(format!("{n}:2,{letters}"));
+            fs::write(&path, &mail.octets).unwrap();
+            let received = std::time::UNIX_EPOCH + std::time::Duration::from_secs(mail.received as u64);
+            fs::File::options().write(true).open(&path).unwrap().set_modified(received).unwrap();
+        }
+    }
+    let same =
+        |folders: &Folders| std::panic::catch_unwind(|| maildir_holds("ann", dir.path(), folders)).is_ok();
+    assert!(same(&folders));
+    let changes: [fn(&mut Folders); 8] = [
+        |f| f.get_mut(&["INBOX"][..]).unwrap()[3].octets.push(b'x'),
+        |f| f.get_mut(&["INBOX"][..]).unwrap()[3].received += 1,
+        |f| f.get_mut(&["INBOX"][..]).unwrap()[3].flags.push("later"),
+        |f| f.get_mut(&["INBOX"][..]).unwrap()[3].flags.push("\\Deleted"),
+        |f| drop(f.get_mut(&["INBOX"][..]).unwrap().pop()),
+        |f| {
+            let twin = f[&["A"][..]][0].clone();
+            f.get_mut(&["A"][..]).unwrap().push(twin);
+        },
+        |f| drop(f.remove(&["A"][..])),
+        |f| drop(f.insert(vec!["B"], Vec::new())),
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        let mut other = folders.clone();
+        change(&mut other);
+        assert!(!same(&other), "change {n} goes unnoticed");
+    }
 }

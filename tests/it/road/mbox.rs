@@ -53,11 +53,13 @@ fn write(root: &Path, folders: &Folders, dialect: Dialect) {
 /// One message with its From_ line, the fields mail programs keep their notes in, and the blank line behind it.
 fn entry(mail: &Mail, dialect: Dialect) -> Vec<u8> {
     let has = |flag: &str| mail.flags.contains(&flag);
-    let received = jiff::Timestamp::from_second(mail.received).expect("a date").to_zoned(jiff::tz::TimeZone::UTC);
+    let received =
+        jiff::Timestamp::from_second(mail.received).expect("a date").to_zoned(jiff::tz::TimeZone::UTC);
     let text: Vec<u8> = mail.octets.iter().copied().filter(|b| *b != b'\r').collect();
     let end = text.windows(2).position(|w| w == b"\n\n").expect("a header block") + 1;
     let (head, body) = text.split_at(end);
-    let mut out = format!("From sender@example.org {}\n", received.strftime("%a %b %e %H:%M:%S %Y")).into_bytes();
+    let mut out =
+        format!("From sender@example.org {}\n", received.strftime("%a %b %e %H:%M:%S %Y")).into_bytes();
     out.extend_from_slice(head);
     out.extend_from_slice(if has("\\Seen") { b"Status: RO\n" } else { b"Status: O\n" });
     let letters: String = [("\\Answered", 'A'), ("\\Flagged", 'F'), ("\\Draft", 'T')]
@@ -79,7 +81,11 @@ fn entry(mail: &Mail, dialect: Dialect) -> Vec<u8> {
     }
     out.push(b'\n');
     if dialect.crlf {
-        return out.iter().flat_map(|b| if *b == b'\n' { &b"\r\n"[..] } else { std::slice::from_ref(b) }).copied().collect();
+        return out
+            .iter()
+            .flat_map(|b| if *b == b'\n' { &b"\r\n"[..] } else { std::slice::from_ref(b) })
+            .copied()
+            .collect();
     }
     out
 }
@@ -152,11 +158,11 @@ fn mbox_trees_of_three_dialects_travel_to_maildirs_octet_by_octet_and_changes_fo
         office.insert(format!("m{n}"), (mailbox(&mut made), *dialect));
     }
     for Dialect { name, .. } in DIALECTS {
-        config.push_str(&format!(
-            "[source.{name}]\nkind = \"mbox\"\nroot = \"mail\"\nquoting = \"{name}\"\n"
-        ));
+        config
+            .push_str(&format!("[source.{name}]\nkind = \"mbox\"\nroot = \"mail\"\nquoting = \"{name}\"\n"));
     }
-    let works = Works::new(&format!("{config}[target.files]\nkind = \"maildir\"\nroot = \"copies\"\n"), &rows);
+    let works =
+        Works::new(&format!("{config}[target.files]\nkind = \"maildir\"\nroot = \"copies\"\n"), &rows);
     let (mail, root) = (works.path().join("mail"), works.path().join("copies"));
     let write_all = |office: &BTreeMap<String, (Folders, Dialect)>| {
         office.iter().for_each(|(name, (folders, dialect))| write(&mail.join(name), folders, *dialect));

@@ -35,6 +35,10 @@ const FOLDERS: &[(&[&str], &str)] = &[
     (&["受信箱"], "受信箱"),
     (&["Projekte", "2026", "Köln & Bonn"], "Projekte/2026/Köln & Bonn"),
     (&["Projekte", "2026", "Köln & Bonn", "Anlagen"], "Projekte/2026/Köln & Bonn/Anlagen"),
+    (&["Angebote"], "Angebote"),
+    // The service takes names that differ in case only for the same: the second one gets a mark of its own.
+    (&["angebote"], "angebote~d6a44981"),
+    (&["Aufgelöst"], "Aufgelöst"),
     (&["Leer"], "Leer"),
 ];
 
@@ -76,8 +80,8 @@ pub struct Office {
 
 impl Office {
     /// Founds one with `users` mailboxes of about 260 messages; `None` where Dovecot is missing.
-    pub fn found(seed: u64, users: usize) -> Option<Office> {
-        let dovecot = Dovecot::with(&Options { users, ..Options::default() })?;
+    pub fn found(seed: u64, users: usize, separator: char) -> Option<Office> {
+        let dovecot = Dovecot::with(&Options { users, separator, ..Options::default() })?;
         eprintln!("seed {seed}");
         let names: Vec<String> = dovecot.users.iter().map(|(user, _)| user.clone()).collect();
         let mut office =
@@ -121,6 +125,7 @@ impl Office {
                 match i {
                     1 => mail.received = 0,
                     2 => mail.received = 86_399,
+                    5 => mail.received = 4_102_444_800, // 2100
                     _ => {}
                 }
                 held.push(mail);
@@ -232,7 +237,8 @@ impl Office {
         done.bytes += mail.octets.len() as u64;
         folders.get_mut(&vec![" leading blank"]).expect("a folder").push(mail);
         // Flags: set, cleared, replaced by others.
-        let choices = [&["\\Seen", "\\Flagged", "\\Answered"][..], &[], &["Projekt-X", "work"], &["$Forwarded"]];
+        let choices =
+            [&["\\Seen", "\\Flagged", "\\Answered"][..], &[], &["Projekt-X", "work"], &["$Forwarded"]];
         for (at, flags) in singles(folders, &["quote\"d"]).into_iter().zip(choices) {
             reflag(client, folders, &["quote\"d"], at, flags, done);
         }
@@ -242,7 +248,7 @@ impl Office {
             (&["INBOX"], &["受信箱"]),
             (&["Projekte", "2026", "Köln & Bonn", "Anlagen"], &["INBOX"]),
         ] {
-            let at = singles(folders, from)[2];
+            let at = *singles(folders, from).iter().take(3).last().expect("a message");
             let mail = folders.get_mut(from).expect("a folder").remove(at);
             let uid = uid(client, from, &mail);
             client.move_to(from, uid, to);
@@ -266,13 +272,19 @@ impl Office {
         assert_eq!(uids.len(), 2);
         client.expunge(&["Sent"], uids[1]);
         done.removed += 1;
+        // A folder goes with all that is in it; its counterpart stays, empty.
+        client.delete(&["Aufgelöst"]);
+        let gone = folders.get_mut(&["Aufgelöst"][..]).expect("a folder");
+        done.removed += gone.len() as u64;
+        gone.clear();
         // Folders get other names, with what is in them and below them.
         for (from, to) in [
             (&["50% Rabatt"][..], &["Rabatt 100%"][..]),
             (&["Projekte", "2026", "Köln & Bonn"], &["Projekte", "2026", "Bonn"]),
         ] {
             client.rename(from, to);
-            let renamed: Vec<Names> = folders.keys().filter(|names| names.starts_with(from)).cloned().collect();
+            let renamed: Vec<Names> =
+                folders.keys().filter(|names| names.starts_with(from)).cloned().collect();
             for names in renamed {
                 let mail = folders.remove(&names).expect("a folder");
                 folders.insert([to, &names[from.len()..]].concat(), mail);
@@ -285,7 +297,8 @@ impl Office {
         let mut all = BTreeMap::new();
         for (user, folders) in &self.mail {
             let mut client = self.dovecot.client(user);
-            for names in folders.keys() {
+            let all_there = |names: &&Names| **names != ["Aufgelöst"] || !folders[*names].is_empty();
+            for names in folders.keys().filter(all_there) {
                 all.insert((user.clone(), names.clone()), client.state(names));
             }
         }

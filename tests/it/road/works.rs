@@ -69,7 +69,8 @@ impl Works {
         let code = child.wait().expect("ended").code();
         let err = talk.join().expect("read");
         let out = out.unwrap_or_else(|_| panic!("`{verb}` did not end in {PATIENCE:?}\n{err}"));
-        let report = fs::read_to_string(self.dir.path().join("mailwave-report/report.txt")).unwrap_or_default();
+        let report =
+            fs::read_to_string(self.dir.path().join("mailwave-report/report.txt")).unwrap_or_default();
         assert_eq!(code, Some(0), "{out}\n{err}\n{report}");
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
     }
@@ -89,7 +90,9 @@ impl Works {
         assert_eq!(said, done, "{json}");
         assert_eq!((number("skipped"), number("unknown")), (0, 0), "{json}");
         assert_eq!(number("already_there"), copies as u64 - done.stored - done.moved, "{json}");
-        for (key, value) in [("mailboxes", mailboxes), ("complete", mailboxes), ("failed", 0), ("not_begun", 0)] {
+        for (key, value) in
+            [("mailboxes", mailboxes), ("complete", mailboxes), ("failed", 0), ("not_begun", 0)]
+        {
             assert_eq!(json[key], value, "{key}: {json}");
         }
         assert_eq!(json["copies"]["at_target"], copies, "{json}");
@@ -128,7 +131,8 @@ pub fn imap(office: &Office, dir_of_passwords: &Path) -> (String, String) {
 /// A file for its owner only.
 fn private(path: &Path, text: &str) {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).expect("create");
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).expect("create");
     file.write_all(text.as_bytes()).expect("write");
 }
 

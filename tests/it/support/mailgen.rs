@@ -178,16 +178,7 @@ impl MailGen {
         }
         let message_id = (!matches!(shape, Shape::NoMessageId)).then_some(message_id);
         let flags = FLAGS[self.dice.usize(0..FLAGS.len())].to_vec();
-        Mail {
-            octets,
-            subject,
-            message_id,
-            html,
-            text,
-            attachments,
-            flags,
-            received,
-        }
+        Mail { octets, subject, message_id, html, text, attachments, flags, received }
     }
 }
 

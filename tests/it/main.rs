@@ -15,5 +15,6 @@ mod imap_mock;
 mod kill;
 mod layers;
 mod quickstart;
+mod road;
 mod support;
 mod trial;

@@ -434,6 +434,32 @@ impl Client {
         self.run(&[format!("UID MOVE {uid} ").as_bytes(), &to]);
     }
 
+    /// Copies a message.
+    pub fn copy_to(&mut self, folder: &[&str], uid: u32, to: &[&str]) {
+        self.select(folder);
+        let to = self.name(to);
+        self.run(&[format!("UID COPY {uid} ").as_bytes(), &to]);
+    }
+
+    /// The UIDs of the messages with this Message-ID.
+    pub fn find(&mut self, folder: &[&str], message_id: &str) -> Vec<u32> {
+        self.select(folder);
+        let (text, _) = self.run(&[b"UID SEARCH HEADER Message-ID ", &literal(message_id.as_bytes())]);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text.lines().find_map(|l| l.strip_prefix("* SEARCH")).unwrap_or_default();
+        line.split_whitespace().map(|n| n.parse().expect("a UID")).collect()
+    }
+
+    /// All that the server tells of a folder without touching it: counts (those of new messages too), UIDVALIDITY,
+    /// UIDNEXT, HIGHESTMODSEQ, and the flags of every UID.
+    pub fn state(&mut self, folder: &[&str]) -> String {
+        let name = self.name(folder);
+        let (mut seen, _) = self.run(&[b"EXAMINE ", &name, b" (CONDSTORE)"]);
+        seen.extend(self.run(&[b"UID FETCH 1:* (FLAGS)"]).0);
+        self.run(&[b"CLOSE"]);
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
     /// The UIDs of a folder.
     pub fn uids(&mut self, folder: &[&str]) -> Vec<u32> {
         self.select(folder);

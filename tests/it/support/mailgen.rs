@@ -11,8 +11,10 @@ pub struct Mail {
     pub subject: Option<String>,
     /// Its Message-ID with the angle brackets; `None` if it has none.
     pub message_id: Option<String>,
-    /// A word that is in its text.
-    pub word: String,
+    /// Is the text that mail programs show HTML?
+    pub html: bool,
+    /// That text, decoded, with CRLF line ends.
+    pub text: String,
     /// Attachments: file name and octets.
     pub attachments: Vec<(String, Vec<u8>)>,
     /// IMAP flags and keywords.
@@ -71,6 +73,18 @@ impl MailGen {
         self.make(Shape::Attachment(size))
     }
 
+    /// The next message, of a kind that is not as it should be: raw octets in a header field, no subject, no header at
+    /// all that ends, a text without an end of line.
+    pub fn odd(&mut self) -> Mail {
+        self.count += 1;
+        match self.count % 4 {
+            0 => self.make(Shape::RawHeader),
+            1 => self.make(Shape::NoSubject),
+            2 => self.make(Shape::NoHeaderEnd),
+            _ => self.make(Shape::NoLineEnd),
+        }
+    }
+
     fn make(&mut self, shape: Shape) -> Mail {
         let n = self.count;
         let word = format!("word{n}x{:08x}", self.dice.u32(..));
@@ -81,34 +95,45 @@ impl MailGen {
         let d = &self.domain;
         write!(head, "Return-Path: <a{n}@{d}>\r\nReceived: from relay.{d} by mx.{d}; Thu, 3 Jan 2008 10:00:00 +0100\r\n").unwrap();
         write!(head, "From: \"Sender {n}\" <a{n}@{d}>\r\nTo: b@{d}, \"C, D\" <c@{d}>\r\n").unwrap();
-        write!(head, "Subject: {raw_subject} {n}\r\nDate: Thu, 3 Jan 2008 10:00:00 +0100\r\n").unwrap();
+        let mut subject = Some(format!("{subject} {n}"));
+        let mut raw_subject = format!("Subject: {raw_subject} {n}\r\n").into_bytes();
+        match shape {
+            Shape::NoSubject => (subject, raw_subject) = (None, Vec::new()),
+            Shape::RawHeader => {
+                subject = Some(format!("Grüße {n}"));
+                raw_subject = [&b"Subject: Gr\xfc\xdfe "[..], n.to_string().as_bytes(), b"\r\n"].concat();
+            }
+            _ => {}
+        }
+        head.push_str("Date: Thu, 3 Jan 2008 10:00:00 +0100\r\n");
         if !matches!(shape, Shape::NoMessageId) {
             write!(head, "Message-ID: {message_id}\r\n").unwrap();
         }
         head.push_str("MIME-Version: 1.0\r\n");
         let mut attachments = Vec::new();
-        let mut octets: Vec<u8>;
+        let mut octets = [&raw_subject[..], head.as_bytes()].concat();
+        let mut html = false;
+        let text;
         match shape {
-            Shape::Plain | Shape::NoMessageId => {
-                octets = head.into_bytes();
+            Shape::Plain | Shape::NoMessageId | Shape::NoSubject | Shape::RawHeader => {
                 octets.extend_from_slice(b"Content-Type: text/plain; charset=utf-8\r\n\r\n");
-                octets.extend_from_slice(format!("Hello {word}\r\nFrom here on\r\n.\r\nbye\r\n").as_bytes());
+                text = format!("Hello {word}\r\nFrom here on\r\n.\r\nbye\r\n");
+                octets.extend_from_slice(text.as_bytes());
             }
             Shape::Html => {
-                octets = head.into_bytes();
                 octets.extend_from_slice(b"Content-Type: text/html; charset=utf-8\r\n\r\n");
-                octets.extend_from_slice(format!("<html><body><p>{word}</p></body></html>\r\n").as_bytes());
+                (html, text) = (true, format!("<html><body><p>{word}</p></body></html>\r\n"));
+                octets.extend_from_slice(text.as_bytes());
             }
             Shape::EightBit => {
-                octets = head.into_bytes();
                 octets.extend_from_slice(
                     b"Content-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
                 );
                 octets.extend_from_slice(word.as_bytes());
                 octets.extend_from_slice(b" caf\xe9 \xfc\r\n");
+                text = format!("{word} café ü\r\n");
             }
             Shape::Alternative => {
-                octets = head.into_bytes();
                 octets.extend_from_slice(
                     format!(
                         "Content-Type: multipart/alternative; boundary=\"=_b{n}\"\r\n\r\n\
@@ -117,16 +142,24 @@ impl MailGen {
                     )
                     .as_bytes(),
                 );
+                (html, text) = (true, format!("<b>{word}</b>"));
             }
             Shape::HeadersOnly => {
-                octets = head.into_bytes();
                 octets.extend_from_slice(format!("X-Word: {word}\r\n\r\n").as_bytes());
+                text = String::new();
+            }
+            Shape::NoHeaderEnd => {
+                octets.extend_from_slice(format!("X-Word: {word}\r\n").as_bytes());
+                text = String::new();
+            }
+            Shape::NoLineEnd => {
+                text = format!("the end {word}");
+                octets.extend_from_slice(format!("\r\n{text}").as_bytes());
             }
             Shape::Attachment(size) => {
                 let mut data = vec![0u8; size];
                 self.dice.fill(&mut data);
                 let name = format!("file{n}.bin");
-                octets = head.into_bytes();
                 octets.extend_from_slice(
                     format!(
                         "Content-Type: multipart/mixed; boundary=\"=_m{n}\"\r\n\r\n\
@@ -139,20 +172,13 @@ impl MailGen {
                 );
                 octets.extend_from_slice(base64_lines(&data).as_bytes());
                 octets.extend_from_slice(format!("--=_m{n}--\r\n").as_bytes());
+                text = format!("see attachment {word}");
                 attachments.push((name, data));
             }
         }
         let message_id = (!matches!(shape, Shape::NoMessageId)).then_some(message_id);
         let flags = FLAGS[self.dice.usize(0..FLAGS.len())].to_vec();
-        Mail {
-            octets,
-            subject: Some(format!("{subject} {n}")),
-            message_id,
-            word,
-            attachments,
-            flags,
-            received,
-        }
+        Mail { octets, subject, message_id, html, text, attachments, flags, received }
     }
 }
 
@@ -163,6 +189,10 @@ enum Shape {
     NoMessageId,
     EightBit,
     HeadersOnly,
+    NoSubject,
+    RawHeader,
+    NoHeaderEnd,
+    NoLineEnd,
     Attachment(usize),
 }
 

@@ -111,7 +111,13 @@ fn transform(octets: &Bytes) {
     let stamp =
         Stamp { mailbox: MailboxKey::of(&source, "ann"), source, folder: FolderId(1), epoch: 1, number: 1 };
     let flags = Flags { seen: true, ..Flags::default() };
-    let input = Input { octets, stamp: &stamp, flags: &flags, received: Some(Timestamp::utc(1_700_000_000)), bounds: Bounds::default() };
+    let input = Input {
+        octets,
+        stamp: &stamp,
+        flags: &flags,
+        received: Some(Timestamp::utc(1_700_000_000)),
+        bounds: Bounds::default(),
+    };
     black_box(build(black_box(&input)).unwrap());
 }
 

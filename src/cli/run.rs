@@ -12,7 +12,7 @@ use super::{Failure, mocks, settings_and_plan, stop, wire};
 use crate::config::Settings;
 use crate::engine::{self, Event, MailboxResult, Stop, Watcher, WaveResult};
 use crate::env::Env;
-use crate::model::{Kind, MailboxKey, Verdict};
+use crate::model::{Kind, MailboxKey, Scope, Verdict};
 use crate::observe::Progress;
 use crate::report::{About, Align, Report, bytes, count, shown, table, write};
 use crate::transform::graph::losses::ALL as LOSSES;
@@ -167,6 +167,10 @@ impl Summary {
             let of_ours = report.mailboxes.iter().filter(|m| ours.contains(m.mailbox.as_str()));
             of_ours.map(|m| m.messages).sum()
         });
+        // A run that stopped itself, because nothing could go on, failed: nobody asked it to.
+        let broken = all
+            .iter()
+            .any(|m| m.error.as_ref().is_some_and(|e| e.scope == Scope::Run && e.kind != Kind::Stopped));
         Summary {
             complete: number(|m| m.error.is_none() && m.summary.complete),
             failed: number(|m| m.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped)),
@@ -184,7 +188,7 @@ impl Summary {
             took,
             verdict,
             // Asked to stop after the last mailbox ended is not stopped.
-            exit: exit::of_run(verdict, asked_to_stop && (stopped > 0 || result.not_begun > 0)),
+            exit: exit::of_run(verdict, asked_to_stop && !broken && (stopped > 0 || result.not_begun > 0)),
             not_begun: result.not_begun,
         }
     }

@@ -46,8 +46,12 @@ pub(super) fn parts(
     })?;
     // Told now, not hours later with the first large message.
     tempfile::tempfile_in(&spool).map_err(|e| {
-        Error::new(Kind::Io, Scope::Run, format!("no file can be made in the spool {} ({e})", spool.display()))
-            .remedy("name a directory with room in it with `run.spool`")
+        Error::new(
+            Kind::Io,
+            Scope::Run,
+            format!("no file can be made in the spool {} ({e})", spool.display()),
+        )
+        .remedy("name a directory with room in it with `run.spool`")
     })?;
     Ok(Arc::new(Parts {
         env: env.clone(),

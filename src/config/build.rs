@@ -148,7 +148,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
         settle: 10 * SECOND,
         watch_for: 15 * MINUTE,
         tries: 5,
-        store_deadline: 5 * MINUTE,
+        store_deadline: 2 * HOUR,
         max_message: LARGEST_MESSAGE,
         recount: true,
         mirror: true,
@@ -162,7 +162,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
     run.settle = s.duration("settle", run.settle, Duration::ZERO..=10 * MINUTE);
     run.watch_for = s.duration("watch_for", run.watch_for, Duration::ZERO..=30 * DAY);
     run.tries = u32::try_from(s.number("tries", u64::from(run.tries), 1..=20)).unwrap_or(run.tries);
-    run.store_deadline = s.duration("store_deadline", run.store_deadline, SECOND..=HOUR);
+    run.store_deadline = s.duration("store_deadline", run.store_deadline, SECOND..=DAY);
     run.max_message = s.size("max_message", run.max_message, KIB..=2 * GIB);
     run.recount = s.flag("recount", run.recount);
     run.mirror = s.flag("mirror", run.mirror);

@@ -217,9 +217,7 @@ fn base64_lines(data: &[u8]) -> String {
 fn the_generator_makes_the_same_mail_from_the_same_seed_and_correct_base64() {
     let (mut a, mut b) = (MailGen::new(7, "example.org"), MailGen::new(7, "example.org"));
     for _ in 0..30 {
-        let mail = a.next();
-        assert_eq!(mail.octets, b.next().octets);
-        assert!(mail.octets.windows(mail.word.len()).any(|w| w == mail.word.as_bytes()));
+        assert_eq!(a.next().octets, b.next().octets);
     }
     assert_eq!(base64_lines(b"hello"), "aGVsbG8=\r\n");
     assert_eq!(base64_lines(b"hell"), "aGVsbA==\r\n");

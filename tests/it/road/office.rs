@@ -248,7 +248,7 @@ impl Office {
             (&["INBOX"], &["受信箱"]),
             (&["Projekte", "2026", "Köln & Bonn", "Anlagen"], &["INBOX"]),
         ] {
-            let at = *singles(folders, from).iter().take(3).last().expect("a message");
+            let at = *singles(folders, from).iter().take(3).next_back().expect("a message");
             let mail = folders.get_mut(from).expect("a folder").remove(at);
             let uid = uid(client, from, &mail);
             client.move_to(from, uid, to);

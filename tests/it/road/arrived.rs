@@ -14,13 +14,13 @@ use crate::support::mailgen::Mail;
 /// Folders by name, each with a multiset of messages.
 type Held<M> = BTreeMap<String, BTreeMap<M, usize>>;
 
-/// Every difference, told by folder.
-fn assert_same<M: Ord + Debug>(whose: &str, wanted: &Held<M>, found: &Held<M>) {
+/// The first folder that differs, and how.
+fn compare<M: Ord + Debug>(whose: &str, wanted: &Held<M>, found: &Held<M>) -> Result<(), String> {
     let folders: BTreeSet<&String> = wanted.keys().chain(found.keys()).collect();
     for folder in folders {
         let (Some(wanted), Some(found)) = (wanted.get(folder), found.get(folder)) else {
             let what = if wanted.contains_key(folder) { "is missing" } else { "should not be there" };
-            panic!("{whose}: the folder {folder:?} {what}; there are {:?}", found.keys());
+            return Err(format!("{whose}: the folder {folder:?} {what}; there are {:?}", found.keys()));
         };
         let messages: BTreeSet<&M> = wanted.keys().chain(found.keys()).collect();
         let wrong: Vec<String> = messages
@@ -29,13 +29,12 @@ fn assert_same<M: Ord + Debug>(whose: &str, wanted: &Held<M>, found: &Held<M>) {
             .filter(|(_, wanted, found)| wanted != found)
             .map(|(m, wanted, found)| format!("wanted {wanted}, found {found}: {m:?}"))
             .collect();
-        assert!(
-            wrong.is_empty(),
-            "{whose}, {folder:?}: {} wrong\n{}",
-            wrong.len(),
-            wrong[..wrong.len().min(6)].join("\n")
-        );
+        if !wrong.is_empty() {
+            let shown = wrong[..wrong.len().min(6)].join("\n");
+            return Err(format!("{whose}, {folder:?}: {} wrong\n{shown}", wrong.len()));
+        }
     }
+    Ok(())
 }
 
 fn hold<M: Ord>(messages: impl Iterator<Item = M>) -> BTreeMap<M, usize> {
@@ -150,7 +149,7 @@ pub fn graph_holds(office: &Office, truth: &Truth) {
             }
             found.insert(path.clone(), hold(folder.messages.iter().map(|m| Shown::found(m, &ours))));
         }
-        assert_same(user, &wanted, &found);
+        compare(user, &wanted, &found).unwrap_or_else(|difference| panic!("{difference}"));
         let stamps: BTreeSet<&String> =
             mailbox.folders.values().flat_map(|f| &f.messages).flat_map(|m| m.named.values()).collect();
         assert_eq!(
@@ -231,13 +230,17 @@ fn folder(dir: &Path) -> BTreeMap<Filed, usize> {
 
 /// Compares one mailbox of a Maildir target with what it should hold.
 pub fn maildir_holds(whose: &str, root: &Path, folders: &Folders) {
+    maildir_compared(whose, root, folders).unwrap_or_else(|difference| panic!("{difference}"));
+}
+
+fn maildir_compared(whose: &str, root: &Path, folders: &Folders) -> Result<(), String> {
     let name = |names: &[&str]| match names {
         ["INBOX"] => String::new(),
         names => office::directory(names, true),
     };
     let wanted: Held<Filed> =
         folders.iter().map(|(names, mail)| (name(names), hold(mail.iter().map(filed)))).collect();
-    assert_same(whose, &wanted, &maildir(root));
+    compare(whose, &wanted, &maildir(root))
 }
 
 /// Everything below a directory: path, octets, times. Equal before and after: nothing was written.
@@ -276,8 +279,7 @@ fn the_comparison_notices_whatever_differs() {
             fs::File::options().write(true).open(&path).unwrap().set_modified(received).unwrap();
         }
     }
-    let same =
-        |folders: &Folders| std::panic::catch_unwind(|| maildir_holds("ann", dir.path(), folders)).is_ok();
+    let same = |folders: &Folders| maildir_compared("ann", dir.path(), folders).is_ok();
     assert!(same(&folders));
     let changes: [fn(&mut Folders); 8] = [
         |f| f.get_mut(&["INBOX"][..]).unwrap()[3].octets.push(b'x'),

@@ -62,6 +62,9 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     }
     if args.json {
         talk.data(&summary.json(&result, &settings, &lines, reported.is_ok()).to_string());
+        if summary.exit == Exit::Stopped {
+            talk.say("stopped as asked: run the same command to go on");
+        }
     } else {
         talk.data(&summary.table(&result, &lines));
         summary.say(talk, &settings, &args.config, reported.is_ok());

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::io;
 use crate::model::{Error, Kind, Result, Scope};
@@ -17,6 +18,9 @@ pub(super) struct Lock {
     pub was_running: bool,
 }
 
+/// How often a taken lock is tried again, every 20 ms.
+const PATIENCE: u32 = 25;
+
 impl Lock {
     /// Takes the lock file of the ledger.
     ///
@@ -28,7 +32,16 @@ impl Lock {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path).map_err(|e| io("the ledger's lock cannot be opened", &e))?;
-        let locked = file.try_lock();
+        // The one who had it may be on its way out (or a child of its, not yet the program it becomes, may still hold
+        // the descriptor): a short wait tells that from a process that stays.
+        let mut locked = file.try_lock();
+        for _ in 0..PATIENCE {
+            if !matches!(locked, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            locked = file.try_lock();
+        }
         // No more than a line of ours is read, whatever lies there.
         let mut text = Vec::new();
         let read = (&mut file).take(64).read_to_end(&mut text);

@@ -53,7 +53,7 @@ fn a_ledger_of_another_configuration_or_source_is_refused() {
     };
     assert_eq!(
         with("root = \"out\"", "root = \"elsewhere\""),
-        "error: this ledger was made for another configuration (other endpoints) — use its own configuration, or name another directory with `ledger`\n"
+        "error: the configuration's target.new lies elsewhere than when this ledger was begun: it was \"maildir out\" and is \"maildir elsewhere\" — set it back, give what is new a name of its own, or name another directory with `ledger`\n"
     );
     assert_eq!(
         with("\"acme\"", "\"other\""),

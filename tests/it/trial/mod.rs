@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mailwave::env::Step;
 use mailwave::mock::graph::Truth;
 
+pub use self::graph::target as graph_target;
 use self::stage::{End, Stage};
 use self::target::Defect;
-use self::world::Observer;
+pub use self::world::{Observer, VirtualClock};
 
 const SEED: u64 = 20261122;
 

@@ -15,7 +15,6 @@ use crate::env::Env;
 use crate::model::{Kind, MailboxKey, Scope, Verdict};
 use crate::observe::Progress;
 use crate::report::{About, Align, Report, bytes, count, shown, table, write};
-use crate::transform::graph::losses::ALL as LOSSES;
 
 /// Time between two looks at the progress.
 const TICK: Duration = Duration::from_millis(250);
@@ -51,7 +50,7 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     let about =
         About { source_name: settings.source_name.to_string(), lines: lines.clone(), now: env.wall() };
     let reported = wire::view(&settings).and_then(|view| {
-        let report = Report::build(view.as_ref(), &about)?.with_losses(view.as_ref(), &LOSSES)?;
+        let report = Report::build(view.as_ref(), &about)?.with_losses(view.as_ref(), &wire::losses())?;
         write(&report, &settings.report)?;
         Ok(report)
     });

@@ -259,6 +259,17 @@ fn coding(typed: config::FolderNames) -> crate::transform::names::Coding {
     }
 }
 
+/// What copies may lose, by short name: of every target, and of stores whose answer never came.
+pub(super) fn losses() -> Vec<(&'static str, &'static str)> {
+    let mut all = crate::transform::graph::losses::ALL.to_vec();
+    all.push(("keywords", "keywords beyond the 26 that a Maildir folder has letters for are not kept"));
+    all.push((
+        crate::engine::UNCONFIRMED,
+        "the store was never answered and its copy found by looking: what the target could not keep, it did not say",
+    ));
+    all
+}
+
 /// What may leave, when.
 pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
     let targets = settings.targets.iter().filter_map(|(name, kind)| match kind {

@@ -23,4 +23,5 @@ mod wave;
 
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
 pub use options::{Options, Parts};
+pub use settle::UNCONFIRMED;
 pub use wave::run;

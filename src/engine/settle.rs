@@ -10,7 +10,7 @@ use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::Copy;
 
 /// Recorded as the loss of a copy whose store was never answered: what the target could not keep, it did not say.
-const UNCONFIRMED: &str = "unconfirmed";
+pub const UNCONFIRMED: &str = "unconfirmed";
 
 /// What a look at the target says of one stamp.
 enum Look {

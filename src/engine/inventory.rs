@@ -307,7 +307,7 @@ pub(super) async fn find_folder_again(core: &Core, book: &mut Book, id: FolderId
 }
 
 /// Compares each folder's listing with what is recorded now, and plans what is to be done.
-pub(super) async fn plan(core: &Core, _source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+pub(super) async fn plan(core: &Core, book: &mut Book) -> Result<()> {
     book.state = core.parts.ledger.load(&core.claim).await?;
     let limit = core.parts.options.max_message_bytes.min(core.target.capabilities().max_message_bytes);
     for (id, work) in &mut book.folders {

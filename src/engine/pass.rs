@@ -222,7 +222,7 @@ async fn walk(
 async fn stages(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
     super::inventory::list(core, source, book).await?;
     super::settle::left_open(core, source, book).await?;
-    super::inventory::plan(core, source, book).await?;
+    super::inventory::plan(core, book).await?;
     super::recount::sweep_early(core, book).await?;
     let new = book.folders.values().flat_map(|f| &f.new);
     let (messages, bytes) = new.fold((0, 0), |(n, b), m| (n + 1, b + m.size.unwrap_or(0)));

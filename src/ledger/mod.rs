@@ -133,7 +133,7 @@ pub struct Stored {
     /// All numbers from here to the fact's own are done by this: the ones before it are proven holes. Equal to the
     /// fact's number if nothing is proven.
     pub from: u64,
-    /// Flags the copy has now.
+    /// The source's flags that were synced with the copy: the base of the next three-way merge.
     pub flags: Flags,
 }
 

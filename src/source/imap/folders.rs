@@ -134,6 +134,7 @@ fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder
             special,
             selectable,
             object_id: None,
+            counters: None,
             handle: handle(&entry.name),
         });
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::imap::{Command, Connection, Examined, FetchItems, Receiver, UidSet, Untagged, WireError};
 use crate::model::{Error, Kind, Listed, Result, Scope, SourceId};
-use crate::source::Listing;
+use crate::source::{Extent, Listing};
 
 /// Times a window is asked for again when the server says that messages vanished under it.
 const TRIES: u32 = 3;
@@ -32,6 +32,8 @@ pub(super) async fn list(
         epoch: u64::from(examined.uid_validity),
         next: u64::from(examined.uid_next),
         modseq: examined.modseq,
+        messages: u64::from(examined.exists),
+        extent: Extent::Whole,
     };
     if examined.exists == 0 {
         return Ok(listing);
@@ -79,6 +81,7 @@ fn listed(uid: u32, items: FetchItems) -> Listed {
         size: items.size,
         received: items.received,
         flags: items.flags.unwrap_or_default(),
+        object: 0,
     }
 }
 
@@ -246,7 +249,7 @@ mod tests {
             "* 3 FETCH (UID 8 FLAGS () RFC822.SIZE 10)\r\n* 7 EXISTS\r\n* 1 FETCH (UID 2 FLAGS (\\Deleted) INTERNALDATE \"01-Jan-1970 00:00:01 +0000\" RFC822.SIZE 20)\r\n* 2 FETCH (RFC822.SIZE 30 UID 5 FLAGS ())\r\n* 2 FETCH (UID 5 FLAGS (\\Seen))\r\n* 4 FETCH (UID 12 FLAGS () RFC822.SIZE 1)\r\n* 1 FETCH (FLAGS ())\r\n$ OK done\r\n",
         ));
         let (listing, found) = run(script).expect("listed");
-        assert_eq!(listing, Listing { epoch: 7, next: 9, modseq: 5 });
+        assert_eq!(listing, Listing { epoch: 7, next: 9, modseq: 5, messages: 3, extent: Extent::Whole });
         assert_eq!(numbers(&found), [2, 5, 8].map(SourceId::Number));
         assert!(found[0].flags.deleted && found[0].received == Some(crate::model::Timestamp::utc(1)));
         assert!(found[1].flags.seen && found[1].size == Some(30));

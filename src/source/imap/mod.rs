@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 pub use self::config::{Credentials, ImapSettings, MasterForm, TlsMode};
 use self::pool::Pool;
-use super::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 use crate::imap::{Endpoint, Limits, Security, Tls};
@@ -76,10 +76,10 @@ struct ImapMailbox {
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::default()
+        SourceCapabilities::PLAIN
     }
 
-    async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
+    async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
         let mut lease = self.pool.lease(self.owner, &self.name).await?;
         let folders = folders::folders(lease.connection()?).await;
@@ -88,8 +88,9 @@ impl SourceMailbox for ImapMailbox {
     }
 
     async fn list(
-        &mut self,
+        &self,
         folder: &SourceFolder,
+        _since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
@@ -101,7 +102,7 @@ impl SourceMailbox for ImapMailbox {
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         folder: &SourceFolder,
         epoch: u64,
         wanted: &[Wanted],
@@ -122,7 +123,7 @@ impl SourceMailbox for ImapMailbox {
         }
     }
 
-    async fn release(&mut self) {
+    async fn release(&self) {
         self.pool.end(self.owner).await;
     }
 }

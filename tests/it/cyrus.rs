@@ -357,7 +357,10 @@ fn mailboxes_travel_from_a_real_cyrus_to_maildirs_octet_by_octet_and_changes_fol
     let users = house.mail.len();
     let holds = |house: &House| {
         for (user, folders) in &house.mail {
-            maildir_holds(user, &root.join(format!("{user}@target.example")), folders);
+            // The levels above a folder are folders, too.
+            let mut folders = folders.clone();
+            folders.extend([(vec!["Projekte"], Vec::new()), (vec!["Projekte", "2026"], Vec::new())]);
+            maildir_holds(user, &root.join(format!("{user}@target.example")), &folders);
         }
     };
 
@@ -409,6 +412,7 @@ fn fill(server: &impl ImapServer) -> crate::support::holding::Holding {
     let mut client = server.client(USER);
     let mut made = MailGen::new(11, "example.org");
     client.subscribe(&["INBOX"], true);
+    client.create(&["Ärger & 日本"]);
     client.create(&["Ärger & 日本", "tief"]);
     client.subscribe(&["Ärger & 日本", "tief"], true);
     for names in [&["INBOX"][..], &["Ärger & 日本", "tief"], &["Sent"]] {

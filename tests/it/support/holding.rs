@@ -252,7 +252,8 @@ fn items(at: &mut Peekable<Iter<'_, u8>>) -> Vec<Item> {
 fn literal(at: &mut Peekable<Iter<'_, u8>>) -> Vec<u8> {
     let digits: Vec<u8> = at.by_ref().take_while(|o| **o != b'}').copied().collect();
     let len = String::from_utf8_lossy(&digits).parse().expect("a length");
-    at.by_ref().skip(2).take(len).copied().collect()
+    at.nth(1); // the end of the line
+    at.by_ref().take(len).copied().collect()
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, S
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 use crate::imap::{Endpoint, Limits, Security, Tls};
-use crate::model::{Bodies, Listed, Result};
+use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 
 /// An IMAP endpoint.
 pub struct ImapSource {
@@ -58,6 +58,11 @@ impl ImapSource {
 #[async_trait]
 impl Source for ImapSource {
     async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>> {
+        if mailbox.is_empty() {
+            // On behalf of nobody a master user would come into a mailbox of his own.
+            return Err(Error::new(Kind::Config, Scope::Mailbox, "a mailbox has no name")
+                .remedy("name it in the list of mailboxes"));
+        }
         let mailbox =
             ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.

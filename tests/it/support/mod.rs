@@ -1,5 +1,6 @@
 //! What several test modules share.
 
+pub mod corpus;
 pub mod dovecot;
 pub mod mailgen;
 pub mod memory;

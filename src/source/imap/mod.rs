@@ -14,7 +14,7 @@ use async_trait::async_trait;
 
 pub use self::config::{Credentials, ImapSettings, MasterForm, TlsMode};
 use self::pool::Pool;
-use super::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 use crate::imap::{Endpoint, Limits, Security, Tls};
@@ -76,32 +76,33 @@ struct ImapMailbox {
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::default()
+        SourceCapabilities::PLAIN
     }
 
-    async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
+    async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.connection()?).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let folders = folders::folders(lease.session()?).await;
         lease.give_back();
         folders
     }
 
     async fn list(
-        &mut self,
+        &self,
         folder: &SourceFolder,
+        _since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
-        let listing = list::list(lease.connection()?, &name, self.pool.settings.list_messages, sink).await;
+        let listing = list::list(lease.session()?, &name, self.pool.settings.list_messages, sink).await;
         lease.give_back();
         listing
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         folder: &SourceFolder,
         epoch: u64,
         wanted: &[Wanted],
@@ -111,8 +112,8 @@ impl SourceMailbox for ImapMailbox {
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
-            let mut lease = self.pool.lease(self.owner, &self.name).await?;
-            let end = fetch.go_on(lease.connection()?).await;
+            let lease = self.pool.lease(self.owner, &self.name).await?;
+            let end = fetch.go_on(lease.session()?).await;
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are
             // fetched with a new one.
@@ -122,7 +123,7 @@ impl SourceMailbox for ImapMailbox {
         }
     }
 
-    async fn release(&mut self) {
+    async fn release(&self) {
         self.pool.end(self.owner).await;
     }
 }

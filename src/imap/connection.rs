@@ -9,7 +9,8 @@ use super::response::{Response, awaits_body, read};
 use super::scan::{Literal, Raw, Value};
 use super::wire::{Stream, Wire};
 use super::{
-    Capabilities, Code, Command, Done, Limits, ListEntry, Namespaces, Status, UidSet, Untagged, WireError,
+    Capabilities, Code, Command, Done, Habits, Limits, ListEntry, Namespaces, Status, UidSet, Untagged,
+    WireError,
 };
 use crate::env::Env;
 use crate::model::{Error, Kind, Result, Scope};
@@ -80,6 +81,7 @@ pub struct Connection {
     pub(super) broken: bool,
     limits: Limits,
     capabilities: Capabilities,
+    habits: Habits,
     tags: u64,
     unread: u64,
     /// The folder that is examined, by its name on the wire.
@@ -105,10 +107,16 @@ impl Connection {
             broken: false,
             limits,
             capabilities: Capabilities::default(),
+            habits: Habits::default(),
             tags: 0,
             unread: 0,
             examined: None,
         }
+    }
+
+    /// With what is known of this server beforehand.
+    pub(super) fn knowing(self, habits: Habits) -> Connection {
+        Connection { habits, ..self }
     }
 
     /// What the server said it can do, last.
@@ -139,8 +147,7 @@ impl Connection {
         if self.broken {
             return Err(WireError::Broken);
         }
-        self.tags += 1;
-        let tag = format!("m{}", self.tags);
+        let tag = self.next_tag();
         let pieces = command.encode(&tag, self.capabilities.has("LITERAL+"))?;
         // Until the tagged answer is in, nobody else may use this connection: not after an error, and not after the
         // caller dropped this future.
@@ -197,7 +204,14 @@ impl Connection {
         }
     }
 
-    fn learn(&mut self, code: &Code) {
+    /// A tag that was not used yet.
+    pub(super) fn next_tag(&mut self) -> String {
+        self.tags += 1;
+        format!("m{}", self.tags)
+    }
+
+    /// Remembers what a status told of the server.
+    pub(super) fn learn(&mut self, code: &Code) {
         if let Code::Capability(c) = code {
             self.capabilities = c.clone();
         }
@@ -241,7 +255,25 @@ impl Connection {
             };
             raw.literals.push(Literal { at: raw.text.len(), value });
         }
-        Ok((read(&raw)?, raw.text.len() + held))
+        let mut response = read(&raw)?;
+        self.judge(&mut response, &raw.text);
+        Ok((response, raw.text.len() + held))
+    }
+
+    /// What this server is known for: capabilities it only claims, words by which it says that it is asked too much.
+    pub(super) fn judge(&self, response: &mut Response, text: &[u8]) {
+        match response {
+            Response::Untagged(Untagged::Capability(told)) => told.distrust(self.habits.distrust),
+            Response::Tagged(_, done) | Response::Untagged(Untagged::Status(done)) => {
+                if let Code::Capability(told) = &mut done.code {
+                    told.distrust(self.habits.distrust);
+                }
+                if done.backoff.is_none() && !matches!(done.status, Status::Ok | Status::PreAuth) {
+                    done.backoff = self.habits.pause(text);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Reads the greeting.

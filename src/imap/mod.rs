@@ -14,25 +14,31 @@
 //! [`login`]). AUTHENTICATE goes through our own framer: async-imap has no initial response (RFC 4959), and its raw
 //! form waits for ever on an error challenge.
 
+mod account;
 mod command;
 mod connect;
 mod connection;
 mod error;
 mod lend;
 pub mod login;
+pub mod presets;
 mod response;
 mod scan;
 #[cfg(test)]
 pub(crate) mod script;
+mod server;
 mod tls;
 pub mod utf7;
 mod wire;
 
+pub use account::{AccessToken, Account, TokenGiver};
 pub use command::{Command, UidSet};
 pub use connect::{Endpoint, Security, connect};
 pub use connection::{Connection, Examined, Ignore, Receiver, Take};
 pub use error::WireError;
+pub use presets::{Habits, Preset};
 pub use response::{BodyItem, Capabilities, Code, Done, FetchItems, ListEntry, Namespaces, Status, Untagged};
+pub use server::{Compress, Credentials, MasterForm, Server, TlsMode};
 pub use tls::Tls;
 pub use wire::{Stream, Wire};
 

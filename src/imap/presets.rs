@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::Capabilities;
+use super::response::Response;
+use super::{Capabilities, Code, Status, Untagged};
 
 /// What a connection must know of its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +20,23 @@ pub struct Habits {
 }
 
 impl Habits {
+    /// Judges a response by what the server is known for: capabilities it only claims, words by which it says that it is
+    /// asked too much.
+    pub(super) fn judge(&self, response: &mut Response, text: &[u8]) {
+        match response {
+            Response::Untagged(Untagged::Capability(told)) => told.distrust(self.distrust),
+            Response::Tagged(_, done) | Response::Untagged(Untagged::Status(done)) => {
+                if let Code::Capability(told) = &mut done.code {
+                    told.distrust(self.distrust);
+                }
+                if done.backoff.is_none() && !matches!(done.status, Status::Ok | Status::PreAuth) {
+                    done.backoff = self.pause(text);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The pause a refusal of these words asks for, if it does.
     pub(super) fn pause(&self, text: &[u8]) -> Option<Duration> {
         self.throttled

@@ -64,7 +64,7 @@ pub(super) async fn exchange(connection: &mut Connection, mut sasl: impl Sasl) -
     line.extend_from_slice(b"\r\n");
     // Until the tagged answer is in, nobody else may use this connection.
     connection.broken = true;
-    connection.wire.send(&line).await?;
+    connection.send(line).await?;
     let (mut rounds, mut left, mut failed, mut capabilities) = (0, BUDGET, None, None);
     loop {
         let line = connection.wire.line().await?;
@@ -98,7 +98,7 @@ pub(super) async fn exchange(connection: &mut Connection, mut sasl: impl Sasl) -
                 }
             };
             text.extend_from_slice(b"\r\n");
-            connection.wire.send(&text).await?;
+            connection.send(text).await?;
             continue;
         }
         let mut response = read(&Raw { text: line.text.to_vec(), literals: Vec::new() })?;

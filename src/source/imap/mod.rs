@@ -86,8 +86,8 @@ impl SourceMailbox for ImapMailbox {
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.connection()?).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let folders = folders::folders(lease.session()?).await;
         lease.give_back();
         folders
     }
@@ -99,9 +99,9 @@ impl SourceMailbox for ImapMailbox {
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
-        let listing = list::list(lease.connection()?, &name, self.pool.settings.list_messages, sink).await;
+        let listing = list::list(lease.session()?, &name, self.pool.settings.list_messages, sink).await;
         lease.give_back();
         listing
     }
@@ -117,8 +117,8 @@ impl SourceMailbox for ImapMailbox {
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
-            let mut lease = self.pool.lease(self.owner, &self.name).await?;
-            let end = fetch.go_on(lease.connection()?).await;
+            let lease = self.pool.lease(self.owner, &self.name).await?;
+            let end = fetch.go_on(lease.session()?).await;
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are
             // fetched with a new one.

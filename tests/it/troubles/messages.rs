@@ -126,16 +126,16 @@ fn a_message_that_dovecot_cannot_read_is_skipped_by_name_and_moved_once_repaired
     for n in 0..6 {
         client.append(&["INBOX"], &mail("user01", n), "", None);
     }
-    // Everything is indexed, so that the listing shows what the fetch cannot read.
     let desk = from_dovecot(&dovecot);
+    // Everything is indexed, so that the listing shows what the fetch cannot read.
+    client.run(&[b"SELECT INBOX"]);
+    client.run(&[b"FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)"]);
     let mut files: Vec<_> = ["cur", "new"]
         .into_iter()
         .flat_map(|sub| fs::read_dir(dovecot.maildir("user01").join(sub)).expect("readable"))
         .map(|entry| entry.expect("an entry").path())
         .collect();
     files.sort();
-    client.run(&[b"SELECT INBOX"]);
-    client.run(&[b"FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)"]);
     let victim = files[2].clone();
     fs::set_permissions(&victim, fs::Permissions::from_mode(0o000)).expect("chmod");
     let ran = desk.run();
@@ -162,21 +162,24 @@ fn a_message_above_the_limit_is_skipped_before_it_is_fetched() {
     ran.ended(1);
     assert_eq!((ran.count("stored"), ran.skipped().len()), (3, 1));
     assert!(ran.skipped()[0].starts_with("too-large: "), "{:?}", ran.skipped());
-    assert_eq!(way.mock().counters().messages_served, 3, "the large one was not asked for");
+    let asked = |uid: u32| {
+        let heard = way.mock().heard();
+        heard.iter().any(|h| h.line.contains("BODY") && h.line.contains(&uid.to_string()))
+    };
+    assert!(asked(3) && !asked(large), "the large one was not asked for");
     fs::write(way.desk.path("mailwave.toml"), config).unwrap();
     way.stores(1);
     way.is_whole();
-    assert!(large > 3);
 }
 
 #[test]
 fn a_message_larger_than_memory_goes_through_the_spool() {
     let way = Way::from(ImapOptions::default());
     let config = fs::read_to_string(way.desk.path("mailwave.toml")).unwrap();
-    let small = config.replace("tries = 2", "tries = 2\nmemory = \"1MiB\"\nspool_above = \"64KiB\"");
+    let small = config.replace("tries = 2", "tries = 2\nmemory = \"16MiB\"\nspool_above = \"64KiB\"");
     fs::write(way.desk.path("mailwave.toml"), small).unwrap();
     for n in 0..3 {
-        way.put("INBOX", [mail(USER, n), vec![b'x'; 5_000_000]].concat(), &[]);
+        way.put("INBOX", [mail(USER, n), vec![b'x'; 20_000_000]].concat(), &[]);
     }
     way.stores(3);
     way.is_whole();

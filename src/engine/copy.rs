@@ -18,8 +18,8 @@ use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
 use crate::limit::{MemoryPermit, Ticket};
 use crate::model::{
-    Body, Digest, Error, Fact, Flags, FolderId, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason, SourceId, Stamp,
-    Status, Timestamp,
+    Body, Digest, Error, Fact, Flags, FolderId, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
+    SourceId, Stamp, Status, Timestamp,
 };
 use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::{StoreItem, TargetFolderId};

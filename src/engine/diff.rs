@@ -84,7 +84,8 @@ pub(super) fn numbered(known: &FolderState, skips: &[u64], told: Told<'_>) -> Di
             }
         } else {
             // Only where every number is told, ascending, are those between two of them proven holes.
-            message.from = if number > previous && (whole || number >= since) { previous + 1 } else { number };
+            message.from =
+                if number > previous && (whole || number >= since) { previous + 1 } else { number };
             diff.new.push(&message);
         }
         previous = previous.max(number);

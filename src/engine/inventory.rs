@@ -249,7 +249,9 @@ async fn look(
                 let since = if changes { counters.next } else { 0 };
                 return Ok(Look { listing, listed, since, also, print });
             }
-            tracing::debug!("what a folder's changes tell does not add up to what it holds: it is listed whole");
+            tracing::debug!(
+                "what a folder's changes tell does not add up to what it holds: it is listed whole"
+            );
         }
         Way::Whole => {}
     }

@@ -50,7 +50,8 @@ pub(super) fn by_name(known: &[FolderState], found: &[FoundFolder<'_>]) -> Vec<M
             result[f] = matched(f, k);
         }
     }
-    for (f, folder) in found.iter().enumerate().filter(|(f, _)| result[*f] == Match::New).collect::<Vec<_>>() {
+    for (f, folder) in found.iter().enumerate().filter(|(f, _)| result[*f] == Match::New).collect::<Vec<_>>()
+    {
         // A folder deleted and made anew under its old path has another object id: it is another folder.
         let other_id = |state: &FolderState| {
             folder.object_id.is_some()

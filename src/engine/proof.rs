@@ -38,8 +38,7 @@ pub(super) enum Way {
 /// The way to look at a folder, and the numbers to ask for beside the changes, ascending.
 pub(super) fn way(known: &Known<'_>, counters: Option<Counters>) -> (Way, Vec<u64>) {
     let told = counters.filter(|c| c.epoch > 0 && c.next > 0);
-    let nothing_known =
-        known.recorded.is_none_or(|r| r.live == 0 && r.orphans == 0) && known.open.is_empty();
+    let nothing_known = known.recorded.is_none_or(|r| r.live == 0 && r.orphans == 0) && known.open.is_empty();
     if let Some(c) = told.filter(|c| c.messages == 0 && nothing_known && known.skips.is_empty()) {
         return (Way::Unchanged(listing(c, Extent::Whole)), Vec::new());
     }

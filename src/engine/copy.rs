@@ -98,7 +98,7 @@ struct Prepared {
 }
 
 /// Shares of the byte budgets: memory, and the spool for large messages.
-type Permits = (MemoryPermit, Option<MemoryPermit>);
+pub(super) type Permits = (MemoryPermit, Option<MemoryPermit>);
 
 /// A message whose store has no known outcome.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
         if unsettled.is_empty() || core.stop.asked() {
             break;
         }
-        for lost in settle::look(core, book, std::mem::take(&mut unsettled)).await? {
+        for lost in settle::look(core, source, book, std::mem::take(&mut unsettled)).await? {
             let attempt = lost.attempt + 1;
             if attempt >= core.parts.options.tries {
                 book.fail(
@@ -234,10 +234,11 @@ async fn copy(
         };
         let launched = match prepared {
             Ok(Ok(prepared)) => launch(core, book, queue, prepared).await,
-            Ok(Err(work)) => {
+            Ok(Err((work, None))) => {
                 queue.push_front(work);
                 Ok(None)
             }
+            Ok(Err((work, Some(error)))) => requeue(core, book, queue, work, error).await.map(|()| None),
             Err(error) => Err(error),
         };
         match launched {
@@ -256,25 +257,27 @@ fn take_next(queue: &mut VecDeque<Work>) -> Option<Work> {
 /// What preparing needs to know of a folder.
 struct FolderNow {
     source: crate::source::SourceFolder,
+    target: TargetFolderId,
     epoch: u64,
 }
 
 fn book_folder(book: &Book, folder: FolderId) -> Result<FolderNow> {
     let work = book.folders.get(&folder).ok_or_else(lost_folder)?;
-    Ok(FolderNow { source: work.source.clone(), epoch: work.listing.epoch })
+    Ok(FolderNow { source: work.source.clone(), target: work.target.clone(), epoch: work.listing.epoch })
 }
 
 fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for.
+/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for, or
+/// its target folder cannot be had.
 async fn prepare(
     core: &Core,
     source: &dyn SourceMailbox,
     folder: FolderNow,
     work: Work,
-) -> Result<std::result::Result<Prepared, Work>> {
+) -> Result<std::result::Result<Prepared, (Work, Option<Error>)>> {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
@@ -285,7 +288,7 @@ async fn prepare(
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
         (ticket, reserve_bytes(core, &sizes).await)
     });
-    let Some((ticket, permits)) = turn.await else { return Ok(Err(work)) };
+    let Some((ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
     let batch = match work.batch {
         Some(open) => open,
         None => {
@@ -293,8 +296,11 @@ async fn prepare(
                 .iter()
                 .map(|w| IntentItem { number: w.number, id: w.id.clone(), size: w.size })
                 .collect();
-            let intent =
-                Change::Intent { folder: work.folder, epoch: folder.epoch, anchor: String::new(), items };
+            let anchor = match core.target.anchor(&folder.target).await {
+                Ok(anchor) => anchor,
+                Err(error) => return Ok(Err((work, Some(error)))),
+            };
+            let intent = Change::Intent { folder: work.folder, epoch: folder.epoch, anchor, items };
             match core.apply(intent).await? {
                 Applied::Batch(batch) => batch,
                 _ => return Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a batch no number")),
@@ -320,7 +326,7 @@ async fn prepare(
 
 /// Reserves what messages of these sizes (bytes) will take: in memory the octets, and beside them what a target that
 /// builds its own form of them makes of them; in the spool those above the memory limit.
-async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
+pub(super) async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
     let parts = &core.parts;
     let limit = parts.bodies.memory_limit;
     let large: u64 = sizes.iter().filter(|s| **s > limit).sum();
@@ -536,18 +542,31 @@ async fn record_all(
     }
     // Messages that failed for different reasons wait for different times.
     for (message, error) in retry {
-        if error.kind == Kind::NotFound && error.scope == Scope::Folder && work.attempt == 0 {
-            super::inventory::find_folder_again(core, book, work.folder).await?;
-            queue.push_back(Work { attempt: 1, ..Work::new(work.folder, vec![message], work.batch) });
-            continue;
-        }
         let one = Work {
             attempt: work.attempt,
             throttles: work.throttles,
             not_before: work.not_before,
             ..Work::new(work.folder, vec![message], work.batch)
         };
-        try_again(core, book, queue, one, error);
+        requeue(core, book, queue, one, error).await?;
+    }
+    Ok(())
+}
+
+/// Puts a batch back into the queue after a failure that had no effect; a target folder that is gone is found or made
+/// again, once.
+async fn requeue(
+    core: &Core,
+    book: &mut Book,
+    queue: &mut VecDeque<Work>,
+    work: Work,
+    error: Error,
+) -> Result<()> {
+    if error.kind == Kind::NotFound && error.scope == Scope::Folder && work.attempt == 0 {
+        super::inventory::find_folder_again(core, book, work.folder).await?;
+        queue.push_back(Work { attempt: 1, ..Work::new(work.folder, work.messages, work.batch) });
+    } else {
+        try_again(core, book, queue, work, error);
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::choose::{choose, open_namespaces};
+use super::config::ImapSettings;
 use crate::imap::{Connection, ListEntry, Namespaces, utf7};
 use crate::model::{FolderPath, Result, SpecialUse};
 use crate::source::SourceFolder;
@@ -11,13 +13,20 @@ use crate::source::SourceFolder;
 /// Handles that begin so hold a name that is no text, in hexadecimal.
 const HEX: &str = "hex:";
 
-/// Asks for the folders of the user's own namespaces.
-pub(super) async fn folders(connection: &mut Connection) -> Result<Vec<SourceFolder>> {
-    let namespaces = connection.namespaces().await?;
+/// Asks for the folders of the user's own namespaces, and of those of others that are wanted.
+pub(super) async fn folders(
+    connection: &mut Connection,
+    settings: &ImapSettings,
+) -> Result<Vec<SourceFolder>> {
+    let mut namespaces = connection.namespaces().await?;
+    let opened = open_namespaces(&mut namespaces, &settings.namespaces);
     let mut entries = connection.list(b"*").await?;
     for (prefix, _) in namespaces.personal.iter().filter(|(prefix, _)| !prefix.is_empty()) {
         // Some servers leave a namespace out unless it is asked for by name.
         entries.extend(connection.list(&[prefix, &b"*"[..]].concat()).await?);
+    }
+    for prefix in opened {
+        entries.extend(connection.list(&[&prefix, &b"*"[..]].concat()).await?);
     }
     if !entries.iter().any(|e| is_inbox(&e.name)) {
         entries.extend(connection.list(b"INBOX").await?);
@@ -33,7 +42,7 @@ pub(super) async fn folders(connection: &mut Connection) -> Result<Vec<SourceFol
             entry.attributes.push("\\Noselect".to_owned());
         }
     }
-    Ok(arrange(entries, &namespaces))
+    Ok(choose(arrange(entries, &namespaces), settings))
 }
 
 /// Does the root of the namespace hold mail that is not the inbox's? Dovecot lists it as a folder, and opening it opens

@@ -167,7 +167,7 @@ async fn record(ledger: &SqliteLedger, claim: &Claim, folder: FolderId, above: u
     let numbers = above + 1..=above + BATCH;
     let items =
         numbers.clone().map(|number| IntentItem { number, id: SourceId::Number(number), size: Some(75_000) });
-    let intent = Change::Intent { folder, epoch: 1, items: items.collect() };
+    let intent = Change::Intent { folder, epoch: 1, anchor: String::new(), items: items.collect() };
     let Applied::Batch(batch) = ledger.apply(claim, intent).await.unwrap() else { panic!("no batch") };
     let stored = numbers.map(|number| Stored {
         fact: Fact {
@@ -178,6 +178,8 @@ async fn record(ledger: &SqliteLedger, claim: &Claim, folder: FolderId, above: u
             digest: Some(Digest::of(&number.to_le_bytes())),
             size: 75_000,
             received: Some(Timestamp::utc(1_700_000_000)),
+            header: 0,
+            object: 0,
             bound: None,
             losses: String::new(),
         },

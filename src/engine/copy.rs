@@ -67,6 +67,8 @@ impl Carried {
                 digest: Some(self.digest),
                 size: self.size,
                 received: self.received,
+                header: 0,
+                object: 0,
                 bound: None,
                 losses: losses.join(","),
             },
@@ -124,7 +126,7 @@ pub(super) fn skip(m: &NewMessage, reason: SkipReason, detail: String, size: Opt
 
 /// Copies everything new; what has no known outcome is looked for and, if it is not there, copied again. On return
 /// every outcome is recorded; `book.fatal` tells if something stopped it.
-pub(super) async fn all(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     let caps = core.target.capabilities();
     let bounds = BatchBounds { messages: caps.batch_messages, bytes: caps.batch_bytes };
     let mut queue = VecDeque::new();
@@ -193,7 +195,7 @@ type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
 /// Works off the queue. A failure stops it from beginning anything new; what is under way is waited for and recorded.
 async fn copy(
     core: &Core,
-    source: &mut dyn SourceMailbox,
+    source: &dyn SourceMailbox,
     book: &mut Book,
     queue: &mut VecDeque<Work>,
     unsettled: &mut Vec<Unsettled>,
@@ -269,7 +271,7 @@ fn lost_folder() -> Error {
 /// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for.
 async fn prepare(
     core: &Core,
-    source: &mut dyn SourceMailbox,
+    source: &dyn SourceMailbox,
     folder: FolderNow,
     work: Work,
 ) -> Result<std::result::Result<Prepared, Work>> {
@@ -291,7 +293,8 @@ async fn prepare(
                 .iter()
                 .map(|w| IntentItem { number: w.number, id: w.id.clone(), size: w.size })
                 .collect();
-            let intent = Change::Intent { folder: work.folder, epoch: folder.epoch, items };
+            let intent =
+                Change::Intent { folder: work.folder, epoch: folder.epoch, anchor: String::new(), items };
             match core.apply(intent).await? {
                 Applied::Batch(batch) => batch,
                 _ => return Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a batch no number")),

@@ -168,12 +168,14 @@ mod tests {
             next_number: 1,
             modseq: 0,
             uidnext: 0,
+            messages: 0,
+            mark: String::new(),
             missing: false,
         }
     }
 
     fn listed(n: u64) -> Listed {
-        Listed { id: SourceId::Number(n), size: Some(1), received: None, flags: Flags::default() }
+        Listed { id: SourceId::Number(n), size: Some(1), received: None, flags: Flags::default(), object: 0 }
     }
 
     fn fact(epoch: u64, number: u64, name: &str) -> Fact {
@@ -185,6 +187,8 @@ mod tests {
             digest: None,
             size: 1,
             received: None,
+            header: 0,
+            object: 0,
             bound: None,
             losses: String::new(),
         }

@@ -68,7 +68,7 @@ impl Print {
 }
 
 /// Lists everything and settles which folder is which; every folder has its id and its counterpart afterwards.
-pub(super) async fn list(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     let mut attempt = 0;
     let folders = loop {
         core.parts.env.step(Step::SourceList).await;
@@ -91,7 +91,7 @@ pub(super) async fn list(core: &Core, source: &mut dyn SourceMailbox, book: &mut
         let mut attempt = 0;
         let listing = loop {
             let mut listed = Vec::new();
-            match source.list(&folder, &mut |l| listed.push(l)).await {
+            match source.list(&folder, None, &mut |l| listed.push(l)).await {
                 Ok(listing) => break Ok((listing, listed)),
                 Err(error) => match core.wait_or_give_up(error, &mut attempt).await {
                     Ok(()) => {}
@@ -234,7 +234,10 @@ async fn bind(
         loop {
             core.parts.env.step(Step::TargetFolder).await;
             match core.target.rename_folder(&old, &wanted).await {
-                Ok(()) => break,
+                Ok(renamed) => {
+                    target = Some(renamed);
+                    break;
+                }
                 // The new place is taken, the old folder gone or not to be renamed (a well-known one): the copies are
                 // moved instead.
                 Err(e) if matches!(e.kind, Kind::Conflict | Kind::NotFound | Kind::Denied) => {

@@ -160,6 +160,8 @@ mod tests {
             next_number: 1,
             modseq: 0,
             uidnext: 0,
+            messages: 0,
+            mark: String::new(),
             missing: false,
         }
     }
@@ -173,13 +175,21 @@ mod tests {
             digest: None,
             size,
             received: None,
+            header: 0,
+            object: 0,
             bound: None,
             losses: String::new(),
         }
     }
 
     fn listed(n: u64, size: u64) -> Listed {
-        Listed { id: SourceId::Number(n), size: Some(size), received: None, flags: Flags::default() }
+        Listed {
+            id: SourceId::Number(n),
+            size: Some(size),
+            received: None,
+            flags: Flags::default(),
+            object: 0,
+        }
     }
 
     #[test]

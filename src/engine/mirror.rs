@@ -11,7 +11,7 @@ use crate::env::Step;
 use crate::ledger::{Change, FolderState};
 use crate::model::{Digest, Error, Fact, Flags, FolderId, Kind, Result, Scope, Stamp};
 use crate::source::SourceMailbox;
-use crate::target::{Copy, TargetFolderId};
+use crate::target::{Copy, CopyRef, TargetFolderId};
 
 /// A recorded message that the source does not list where it was.
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ pub(super) async fn bind_moved(
 async fn relocate(core: &Core, copy: &Copy, to: &TargetFolderId) -> Result<String> {
     let mut attempt = 0;
     loop {
-        let mut results = core.target.relocate(std::slice::from_ref(&copy.id), to).await;
+        let mut results = core.target.relocate(&[copy.to_ref()], to).await;
         match results.pop() {
             Some(Ok(id)) => return Ok(id),
             Some(Err(error)) => core.wait_or_give_up(error, &mut attempt).await?,
@@ -143,7 +143,7 @@ fn short_answer() -> Error {
 ///
 /// Removing is the dangerous direction, so absence must be proven: everything was listed, every new message was read,
 /// nothing came while the source was read (it could be a moved one), and not too much is gone at once.
-pub(super) async fn vanished(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+pub(super) async fn vanished(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     let vanished = book.candidates.drain();
     if vanished.is_empty() || !core.parts.options.mirror {
         return Ok(());
@@ -191,13 +191,13 @@ pub(super) async fn vanished(core: &Core, source: &mut dyn SourceMailbox, book: 
 }
 
 /// Lists the source once more: did anything come since it was listed?
-async fn something_came(core: &Core, source: &mut dyn SourceMailbox, book: &Book) -> Result<bool> {
+async fn something_came(core: &Core, source: &dyn SourceMailbox, book: &Book) -> Result<bool> {
     for work in book.folders.values() {
         let mut attempt = 0;
         loop {
             let mut listed = Vec::new();
             core.parts.env.step(Step::SourceList).await;
-            match source.list(&work.source, &mut |l| listed.push(l)).await {
+            match source.list(&work.source, None, &mut |l| listed.push(l)).await {
                 Ok(listing) => {
                     if listing.epoch != work.listing.epoch
                         || listing.next > work.listing.next
@@ -282,14 +282,14 @@ async fn sync(
     let stamps: Vec<Stamp> = changed.iter().map(|(n, _)| stamp_of(*n)).collect();
     core.parts.env.step(Step::TargetFind).await;
     let found = core.locate(&stamps).await?;
-    let mut wishes: Vec<(String, Flags)> = Vec::new();
+    let mut wishes: Vec<(CopyRef, Flags)> = Vec::new();
     for (number, source) in changed {
         let base = state.flags.get(*number).cloned().unwrap_or_default();
         // None: gone at the target, its user's wish. More than one: a late twin, kept alike until it is swept.
         for copy in found.get(&stamp_of(*number)).into_iter().flatten().filter(|c| c.complete) {
             let merged = Flags::merge(&base, source, &copy.flags);
             if merged != copy.flags {
-                wishes.push((copy.id.clone(), merged));
+                wishes.push((copy.to_ref(), merged));
             }
         }
     }

@@ -212,14 +212,16 @@ async fn walk(
     };
     check_identity(&core, book, first_try).await?;
 
-    let mut source = source.open(&mailbox.source).await?;
-    let walked = stages(&core, source.as_mut(), book).await;
+    let source = source.open(&mailbox.source).await?;
+    let walked = stages(&core, source.as_ref(), book).await;
     source.release().await;
+    core.target.release().await;
+    (book.tally.source_trips, book.tally.target_trips) = (source.round_trips(), core.target.round_trips());
     walked
 }
 
 /// The stages of a pass, in order.
-async fn stages(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     super::inventory::list(core, source, book).await?;
     super::settle::left_open(core, source, book).await?;
     super::inventory::plan(core, book).await?;
@@ -235,9 +237,11 @@ async fn stages(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) ->
     super::mirror::vanished(core, source, book).await?;
     super::mirror::flags(core, book).await?;
     for (id, folder) in &book.folders {
-        let (uidnext, modseq) = (folder.listing.next, folder.listing.modseq);
-        if folder.recorded.as_ref().is_none_or(|k| (k.uidnext, k.modseq) != (uidnext, modseq)) {
-            core.apply(Change::Position { folder: *id, uidnext, modseq }).await?;
+        let (uidnext, modseq, messages) =
+            (folder.listing.next, folder.listing.modseq, folder.listing.messages);
+        let known = folder.recorded.as_ref().map(|k| (k.uidnext, k.modseq, k.messages));
+        if known != Some((uidnext, modseq, messages)) {
+            core.apply(Change::Position { folder: *id, uidnext, modseq, messages }).await?;
         }
     }
     super::recount::sweep_and_count(core, book).await

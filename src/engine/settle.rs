@@ -7,7 +7,7 @@ use crate::env::Step;
 use crate::ledger::{BatchId, Change, IntentItem, OpenBatch, Outcomes};
 use crate::model::{Digest, FolderId, Result, Stamp};
 use crate::source::{Fetched, SourceMailbox, Wanted};
-use crate::target::Copy;
+use crate::target::{Copy, CopyRef};
 
 /// Recorded as the loss of a copy whose store was never answered: what the target could not keep, it did not say.
 pub const UNCONFIRMED: &str = "unconfirmed";
@@ -38,7 +38,7 @@ async fn look_for(core: &Core, stamps: &[Stamp]) -> Result<Vec<Look>> {
 
 /// Removes copies, with bounded retries.
 pub(super) async fn remove(core: &Core, copies: &[Copy]) -> Result<()> {
-    let mut ids: Vec<String> = copies.iter().map(|c| c.id.clone()).collect();
+    let mut ids: Vec<CopyRef> = copies.iter().map(Copy::to_ref).collect();
     let mut attempt = 0;
     while !ids.is_empty() {
         let results = core.target.remove(&ids).await;
@@ -100,7 +100,7 @@ pub(super) struct Reopened {
 
 /// Settles what an earlier run left open: every message with an intent and no outcome is looked for. What is there is
 /// recorded (its octets are read once more at the source, for the digest); what is not goes to `book.reopened`.
-pub(super) async fn left_open(core: &Core, source: &mut dyn SourceMailbox, book: &mut Book) -> Result<()> {
+pub(super) async fn left_open(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     let open = std::mem::take(&mut book.state.open);
     if open.is_empty() {
         return Ok(());
@@ -175,7 +175,7 @@ pub(super) async fn left_open(core: &Core, source: &mut dyn SourceMailbox, book:
 /// What is recorded of a copy found after a stop: the digest needs the octets, which the source still has, or not.
 async fn reread(
     core: &Core,
-    source: &mut dyn SourceMailbox,
+    source: &dyn SourceMailbox,
     book: &Book,
     open: &OpenBatch,
     message: NewMessage,

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::Capabilities;
+use super::response::Response;
+use super::{Capabilities, Code, Status, Untagged};
 use crate::model::SpecialUse;
 
 /// What a connection must know of its server.
@@ -20,8 +21,24 @@ pub struct Habits {
 }
 
 impl Habits {
+    /// Corrects what a server says by what is known of it.
+    pub(super) fn judge(&self, response: &mut Response, text: &[u8]) {
+        match response {
+            Response::Untagged(Untagged::Capability(told)) => told.distrust(self.distrust),
+            Response::Tagged(_, done) | Response::Untagged(Untagged::Status(done)) => {
+                if let Code::Capability(told) = &mut done.code {
+                    told.distrust(self.distrust);
+                }
+                if done.backoff.is_none() && !matches!(done.status, Status::Ok | Status::PreAuth) {
+                    done.backoff = self.pause(text);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The pause a refusal of these words asks for, if it does.
-    pub(super) fn pause(&self, text: &[u8]) -> Option<Duration> {
+    fn pause(&self, text: &[u8]) -> Option<Duration> {
         self.throttled
             .iter()
             .any(|words| memchr::memmem::find(text, words.as_bytes()).is_some())

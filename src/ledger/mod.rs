@@ -82,6 +82,10 @@ pub struct FolderState {
     pub modseq: u64,
     /// UIDNEXT at the last complete listing; 0 if unknown.
     pub uidnext: u64,
+    /// Messages the source counted in it at the last complete listing.
+    pub messages: u64,
+    /// The target folder's mark when its copies were last counted; empty if it has none.
+    pub mark: String,
     /// Not seen at the source in the last complete pass.
     pub missing: bool,
 }
@@ -97,6 +101,8 @@ pub struct OpenBatch {
     pub epoch: u64,
     /// When the intent was recorded, milliseconds since 1970.
     pub since: i64,
+    /// The target folder's anchor then; empty where copies carry stamps.
+    pub anchor: String,
     /// Its messages: those not yet resolved.
     pub items: Vec<IntentItem>,
 }
@@ -123,6 +129,8 @@ pub struct Watch {
     pub since: i64,
     /// When its outcome was declared unknown, milliseconds since 1970.
     pub until: i64,
+    /// The anchor of its intent; empty where copies carry stamps.
+    pub anchor: String,
 }
 
 /// One stored message of an outcome.
@@ -189,6 +197,10 @@ pub struct PassSummary {
     pub reflagged: u64,
     /// Copies the target holds by its own count, if it was asked.
     pub recounted: Option<u64>,
+    /// Times the source and the target were waited for.
+    pub source_trips: u64,
+    /// See `source_trips`.
+    pub target_trips: u64,
     /// `perfect`, `good`, `investigate` or `poor`.
     pub verdict: String,
     /// The reasons of the verdict, one safe line each.
@@ -225,6 +237,8 @@ pub enum Change {
         folder: FolderId,
         /// Its epoch.
         epoch: u64,
+        /// The target folder's anchor; empty where copies carry stamps.
+        anchor: String,
         /// Its messages.
         items: Vec<IntentItem>,
     },
@@ -284,6 +298,15 @@ pub enum Change {
         uidnext: u64,
         /// HIGHESTMODSEQ before the listing.
         modseq: u64,
+        /// Messages the source counted in it.
+        messages: u64,
+    },
+    /// The copies in a folder were counted while its counterpart had this mark.
+    Marked {
+        /// The folder.
+        folder: FolderId,
+        /// The mark; empty for none.
+        mark: String,
     },
     /// A pass ended.
     PassEnded(PassSummary),

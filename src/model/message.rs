@@ -54,6 +54,9 @@ pub struct Listed {
     pub received: Option<Timestamp>,
     /// Its flags now.
     pub flags: Flags,
+    /// What names its octets wherever they lie in the mailbox (EMAILID, RFC 8474; X-GM-MSGID), hashed; 0 if the source
+    /// has nothing of the kind.
+    pub object: u64,
 }
 
 /// What is recorded of a stored message, in the facts log.
@@ -74,6 +77,10 @@ pub struct Fact {
     pub size: u64,
     /// The received date.
     pub received: Option<Timestamp>,
+    /// The beginning of the BLAKE3 of its header block as it came from the source; 0 if it was not told.
+    pub header: u64,
+    /// See [`Listed::object`].
+    pub object: u64,
     /// The stamp on the copy, if it is not the one its own source key gives (the copy was made for another folder
     /// or epoch and bound to this key by a move, a rename or a UIDVALIDITY reset).
     pub bound: Option<Stamp>,

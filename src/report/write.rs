@@ -105,6 +105,8 @@ mod tests {
                 next_number: 1,
                 modseq: 0,
                 uidnext: 0,
+                messages: 0,
+                mark: String::new(),
                 missing: false,
             };
             Ok(Some(MailboxState { lossy: 2, folders: vec![folder], ..MailboxState::default() }))
@@ -118,6 +120,8 @@ mod tests {
                 digest: None,
                 size: 1,
                 received: None,
+                header: 0,
+                object: 0,
                 bound: None,
                 losses: losses.into(),
             };

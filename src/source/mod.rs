@@ -10,7 +10,10 @@ pub mod mbox;
 
 use async_trait::async_trait;
 
-use crate::model::{Bodies, Body, Error, Flags, FolderPath, Listed, Result, SourceId, SpecialUse, Timestamp};
+use crate::model::{
+    Bodies, Body, Error, Flags, FolderPath, Kind, Listed, Result, RunSet, Scope, SourceId, SpecialUse,
+    Timestamp,
+};
 
 /// One named source endpoint: knows how to reach mailboxes, holds what they share (sessions, logins, caps).
 #[async_trait]
@@ -26,12 +29,22 @@ pub trait Source: Send + Sync {
 }
 
 /// What a source can do, measured when the mailbox was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceCapabilities {
     /// Messages are listed as [`SourceId::Name`]; the ledger numbers them.
     pub names: bool,
     /// Folders carry an id that survives a rename (`object_id`).
     pub object_ids: bool,
+    /// Listings can tell a header block's digest ([`SourceMailbox::headers`]).
+    pub headers: bool,
+    /// Fetches that may be under way at once (1–16); more than one only where it saves waiting.
+    pub fetches: usize,
+}
+
+impl SourceCapabilities {
+    /// A store that does nothing special.
+    pub const PLAIN: SourceCapabilities =
+        SourceCapabilities { names: false, object_ids: false, headers: false, fetches: 1 };
 }
 
 /// A folder as the source lists it.
@@ -47,6 +60,22 @@ pub struct SourceFolder {
     pub object_id: Option<String>,
     /// The backend's own handle (wire name, directory); opaque to everyone else.
     pub handle: String,
+    /// What the source told of its messages along with the list of folders, if it did: where that is what the last
+    /// complete listing told, the folder need not be listed.
+    pub counters: Option<Counters>,
+}
+
+/// What a source tells of a folder without listing it (STATUS, RFC 3501 §6.3.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// UIDVALIDITY.
+    pub epoch: u64,
+    /// UIDNEXT; 0 if unknown.
+    pub next: u64,
+    /// Messages in it.
+    pub messages: u64,
+    /// HIGHESTMODSEQ; 0 if unknown. Without it nothing is said of flags.
+    pub modseq: u64,
 }
 
 impl std::fmt::Debug for SourceFolder {
@@ -55,8 +84,34 @@ impl std::fmt::Debug for SourceFolder {
     }
 }
 
+/// What is known of a folder from its last complete listing: the source may tell only what changed since.
+#[derive(Debug, Clone, Copy)]
+pub struct Since<'a> {
+    /// Its counters then; `messages` are those that were listed.
+    pub counters: Counters,
+    /// Numbers that are to be listed in any case if they are there, ascending: skipped and open ones.
+    pub also: &'a [u64],
+    /// Is a proof of additions and expunges enough? If not, flags are walked where no cheaper proof is to be had.
+    pub flags_may_be_stale: bool,
+}
+
+/// How much a listing told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// Every message there is.
+    #[default]
+    Whole,
+    /// What came or changed since, and the numbers asked for in `also`. All others are as they were, but for `vanished`.
+    Changes {
+        /// Numbers that are gone; may name numbers nobody knew.
+        vanished: RunSet,
+        /// `true`: nothing is said of the flags of messages that were not listed.
+        stale_flags: bool,
+    },
+}
+
 /// What a complete listing proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
     /// UIDVALIDITY; 0 for stores without epochs. A change means: numbers mean nothing any more.
     pub epoch: u64,
@@ -64,6 +119,10 @@ pub struct Listing {
     pub next: u64,
     /// HIGHESTMODSEQ as it was *before* the listing; 0 if unknown.
     pub modseq: u64,
+    /// Messages in the folder by the source's count, for the next [`Since`].
+    pub messages: u64,
+    /// How much was told.
+    pub extent: Extent,
 }
 
 /// A message to fetch.
@@ -95,10 +154,11 @@ pub enum Fetched {
     Failed(Error),
 }
 
-/// One open mailbox. Calls are made one at a time; a session may be given back ([`SourceMailbox::release`]) and is
+/// One open mailbox. Calls are made one at a time, but for [`SourceMailbox::fetch`], of which
+/// [`SourceCapabilities::fetches`] may be under way; a session may be given back ([`SourceMailbox::release`]) and is
 /// taken again by itself, also in the middle of a folder.
 #[async_trait]
-pub trait SourceMailbox: Send {
+pub trait SourceMailbox: Send + Sync {
     /// What this mailbox can do.
     fn capabilities(&self) -> SourceCapabilities;
 
@@ -107,16 +167,38 @@ pub trait SourceMailbox: Send {
     ///
     /// # Errors
     /// The listing is complete or an error: never a part of it.
-    async fn folders(&mut self) -> Result<Vec<SourceFolder>>;
+    async fn folders(&self) -> Result<Vec<SourceFolder>>;
 
     /// Lists a folder's messages, ascending by number (names: in the order they were received, as far as known), into
     /// `sink`. Holds no octets. Awkward truth: messages may come and go while it runs; what it listed may be gone at
     /// the fetch, what came later is found by the next pass.
     ///
+    /// `since`: what changed since then is enough, if the source can *prove* that it tells all of it; else it lists
+    /// whole. [`Listing::extent`] says which it did.
+    ///
     /// # Errors
     /// Complete or an error: a server's NO, BAD or BYE half way is an error, never a short listing.
-    async fn list(&mut self, folder: &SourceFolder, sink: &mut (dyn FnMut(Listed) + Send))
-    -> Result<Listing>;
+    async fn list(
+        &self,
+        folder: &SourceFolder,
+        since: Option<&Since<'_>>,
+        sink: &mut (dyn FnMut(Listed) + Send),
+    ) -> Result<Listing>;
+
+    /// The beginning of the BLAKE3 of each wanted message's header block (all octets up to and with the first blank
+    /// line; the whole message if there is none), in order; `None`: not there or not to be told. For matching messages
+    /// whose numbers mean nothing any more.
+    ///
+    /// # Errors
+    /// As [`SourceMailbox::fetch`]; `Internal` if [`SourceCapabilities::headers`] is false.
+    async fn headers(
+        &self,
+        _folder: &SourceFolder,
+        _epoch: u64,
+        _wanted: &[Wanted],
+    ) -> Result<Vec<Option<u64>>> {
+        Err(Error::new(Kind::Internal, Scope::Mailbox, "this source tells no header digests"))
+    }
 
     /// Fetches a batch. The answer has exactly one entry per wanted message, in the order wanted, whatever order
     /// the source answered in, and whatever else it sent.
@@ -128,7 +210,7 @@ pub trait SourceMailbox: Send {
     /// The session broke or the folder is gone: nothing of the batch may be used. Temporary errors may be retried as
     /// a whole: a fetch has no effect on the source.
     async fn fetch(
-        &mut self,
+        &self,
         folder: &SourceFolder,
         epoch: u64,
         wanted: &[Wanted],
@@ -136,5 +218,10 @@ pub trait SourceMailbox: Send {
     ) -> Result<Vec<Fetched>>;
 
     /// Gives the session back to the endpoint (the mailbox is parked). Never fails; the next call takes one again.
-    async fn release(&mut self);
+    async fn release(&self);
+
+    /// Times the source was waited for since the mailbox was opened (commands sent together count once).
+    fn round_trips(&self) -> u64 {
+        0
+    }
 }

@@ -7,13 +7,15 @@
 pub mod graph;
 pub mod maildir;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::limit::{Cost, Gate, Ticket};
 use crate::model::{
-    Body, Error, Flags, FolderPath, Outcome, Result, SpecialUse, Stamp, StampPrefix, Timestamp,
+    Body, Digest, Error, Flags, FolderPath, Kind, Outcome, Result, Scope, SpecialUse, Stamp, StampPrefix,
+    Timestamp,
 };
 
 /// One named target endpoint.
@@ -30,7 +32,9 @@ pub trait Target: Send + Sync {
 /// What a target can do with a mailbox, measured at open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetCapabilities {
-    /// Copies carry the stamp and can be found by it ([`TargetMailbox::find`]).
+    /// Copies carry the stamp and can be found by it ([`TargetMailbox::find`]). Where they do not, the ledger alone
+    /// knows which copy is whose: by id ([`TargetMailbox::look`]), and an unknown outcome is resolved by the octets that
+    /// came after an anchor ([`TargetMailbox::anchor`], [`TargetMailbox::stored_since`]).
     pub stamps: bool,
     /// Octets read back equal octets stored.
     pub keeps_octets: bool,
@@ -53,6 +57,32 @@ pub struct TargetCapabilities {
 /// The target's own id of a folder; opaque.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TargetFolderId(pub String);
+
+/// Names one copy: where it lies, and its id there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CopyRef {
+    /// Where it lies.
+    pub folder: TargetFolderId,
+    /// The target's id of it.
+    pub id: String,
+}
+
+/// A message of the target that was not there at the time of an anchor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The target's id of it.
+    pub id: String,
+    /// BLAKE3 of its octets as they are there.
+    pub digest: Digest,
+    /// Its octets, in bytes.
+    pub size: u64,
+    /// The beginning of the BLAKE3 of its `Message-ID` field's text; 0 if it has none.
+    pub message_id: u64,
+    /// Its received date.
+    pub received: Option<Timestamp>,
+    /// Its flags.
+    pub flags: Flags,
+}
 
 /// A folder that must exist at the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +124,17 @@ pub struct Copy {
     pub made: i64,
 }
 
+impl Copy {
+    /// Names it.
+    pub fn to_ref(&self) -> CopyRef {
+        CopyRef { folder: self.folder.clone(), id: self.id.clone() }
+    }
+}
+
+fn anchored() -> Error {
+    Error::new(Kind::Internal, Scope::Mailbox, "this target finds its copies by stamp, not by anchor")
+}
+
 /// One open mailbox at the target. Calls may be made at once from many tasks. Every request passes the gate it was
 /// opened with. A call is never cancelled by dropping its future: the engine runs stores in tasks of their own.
 #[async_trait]
@@ -116,11 +157,11 @@ pub trait TargetMailbox: Send + Sync {
     /// [`Scope::Folder`](crate::model::Scope) if only this folder cannot be had.
     async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId>;
 
-    /// Gives a folder a new place. Idempotent.
+    /// Gives a folder a new place; returns its id from now on (its copies keep theirs). Idempotent.
     ///
     /// # Errors
     /// As [`TargetMailbox::folder`]; `Conflict` if the place is taken by another folder.
-    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<()>;
+    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<TargetFolderId>;
 
     /// Stores messages. The answer has **exactly one outcome per message, in order**. A store of several requests
     /// carries its stamp as *open* until its last request: a cut leaves something [`Copy::complete`] tells apart.
@@ -135,13 +176,61 @@ pub trait TargetMailbox: Send + Sync {
     /// Complete or an error; `Internal` if [`TargetCapabilities::stamps`] is false.
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>>;
 
+    /// An anchor: everything stored in the folder later than now comes after it. Opaque, kept in the ledger with each
+    /// intent. May be older than now (what is on record is known by id). Empty where copies carry stamps.
+    ///
+    /// # Errors
+    /// `Folder` if the folder is gone.
+    async fn anchor(&self, _folder: &TargetFolderId) -> Result<String> {
+        Ok(String::new())
+    }
+
+    /// Every message that came into the folder after the anchor and is not among the `known` ids, read back. Complete or
+    /// an error. `Conflict` if the anchor means nothing any more (the folder was numbered anew).
+    ///
+    /// # Errors
+    /// As said; `Internal` if [`TargetCapabilities::stamps`] is true.
+    async fn stored_since(
+        &self,
+        _folder: &TargetFolderId,
+        _anchor: &str,
+        _known: &BTreeSet<String>,
+    ) -> Result<Vec<Arrival>> {
+        Err(anchored())
+    }
+
+    /// Looks at copies by id: the flags they have now, `None` for those that are not there. In order.
+    ///
+    /// # Errors
+    /// Complete or an error; `Internal` if [`TargetCapabilities::stamps`] is true.
+    async fn look(&self, _copies: &[CopyRef]) -> Result<Vec<Option<Flags>>> {
+        Err(anchored())
+    }
+
+    /// A mark of each folder that changes whenever a message comes into it, leaves it or changes in it. A folder whose
+    /// mark did not change holds what it held. Folders without a trustworthy mark are left out.
+    ///
+    /// # Errors
+    /// Complete or an error.
+    async fn marks(&self) -> Result<BTreeMap<TargetFolderId, String>> {
+        Ok(BTreeMap::new())
+    }
+
     /// Sets flags of copies; one result per copy, in order. `NotFound` if it is gone.
-    async fn set_flags(&self, changes: &[(String, Flags)]) -> Vec<Result<()>>;
+    async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>>;
 
     /// Moves copies into a folder; one result per copy: its id from now on. `NotFound` if it is gone. Moving what is
     /// there already succeeds.
-    async fn relocate(&self, ids: &[String], to: &TargetFolderId) -> Vec<Result<String>>;
+    async fn relocate(&self, copies: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>>;
 
     /// Removes copies, recoverably where the target can; one result per copy. Removing what is gone succeeds.
-    async fn remove(&self, ids: &[String]) -> Vec<Result<(), Error>>;
+    async fn remove(&self, copies: &[CopyRef]) -> Vec<Result<(), Error>>;
+
+    /// Times the target was waited for since the mailbox was opened (requests sent together count once).
+    fn round_trips(&self) -> u64 {
+        0
+    }
+
+    /// Ends the mailbox's sessions politely. Never fails.
+    async fn release(&self) {}
 }

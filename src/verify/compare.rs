@@ -260,7 +260,7 @@ mod tests {
     use crate::ledger::{FolderState, IntentItem, MailboxLine, MailboxState, OpenBatch, SkipLine};
     use crate::limit::{Cost, Ticket};
     use crate::model::{Error, Fact, FlagMap, Flags, FolderPath, Outcome, RunSet, SourceId};
-    use crate::target::{Copy, FolderWanted, StoreItem, TargetCapabilities, TargetFolderId};
+    use crate::target::{Copy, CopyRef, FolderWanted, StoreItem, TargetCapabilities, TargetFolderId};
 
     struct Told(Vec<Copy>);
 
@@ -278,7 +278,7 @@ mod tests {
         async fn folder(&self, _: &FolderWanted) -> Result<TargetFolderId> {
             unimplemented!("verify writes nothing")
         }
-        async fn rename_folder(&self, _: &TargetFolderId, _: &FolderWanted) -> Result<()> {
+        async fn rename_folder(&self, _: &TargetFolderId, _: &FolderWanted) -> Result<TargetFolderId> {
             unimplemented!("verify writes nothing")
         }
         async fn store(&self, _: &TargetFolderId, _: Vec<StoreItem>, _: Ticket) -> Vec<Outcome> {
@@ -287,13 +287,13 @@ mod tests {
         async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
             Ok(self.0.iter().filter(|c| prefix.covers(&c.stamp)).cloned().collect())
         }
-        async fn set_flags(&self, _: &[(String, Flags)]) -> Vec<Result<()>> {
+        async fn set_flags(&self, _: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
             unimplemented!("verify writes nothing")
         }
-        async fn relocate(&self, _: &[String], _: &TargetFolderId) -> Vec<Result<String>> {
+        async fn relocate(&self, _: &[CopyRef], _: &TargetFolderId) -> Vec<Result<String>> {
             unimplemented!("verify writes nothing")
         }
-        async fn remove(&self, _: &[String]) -> Vec<Result<(), Error>> {
+        async fn remove(&self, _: &[CopyRef]) -> Vec<Result<(), Error>> {
             unimplemented!("verify writes nothing")
         }
     }
@@ -322,6 +322,8 @@ mod tests {
                 next_number: 0,
                 modseq: 0,
                 uidnext: 0,
+                messages: 0,
+                mark: String::new(),
                 missing: false,
             };
             let open = OpenBatch {
@@ -329,6 +331,7 @@ mod tests {
                 folder: FolderId(1),
                 epoch: 7,
                 since: 0,
+                anchor: String::new(),
                 items: vec![IntentItem { number: 50, id: SourceId::Number(50), size: None }],
             };
             Ok(Some(MailboxState { folders: vec![folder], open: vec![open], ..MailboxState::default() }))
@@ -356,6 +359,8 @@ mod tests {
             digest: None,
             size: 1,
             received: None,
+            header: 0,
+            object: 0,
             bound: None,
             losses: String::new(),
         }

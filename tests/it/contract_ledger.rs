@@ -144,6 +144,8 @@ fn fact(epoch: u64, number: u64) -> Fact {
         digest: Some(Digest::of(&number.to_le_bytes())),
         size: number.saturating_add(1000),
         received: Some(Timestamp { seconds: 1_600_000_000i64.wrapping_add(number as i64), zone: 60 }),
+        header: 0,
+        object: 0,
         bound: None,
         losses: String::new(),
     }
@@ -191,7 +193,7 @@ async fn intent(
     numbers: &[u64],
 ) -> BatchId {
     let items = numbers.iter().copied().map(item).collect();
-    match ledger.apply(claim, Change::Intent { folder, epoch, items }).await.unwrap() {
+    match ledger.apply(claim, Change::Intent { folder, epoch, anchor: String::new(), items }).await.unwrap() {
         Applied::Batch(id) => id,
         other => panic!("{other:?}"),
     }

@@ -17,7 +17,7 @@ use mailwave::model::{
     Timestamp,
 };
 use mailwave::target::maildir::{Layout, LineEnds, MaildirTarget, MaildirTargetSettings};
-use mailwave::target::{Copy, FolderWanted, StoreItem, Target, TargetFolderId, TargetMailbox};
+use mailwave::target::{Copy, CopyRef, FolderWanted, StoreItem, Target, TargetFolderId, TargetMailbox};
 
 /// A message the target truly holds, seen without the code under test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -320,19 +320,26 @@ async fn copy(mailbox: &Arc<dyn TargetMailbox>, number: u64) -> Copy {
     found.remove(0)
 }
 
+/// A copy that is not there.
+fn nowhere(beside: &Copy, nobody: &str) -> CopyRef {
+    CopyRef { id: nobody.to_owned(), ..beside.to_ref() }
+}
+
 async fn flags(mailbox: &Arc<dyn TargetMailbox>, nobody: &str) {
     let (a, b) = (copy(mailbox, 1).await, copy(mailbox, 2).await);
     let missing = mailbox.capabilities().keeps_keywords;
     let new = Flags::decode("FS");
     let changes =
-        [(a.id.clone(), new.clone()), (nobody.to_owned(), new.clone()), (b.id.clone(), Flags::default())];
+        [(a.to_ref(), new.clone()), (nowhere(&a, nobody), new.clone()), (b.to_ref(), Flags::default())];
     let results = mailbox.set_flags(&changes).await;
     assert_eq!(results.len(), 3);
     assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
     assert_eq!(results[1].as_ref().expect_err("gone").kind, Kind::NotFound);
     assert_eq!((copy(mailbox, 1).await.flags, copy(mailbox, 2).await.flags), (new, Flags::default()));
     if missing {
-        assert!(mailbox.set_flags(&[(copy(mailbox, 1).await.id, Flags::decode("S work"))]).await[0].is_ok());
+        assert!(
+            mailbox.set_flags(&[(copy(mailbox, 1).await.to_ref(), Flags::decode("S work"))]).await[0].is_ok()
+        );
         assert_eq!(copy(mailbox, 1).await.flags.encode(), "S work");
     }
 }
@@ -344,7 +351,8 @@ async fn moves(
     nobody: &str,
 ) {
     if mailbox.capabilities().moves {
-        let ids = [copy(mailbox, 3).await.id, nobody.to_owned(), copy(mailbox, 4).await.id];
+        let third = copy(mailbox, 3).await;
+        let ids = [third.to_ref(), nowhere(&third, nobody), copy(mailbox, 4).await.to_ref()];
         let before = copy(mailbox, 3).await.flags;
         let results = mailbox.relocate(&ids, work).await;
         assert_eq!(results.len(), 3);
@@ -352,14 +360,15 @@ async fn moves(
         let moved = copy(mailbox, 3).await;
         assert_eq!((&moved.folder, Some(&moved.id)), (work, results[0].as_ref().ok()));
         assert_eq!(moved.flags, before, "flags and keywords move along");
-        let again = mailbox.relocate(std::slice::from_ref(&moved.id), work).await;
+        let again = mailbox.relocate(&[moved.to_ref()], work).await;
         assert_eq!(again[0].as_ref().ok(), Some(&moved.id), "moving what is there succeeds");
-        let back = mailbox.relocate(std::slice::from_ref(&moved.id), inbox).await;
+        let back = mailbox.relocate(&[moved.to_ref()], inbox).await;
         assert_eq!(back[0].as_ref().ok(), Some(&copy(mailbox, 3).await.id));
     }
-    let gone = copy(mailbox, 5).await.id;
+    let gone = copy(mailbox, 5).await.to_ref();
     for _ in 0..2 {
-        let results = mailbox.remove(&[gone.clone(), nobody.to_owned()]).await;
+        let results =
+            mailbox.remove(&[gone.clone(), CopyRef { id: nobody.to_owned(), ..gone.clone() }]).await;
         assert!(results.len() == 2 && results.iter().all(Result::is_ok), "removing what is gone succeeds");
     }
     assert!(mailbox.find(&StampPrefix::exactly(&stamp(1, 5))).await.expect("find").is_empty());

@@ -58,7 +58,7 @@ async fn folder(mailbox: &mut dyn SourceMailbox, names: &[&str]) -> SourceFolder
 
 async fn list(mailbox: &mut dyn SourceMailbox, folder: &SourceFolder) -> (Listing, Vec<Listed>) {
     let mut found = Vec::new();
-    let listing = mailbox.list(folder, &mut |l| found.push(l)).await.expect("listed");
+    let listing = mailbox.list(folder, None, &mut |l| found.push(l)).await.expect("listed");
     (listing, found)
 }
 
@@ -135,7 +135,7 @@ async fn containers_without_mail_are_listed_as_such() {
     let mut client = dovecot.client("user01");
     client.create(&["top", "leaf"]);
     let source = source(plain(&dovecot));
-    let mut mailbox = open(&source, "user01").await;
+    let mailbox = open(&source, "user01").await;
     let folders = mailbox.folders().await.expect("folders");
     assert!(folders.iter().any(|f| f.path.names() == ["top"] && !f.selectable));
     assert!(folders.iter().any(|f| f.path.names() == ["top", "leaf"] && f.selectable));
@@ -369,7 +369,7 @@ async fn starttls_and_tls_reach_the_mailbox_and_clear_text_on_a_tls_port_is_expl
     start_tls.server.port = dovecot.plain_port;
     for settings in [start_tls, tls(&dovecot)] {
         let source = source(settings);
-        let mut mailbox = open(&source, "user01").await;
+        let mailbox = open(&source, "user01").await;
         assert!(mailbox.folders().await.expect("folders")[0].path.is_inbox());
     }
     let mut wrong_port = tls(&dovecot);
@@ -471,7 +471,7 @@ async fn a_server_that_goes_away_is_a_temporary_error_and_not_a_short_answer() {
     let inbox = folder(mailbox.as_mut(), &["INBOX"]).await;
     drop(dovecot);
     for _ in 0..2 {
-        let error = mailbox.list(&inbox, &mut |_| {}).await.expect_err("gone");
+        let error = mailbox.list(&inbox, None, &mut |_| {}).await.expect_err("gone");
         assert!(error.kind == Kind::Unreachable && error.may_pass(), "{error}");
     }
 }

@@ -20,7 +20,7 @@ use mailwave::source::maildir::{Layout, MaildirSettings, MaildirSource, Received
 use mailwave::source::mbox::{MboxSettings, MboxSource, Quoting};
 use mailwave::source::{Fetched, Source, Wanted};
 use mailwave::target::maildir::{Fsync, MaildirTarget, MaildirTargetSettings};
-use mailwave::target::{FolderWanted, StoreItem, Target, TargetMailbox};
+use mailwave::target::{CopyRef, FolderWanted, StoreItem, Target, TargetMailbox};
 
 use crate::contract_source::{find, list, read_all};
 use crate::contract_target::{hostile_names, item, message_files, source_name, stamp, wanted};
@@ -388,7 +388,7 @@ async fn links_fifos_and_strange_directories_in_a_maildir_are_named_not_followed
         .collect();
     assert_eq!(failed.len(), 3);
     assert!(failed.iter().all(|e| e.kind == Kind::Denied && e.scope == Scope::Message && !e.may_pass()));
-    let linked = mailbox.list(find(&folders, &["Linked"]), &mut |_| ()).await.expect_err("a link");
+    let linked = mailbox.list(find(&folders, &["Linked"]), None, &mut |_| ()).await.expect_err("a link");
     assert_eq!((linked.kind, linked.scope), (Kind::Denied, Scope::Folder));
 
     // A mailbox that is itself a link out of the root.
@@ -438,9 +438,9 @@ async fn a_wrong_place_is_an_error_and_never_an_empty_mailbox() {
         let Err(e) = source.open("a").await else { panic!("opened") };
         assert_eq!(e.scope, Scope::Endpoint, "{e}");
     }
-    let mut mailbox = mbox(dir.path(), Quoting::Auto).open("text").await.expect("a file");
+    let mailbox = mbox(dir.path(), Quoting::Auto).open("text").await.expect("a file");
     let folders = mailbox.folders().await.expect("folders");
-    let e = mailbox.list(&folders[0], &mut |_| ()).await.expect_err("no mbox");
+    let e = mailbox.list(&folders[0], None, &mut |_| ()).await.expect_err("no mbox");
     assert_eq!((e.kind, e.scope), (Kind::Protocol, Scope::Folder));
 }
 
@@ -599,7 +599,10 @@ async fn a_store_cut_at_any_step_leaves_whole_copies_or_none() {
             let inbox = mailbox.folder(&wanted(&["INBOX"])).await?;
             let items: Vec<StoreItem> = (1..=4).map(|n| item(1, n, &octets(n), "S k", Some(1))).collect();
             let outcomes = mailbox.store(&inbox, items, Gate::unlimited(&env).lookup()).await;
-            let ids: Vec<String> = outcomes.iter().map(crate::contract_target::id).collect();
+            let ids: Vec<CopyRef> = outcomes
+                .iter()
+                .map(|o| CopyRef { folder: inbox.clone(), id: crate::contract_target::id(o) })
+                .collect();
             let moved = mailbox.relocate(&ids[..1], &mailbox.folder(&wanted(&["B"])).await?).await;
             mailbox.remove(&ids[1..2]).await;
             moved.into_iter().collect::<Result<Vec<_>, Error>>()
@@ -657,7 +660,8 @@ async fn a_removed_copy_can_be_had_back() {
     let inbox = mailbox.folder(&wanted(&["INBOX"])).await.expect("inbox");
     let gate = Gate::unlimited(&Env::system());
     let stored = mailbox.store(&inbox, vec![item(1, 1, b"precious", "S", Some(1))], gate.lookup()).await;
-    mailbox.remove(&[crate::contract_target::id(&stored[0])]).await[0].as_ref().expect("removed");
+    let copy = CopyRef { folder: inbox.clone(), id: crate::contract_target::id(&stored[0]) };
+    mailbox.remove(&[copy]).await[0].as_ref().expect("removed");
     let kept: Vec<PathBuf> = fs::read_dir(dir.path().join("a/mailwave-removed/cur"))
         .expect("dir")
         .map(|e| e.expect("entry").path())
@@ -687,11 +691,11 @@ async fn names_nobody_chose_for_messages_are_read_too() {
 async fn errors_and_debug_texts_name_no_person_and_no_folder() {
     let dir = tempfile::tempdir().expect("dir");
     fs::create_dir_all(dir.path().join("person@example.org/.Secret-Folder/cur")).expect("dir");
-    let mut mailbox = maildir(dir.path()).open("person@example.org").await.expect("open");
+    let mailbox = maildir(dir.path()).open("person@example.org").await.expect("open");
     let folders = mailbox.folders().await.expect("folders");
     let folder = find(&folders, &["Secret-Folder"]).clone();
     fs::remove_dir_all(dir.path().join("person@example.org/.Secret-Folder")).expect("remove");
-    let e = mailbox.list(&folder, &mut |_: Listed| ()).await.expect_err("gone");
+    let e = mailbox.list(&folder, None, &mut |_: Listed| ()).await.expect_err("gone");
     for text in [format!("{e} {e:?}"), format!("{folder:?}")] {
         assert!(!text.contains("person") && !text.contains("Secret"), "{text}");
     }

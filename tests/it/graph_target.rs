@@ -15,7 +15,7 @@ use mailwave::model::{
     Stamp, StampPrefix, Status, Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
-use mailwave::target::{FolderWanted, StoreItem, Target, TargetFolderId, TargetMailbox};
+use mailwave::target::{CopyRef, FolderWanted, StoreItem, Target, TargetFolderId, TargetMailbox};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -151,6 +151,10 @@ const MESSAGE: &[u8] = b"From: a@x.org\r\nMessage-ID: <1@x>\r\nSubject: private\
 
 fn inbox() -> TargetFolderId {
     TargetFolderId("box".to_owned())
+}
+
+fn named(id: &str) -> CopyRef {
+    CopyRef { folder: inbox(), id: id.to_owned() }
 }
 
 async fn store_one(back: Back) -> Outcome {
@@ -690,7 +694,7 @@ async fn changes_of_copies_are_idempotent() {
         .then(Method::PATCH, "/messages/b", gone());
     let mut flags = Flags::default();
     flags.add("\\Seen");
-    let results = mailbox.set_flags(&[("a".into(), flags.clone()), ("b".into(), flags)]).await;
+    let results = mailbox.set_flags(&[(named("a"), flags.clone()), (named("b"), flags)]).await;
     assert!(results[0].is_ok());
     assert!(matches!(&results[1], Err(e) if (e.kind, e.scope) == (Kind::NotFound, Scope::Message)));
     assert_eq!(script.json(1)["isRead"], true);
@@ -701,7 +705,7 @@ async fn changes_of_copies_are_idempotent() {
         .get("/messages/b?", 200, json!({"id": "b", "parentFolderId": "box"}))
         .then(Method::POST, "/messages/c/move", gone())
         .then(Method::GET, "/messages/c?", gone());
-    let results = mailbox.relocate(&["a".into(), "b".into(), "c".into()], &inbox()).await;
+    let results = mailbox.relocate(&["a", "b", "c"].map(named), &inbox()).await;
     assert_eq!((results[0].as_deref(), results[1].as_deref()), (Ok("a"), Ok("b")));
     assert!(matches!(&results[2], Err(e) if e.kind == Kind::NotFound));
 
@@ -710,7 +714,7 @@ async fn changes_of_copies_are_idempotent() {
         "/messages/b",
         Back::Raw(204, ""),
     );
-    assert_eq!(mailbox.remove(&["a".into(), "b".into()]).await, [Ok(()), Ok(())]);
+    assert_eq!(mailbox.remove(&["a", "b"].map(named)).await, [Ok(()), Ok(())]);
     script.done();
 }
 

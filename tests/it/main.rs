@@ -7,6 +7,7 @@ mod contract_http;
 mod contract_ledger;
 mod contract_source;
 mod contract_target;
+mod cyrus;
 mod dovecot;
 mod files;
 mod graph_mock;

@@ -29,6 +29,8 @@ const HAS_DIGEST: u64 = 1 << 3;
 const HAS_RECEIVED: u64 = 1 << 4;
 const HAS_BOUND: u64 = 1 << 5;
 const HAS_LOSSES: u64 = 1 << 6;
+const HAS_HEADER: u64 = 1 << 7;
+const HAS_OBJECT: u64 = 1 << 8;
 
 impl Record {
     /// (epoch, number).
@@ -81,6 +83,8 @@ pub(super) fn encode(records: &[Record]) -> Vec<u8> {
                 (HAS_RECEIVED, fact.received.is_some()),
                 (HAS_BOUND, fact.bound.is_some()),
                 (HAS_LOSSES, !fact.losses.is_empty()),
+                (HAS_HEADER, fact.header != 0),
+                (HAS_OBJECT, fact.object != 0),
             ]
             .into_iter()
             .fold(0, |tag, (bit, on)| if on { tag | bit } else { tag }),
@@ -98,6 +102,9 @@ pub(super) fn encode(records: &[Record]) -> Vec<u8> {
                 put_signed(&mut out, received.seconds.wrapping_sub(before.seconds));
                 put_signed(&mut out, i64::from(received.zone));
                 before.seconds = received.seconds;
+            }
+            for word in [fact.header, fact.object].into_iter().filter(|word| *word != 0) {
+                out.extend_from_slice(&word.to_le_bytes());
             }
             for text in [&fact.name, &fact.target_id, &fact.losses] {
                 if !text.is_empty() {
@@ -129,7 +136,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
             records.push(Record::Ended { epoch, number });
             continue;
         }
-        if tag & ENDED != 0 || tag > (HAS_LOSSES << 1) - 1 {
+        if tag & ENDED != 0 || tag > (HAS_OBJECT << 1) - 1 {
             return None;
         }
         let has = |bit: u64| tag & bit != 0;
@@ -149,6 +156,16 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
         } else {
             None
         };
+        let mut word = |bit: u64| {
+            if !has(bit) {
+                return Some(0);
+            }
+            let (word, after) = rest.split_first_chunk::<8>()?;
+            rest = after;
+            Some(u64::from_le_bytes(*word)).filter(|word| *word != 0)
+        };
+        let header = word(HAS_HEADER)?;
+        let object = word(HAS_OBJECT)?;
         let mut text = |bit: u64| if has(bit) { take_text(&mut rest) } else { Some("") };
         let name = text(HAS_NAME)?.to_owned();
         let target_id = text(HAS_TARGET)?.to_owned();
@@ -166,6 +183,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
             digest,
             size,
             received,
+            header,
+            object,
             bound,
             losses,
         }));
@@ -221,6 +240,8 @@ mod tests {
                     digest: digest.map(Digest::from_bytes),
                     size,
                     received: received.map(|(seconds, zone)| Timestamp { seconds, zone }),
+                    header: 0,
+                    object: 0,
                     bound: bound.map(|(folder, epoch, number)| Stamp {
                         source: source.clone(),
                         mailbox: mailbox.clone(),

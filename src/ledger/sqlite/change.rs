@@ -197,8 +197,8 @@ impl<'c, 'a> Open<'c, 'a> {
             Change::StartOver { identity } => self.start_over(identity)?,
             Change::Folder(row) => return self.folder(row).map(Applied::Folder),
             Change::FolderMissing(folder) => self.edit_folder(*folder, |f| f.missing = true)?,
-            Change::Intent { folder, epoch, items } => {
-                return self.intent(*folder, *epoch, items).map(Applied::Batch);
+            Change::Intent { folder, epoch, anchor, items } => {
+                return self.intent(*folder, *epoch, anchor, items).map(Applied::Batch);
             }
             Change::Outcome { batch, outcomes } => self.outcome(*batch, outcomes)?,
             Change::Ended { folder, numbers } => self.ended(*folder, numbers)?,
@@ -226,10 +226,10 @@ impl<'c, 'a> Open<'c, 'a> {
                     self.unskip(*folder, *number)?;
                 }
             }
-            Change::Position { folder, uidnext, modseq } => self.edit_folder(*folder, |f| {
-                f.uidnext = *uidnext;
-                f.modseq = *modseq;
+            Change::Position { folder, uidnext, modseq, messages } => self.edit_folder(*folder, |f| {
+                (f.uidnext, f.modseq, f.messages) = (*uidnext, *modseq, *messages);
             })?,
+            Change::Marked { folder, mark } => self.edit_folder(*folder, |f| f.mark.clone_from(mark))?,
             Change::PassEnded(summary) => self.pass_ended(summary)?,
             Change::Failed(error) => {
                 self.mailbox.state = "failed".to_owned();
@@ -320,6 +320,8 @@ impl<'c, 'a> Open<'c, 'a> {
                     next_number: 1,
                     uidnext: 0,
                     modseq: 0,
+                    messages: 0,
+                    mark: String::new(),
                     missing: false,
                 };
                 put(self.context.conn, &folder)?;
@@ -336,7 +338,7 @@ impl<'c, 'a> Open<'c, 'a> {
             new.done = Default::default();
             new.flags = Default::default();
             new.orphans = new.orphans.saturating_add(new.live);
-            (new.live, new.uidnext, new.modseq) = (0, 0, 0);
+            (new.live, new.uidnext, new.modseq, new.messages) = (0, 0, 0, 0);
             // Skips name numbers of the epoch that is over; under their new numbers they are judged anew.
             let keys = [self.row(), Value::Integer(i64::from(id.0))];
             let gone = remove_all::<Exception>(self.context.conn, "mailbox = ?1 AND folder = ?2", &keys)?;

@@ -21,7 +21,13 @@ impl Open<'_, '_> {
         Ok(of_epoch.flat_map(|b| b.items.iter().map(|item| item.number)).collect())
     }
 
-    pub(super) fn intent(&mut self, folder: FolderId, epoch: u64, items: &[IntentItem]) -> Result<BatchId> {
+    pub(super) fn intent(
+        &mut self,
+        folder: FolderId,
+        epoch: u64,
+        anchor: &str,
+        items: &[IntentItem],
+    ) -> Result<BatchId> {
         if self.read_folder(folder)?.epoch != epoch {
             return Err(internal("an intent is of another epoch than its folder"));
         }
@@ -40,6 +46,7 @@ impl Open<'_, '_> {
             folder: folder.0,
             epoch,
             since: self.context.now,
+            anchor: anchor.to_owned(),
             items: items.to_vec(),
         };
         put(self.context.conn, &row)?;
@@ -77,7 +84,7 @@ impl Open<'_, '_> {
             }
         }
         for (_, stamp) in &outcomes.unknown {
-            self.watch(stamp, &folder.target_folder, batch.since)?;
+            self.watch(stamp, &folder.target_folder, batch.since, &batch.anchor)?;
         }
         self.write_folder(&old, &folder)
     }
@@ -169,17 +176,22 @@ impl Open<'_, '_> {
     }
 
     /// One row a stamp; a second unknown outcome widens the time in which a twin may have been made.
-    fn watch(&mut self, stamp: &Stamp, target_folder: &str, since: i64) -> Result<()> {
+    fn watch(&mut self, stamp: &Stamp, target_folder: &str, since: i64, anchor: &str) -> Result<()> {
         let stamp = stamp.to_string();
         let known: Option<WatchRow> = get(self.context.conn, &[self.row(), Value::Text(stamp.clone())])?;
         self.mailbox.watched += u64::from(known.is_none());
-        let since = known.map_or(since, |known| known.since.min(since));
+        // The earlier attempt's anchor covers this one's time too.
+        let (since, anchor) = match known {
+            Some(known) => (known.since.min(since), known.anchor),
+            None => (since, anchor.to_owned()),
+        };
         let row = WatchRow {
             mailbox: self.mailbox.row,
             stamp,
             target_folder: target_folder.to_owned(),
             since,
             until: self.context.now,
+            anchor,
         };
         put(self.context.conn, &row)
     }

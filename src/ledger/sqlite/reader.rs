@@ -89,14 +89,15 @@ fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
     })?;
     let mut open = Vec::new();
     each(conn, "mailbox = ?1", &own, |batch: Batch| {
-        let Batch { batch, folder, epoch, since, items, .. } = batch;
-        open.push(OpenBatch { id: BatchId(batch), folder: FolderId(folder), epoch, since, items });
+        let Batch { batch, folder, epoch, since, anchor, items, .. } = batch;
+        open.push(OpenBatch { id: BatchId(batch), folder: FolderId(folder), epoch, since, anchor, items });
         Ok(())
     })?;
     let mut watch = Vec::new();
     each(conn, "mailbox = ?1", &own, |w: WatchRow| {
         let stamp = w.stamp.parse().map_err(|_| damaged("a watched stamp cannot be read"))?;
-        watch.push(Watch { stamp, target_folder: w.target_folder, since: w.since, until: w.until });
+        let WatchRow { target_folder, since, until, anchor, .. } = w;
+        watch.push(Watch { stamp, target_folder, since, until, anchor });
         Ok(())
     })?;
     let mut skips = Vec::new();
@@ -131,6 +132,8 @@ fn folder_state(folder: Folder, path: FolderPath) -> FolderState {
         next_number: folder.next_number,
         modseq: folder.modseq,
         uidnext: folder.uidnext,
+        messages: folder.messages,
+        mark: folder.mark,
         missing: folder.missing,
     }
 }

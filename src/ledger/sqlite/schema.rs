@@ -73,6 +73,8 @@ CREATE TABLE folder (
     next_number INTEGER NOT NULL,
     uidnext INTEGER NOT NULL,
     modseq INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    mark TEXT NOT NULL,
     missing INTEGER NOT NULL,
     seal INTEGER NOT NULL
 ) STRICT;
@@ -82,6 +84,7 @@ CREATE TABLE open_batch (
     folder INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     since INTEGER NOT NULL,
+    anchor TEXT NOT NULL,
     items BLOB NOT NULL,
     seal INTEGER NOT NULL,
     PRIMARY KEY (mailbox, batch)
@@ -104,6 +107,7 @@ CREATE TABLE watch (
     target_folder TEXT NOT NULL,
     since INTEGER NOT NULL,
     until INTEGER NOT NULL,
+    anchor TEXT NOT NULL,
     seal INTEGER NOT NULL,
     PRIMARY KEY (mailbox, stamp)
 ) STRICT, WITHOUT ROWID;

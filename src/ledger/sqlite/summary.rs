@@ -14,6 +14,8 @@ struct Kept {
     removed: u64,
     reflagged: u64,
     recounted: Option<u64>,
+    source_trips: u64,
+    target_trips: u64,
     verdict: String,
     reasons: Vec<String>,
     began: i64,
@@ -23,7 +25,7 @@ struct Kept {
 /// The summary as JSON.
 pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
     let PassSummary { complete, stored, already, bytes, moved, removed, reflagged, recounted, .. } = summary;
-    let PassSummary { verdict, reasons, began, ended, .. } = summary;
+    let PassSummary { source_trips, target_trips, verdict, reasons, began, ended, .. } = summary;
     let kept = Kept {
         complete,
         stored,
@@ -33,6 +35,8 @@ pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
         removed,
         reflagged,
         recounted,
+        source_trips,
+        target_trips,
         verdict,
         reasons,
         began,
@@ -45,7 +49,7 @@ pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
 pub(super) fn summary_from_json(text: &str) -> Option<PassSummary> {
     let kept: Kept = serde_json::from_str(text).ok()?;
     let Kept { complete, stored, already, bytes, moved, removed, reflagged, recounted, .. } = kept;
-    let Kept { verdict, reasons, began, ended, .. } = kept;
+    let Kept { source_trips, target_trips, verdict, reasons, began, ended, .. } = kept;
     Some(PassSummary {
         complete,
         stored,
@@ -55,6 +59,8 @@ pub(super) fn summary_from_json(text: &str) -> Option<PassSummary> {
         removed,
         reflagged,
         recounted,
+        source_trips,
+        target_trips,
         verdict,
         reasons,
         began,

@@ -200,6 +200,8 @@ pub(super) struct Folder {
     pub next_number: u64,
     pub uidnext: u64,
     pub modseq: u64,
+    pub messages: u64,
+    pub mark: String,
     pub missing: bool,
 }
 
@@ -220,6 +222,8 @@ impl Record for Folder {
         "next_number",
         "uidnext",
         "modseq",
+        "messages",
+        "mark",
         "missing",
     ];
     const KEYS: usize = 1;
@@ -240,6 +244,8 @@ impl Record for Folder {
             number(self.next_number),
             number(self.uidnext),
             number(self.modseq),
+            number(self.messages),
+            Value::Text(self.mark.clone()),
             Value::Integer(i64::from(self.missing)),
         ]
     }
@@ -265,6 +271,8 @@ impl Record for Folder {
             next_number: fields.number()?,
             uidnext: fields.number()?,
             modseq: fields.number()?,
+            messages: fields.number()?,
+            mark: fields.text()?,
             missing: fields.int()? != 0,
         })
     }
@@ -297,12 +305,14 @@ pub(super) struct Batch {
     pub folder: u32,
     pub epoch: u64,
     pub since: i64,
+    pub anchor: String,
     pub items: Vec<IntentItem>,
 }
 
 impl Record for Batch {
     const TABLE: &'static str = "open_batch";
-    const COLUMNS: &'static [&'static str] = &["mailbox", "batch", "folder", "epoch", "since", "items"];
+    const COLUMNS: &'static [&'static str] =
+        &["mailbox", "batch", "folder", "epoch", "since", "anchor", "items"];
     const KEYS: usize = 2;
 
     fn values(&self) -> Vec<Value> {
@@ -312,6 +322,7 @@ impl Record for Batch {
             Value::Integer(i64::from(self.folder)),
             number(self.epoch),
             Value::Integer(self.since),
+            Value::Text(self.anchor.clone()),
             Value::Blob(encode_items(&self.items)),
         ]
     }
@@ -323,6 +334,7 @@ impl Record for Batch {
             folder: fields.small()?,
             epoch: fields.number()?,
             since: fields.int()?,
+            anchor: fields.text()?,
             items: decode_items(&fields.blob()?)?,
         })
     }
@@ -378,11 +390,13 @@ pub(super) struct WatchRow {
     pub target_folder: String,
     pub since: i64,
     pub until: i64,
+    pub anchor: String,
 }
 
 impl Record for WatchRow {
     const TABLE: &'static str = "watch";
-    const COLUMNS: &'static [&'static str] = &["mailbox", "stamp", "target_folder", "since", "until"];
+    const COLUMNS: &'static [&'static str] =
+        &["mailbox", "stamp", "target_folder", "since", "until", "anchor"];
     const KEYS: usize = 2;
 
     fn values(&self) -> Vec<Value> {
@@ -392,6 +406,7 @@ impl Record for WatchRow {
             Value::Text(self.target_folder.clone()),
             Value::Integer(self.since),
             Value::Integer(self.until),
+            Value::Text(self.anchor.clone()),
         ]
     }
 
@@ -402,6 +417,7 @@ impl Record for WatchRow {
             target_folder: fields.text()?,
             since: fields.int()?,
             until: fields.int()?,
+            anchor: fields.text()?,
         })
     }
 }

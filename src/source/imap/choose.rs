@@ -58,6 +58,7 @@ mod tests {
             special,
             selectable: true,
             object_id: None,
+            counters: None,
             handle: name.to_owned(),
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::choose::{choose, open_namespaces};
 use super::config::ImapSettings;
-use crate::imap::{Connection, ListEntry, Namespaces, utf7};
+use crate::imap::{ListEntry, Namespaces, Session, utf7};
 use crate::model::{FolderPath, Result, SpecialUse};
 use crate::source::SourceFolder;
 
@@ -14,22 +14,19 @@ use crate::source::SourceFolder;
 const HEX: &str = "hex:";
 
 /// Asks for the folders of the user's own namespaces, and of those of others that are wanted.
-pub(super) async fn folders(
-    connection: &mut Connection,
-    settings: &ImapSettings,
-) -> Result<Vec<SourceFolder>> {
-    let mut namespaces = connection.namespaces().await?;
+pub(super) async fn folders(session: &Session, settings: &ImapSettings) -> Result<Vec<SourceFolder>> {
+    let mut namespaces = session.namespaces().await?;
     let opened = open_namespaces(&mut namespaces, &settings.namespaces);
-    let mut entries = connection.list(b"*").await?;
+    let mut entries = session.list(b"*").await?;
     for (prefix, _) in namespaces.personal.iter().filter(|(prefix, _)| !prefix.is_empty()) {
         // Some servers leave a namespace out unless it is asked for by name.
-        entries.extend(connection.list(&[prefix, &b"*"[..]].concat()).await?);
+        entries.extend(session.list(&[prefix, &b"*"[..]].concat()).await?);
     }
     for prefix in opened {
-        entries.extend(connection.list(&[&prefix, &b"*"[..]].concat()).await?);
+        entries.extend(session.list(&[&prefix, &b"*"[..]].concat()).await?);
     }
     if !entries.iter().any(|e| is_inbox(&e.name)) {
-        entries.extend(connection.list(b"INBOX").await?);
+        entries.extend(session.list(b"INBOX").await?);
     }
     for entry in &mut entries {
         let root =
@@ -37,7 +34,7 @@ pub(super) async fn folders(
         if root
             && !is_inbox(&entry.name)
             && is_selectable(entry)
-            && !holds_own_mail(connection, &entry.name).await?
+            && !holds_own_mail(session, &entry.name).await?
         {
             entry.attributes.push("\\Noselect".to_owned());
         }
@@ -47,15 +44,15 @@ pub(super) async fn folders(
 
 /// Does the root of the namespace hold mail that is not the inbox's? Dovecot lists it as a folder, and opening it opens
 /// the inbox by another name: migrated as well, each message would be there twice.
-async fn holds_own_mail(connection: &mut Connection, root: &[u8]) -> Result<bool> {
-    let inbox = match connection.examine(b"INBOX").await {
+async fn holds_own_mail(session: &Session, root: &[u8]) -> Result<bool> {
+    let inbox = match session.examine(b"INBOX").await {
         Ok(examined) => Some(examined),
-        Err(e) if connection.is_broken() => return Err(e),
+        Err(e) if session.is_broken() => return Err(e),
         Err(_) => None,
     };
-    match connection.examine(root).await {
+    match session.examine(root).await {
         Ok(examined) => Ok(inbox != Some(examined)),
-        Err(e) if connection.is_broken() => Err(e),
+        Err(e) if session.is_broken() => Err(e),
         Err(_) => Ok(false),
     }
 }
@@ -143,6 +140,7 @@ fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder
             special,
             selectable,
             object_id: None,
+            counters: None,
             handle: handle(&entry.name),
         });
     }
@@ -257,6 +255,7 @@ mod tests {
             attributes: attributes.split_whitespace().map(str::to_owned).collect(),
             separator: Some(separator as u8),
             name: Bytes::copy_from_slice(name),
+            status: None,
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::imap::{Command, Connection, Examined, FetchItems, Receiver, UidSet, Untagged, WireError};
+use crate::imap::{Command, Examined, FetchItems, Receiver, Session, UidSet, Untagged, WireError};
 use crate::model::{Error, Kind, Listed, Result, Scope, SourceId};
-use crate::source::Listing;
+use crate::source::{Extent, Listing};
 
 /// Times a window is asked for again when the server says that messages vanished under it.
 const TRIES: u32 = 3;
@@ -14,12 +14,12 @@ const ITEMS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE)";
 
 /// Lists a folder, about `window` messages a command, ascending.
 pub(super) async fn list(
-    connection: &mut Connection,
+    session: &Session,
     name: &[u8],
     window: u32,
     sink: &mut (dyn FnMut(Listed) + Send),
 ) -> Result<Listing> {
-    let examined = connection.examine(name).await?;
+    let examined = session.examine(name).await?;
     if examined.uid_validity == 0 {
         return Err(Error::new(
             Kind::Protocol,
@@ -32,27 +32,29 @@ pub(super) async fn list(
         epoch: u64::from(examined.uid_validity),
         next: u64::from(examined.uid_next),
         modseq: examined.modseq,
+        messages: u64::from(examined.exists),
+        extent: Extent::Whole,
     };
     if examined.exists == 0 {
         return Ok(listing);
     }
-    let mut walk = Walk::new(examined, window);
+    let mut walk = Walk::new(&examined, window);
     while let Some((from, to)) = walk.next_range() {
-        let entries = walk.window(connection, from, to).await?;
+        let entries = walk.window(session, from, to).await?;
         walk.listed += entries.len() as u64;
         walk.adapt(entries.len());
         entries.into_iter().for_each(|(uid, items)| sink(listed(uid, items)));
     }
     if walk.is_short() {
         // Expunges are often told only now.
-        connection
+        session
             .run(Command::new("NOOP"), &mut Expunged(&mut walk.expunged))
             .await
             .map_err(WireError::into_error)?;
     }
     if walk.is_short() && walk.last < u32::MAX {
         // A wrong UIDNEXT hides messages: look beyond it.
-        let entries = walk.window(connection, walk.last + 1, u32::MAX).await?;
+        let entries = walk.window(session, walk.last + 1, u32::MAX).await?;
         walk.listed += entries.len() as u64;
         for (uid, items) in entries {
             listing.next = listing.next.max(u64::from(uid) + 1);
@@ -79,6 +81,7 @@ fn listed(uid: u32, items: FetchItems) -> Listed {
         size: items.size,
         received: items.received,
         flags: items.flags.unwrap_or_default(),
+        object: 0,
     }
 }
 
@@ -96,7 +99,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(examined: Examined, window: u32) -> Walk {
+    fn new(examined: &Examined, window: u32) -> Walk {
         let known_end = examined.uid_next > 0;
         let whole = !known_end || examined.exists <= window;
         Walk {
@@ -132,24 +135,19 @@ impl Walk {
         }
     }
 
-    async fn window(
-        &mut self,
-        connection: &mut Connection,
-        from: u32,
-        to: u32,
-    ) -> Result<BTreeMap<u32, FetchItems>> {
+    async fn window(&mut self, session: &Session, from: u32, to: u32) -> Result<BTreeMap<u32, FetchItems>> {
         let mut tries = 0;
         loop {
             tries += 1;
             let mut seen = Window { from, to, entries: BTreeMap::new(), expunged: 0, unreadable: false };
-            let done = connection
+            let done = session
                 .uid_fetch(&UidSet::range(from, to), ITEMS, &mut seen)
                 .await
                 .map_err(WireError::into_error)?;
             self.expunged += seen.expunged;
             if !done.ok() && done.code.is("EXPUNGEISSUED") && tries < TRIES {
                 // Messages vanished under the command; what is left of the window can be listed afresh.
-                connection
+                session
                     .run(Command::new("NOOP"), &mut Expunged(&mut self.expunged))
                     .await
                     .map_err(WireError::into_error)?;
@@ -211,17 +209,17 @@ impl Receiver for Expunged<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imap::script::{Script, close, connection, expect, on_a_runtime, send};
+    use crate::imap::script::{Script, close, expect, on_a_runtime, send, session};
 
     const EXAMINED: &str = "* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 9] x\r\n* OK [HIGHESTMODSEQ 5] x\r\n$ OK [READ-ONLY] x\r\n";
 
     /// Lists a folder of a server that does as `script` says.
     fn run(script: Vec<Script>) -> Result<(Listing, Vec<Listed>)> {
         on_a_runtime(async move {
-            let (mut connection, peer) = connection(script);
+            let (session, peer) = session(script);
             let mut found = Vec::new();
-            let listing = list(&mut connection, b"x", 100, &mut |l| found.push(l)).await;
-            drop(connection);
+            let listing = list(&session, b"x", 100, &mut |l| found.push(l)).await;
+            drop(session);
             peer.await.expect("the peer saw what it expected");
             listing.map(|l| (l, found))
         })
@@ -246,7 +244,7 @@ mod tests {
             "* 3 FETCH (UID 8 FLAGS () RFC822.SIZE 10)\r\n* 7 EXISTS\r\n* 1 FETCH (UID 2 FLAGS (\\Deleted) INTERNALDATE \"01-Jan-1970 00:00:01 +0000\" RFC822.SIZE 20)\r\n* 2 FETCH (RFC822.SIZE 30 UID 5 FLAGS ())\r\n* 2 FETCH (UID 5 FLAGS (\\Seen))\r\n* 4 FETCH (UID 12 FLAGS () RFC822.SIZE 1)\r\n* 1 FETCH (FLAGS ())\r\n$ OK done\r\n",
         ));
         let (listing, found) = run(script).expect("listed");
-        assert_eq!(listing, Listing { epoch: 7, next: 9, modseq: 5 });
+        assert_eq!(listing, Listing { epoch: 7, next: 9, modseq: 5, messages: 3, extent: Extent::Whole });
         assert_eq!(numbers(&found), [2, 5, 8].map(SourceId::Number));
         assert!(found[0].flags.deleted && found[0].received == Some(crate::model::Timestamp::utc(1)));
         assert!(found[1].flags.seen && found[1].size == Some(30));
@@ -311,8 +309,8 @@ mod tests {
     }
 
     fn ranges(exists: u32, uid_next: u32, per_window: usize) -> Vec<(u32, u32)> {
-        let examined = Examined { exists, uid_validity: 1, uid_next, modseq: 0 };
-        let mut walk = Walk::new(examined, 1000);
+        let examined = Examined { exists, uid_validity: 1, uid_next, ..Examined::default() };
+        let mut walk = Walk::new(&examined, 1000);
         let mut ranges = Vec::new();
         while let Some(range) = walk.next_range() {
             ranges.push(range);

@@ -15,11 +15,11 @@ use async_trait::async_trait;
 
 pub use self::config::ImapSettings;
 use self::pool::Pool;
-use super::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
-use crate::model::{Bodies, Listed, Result};
+use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 
 /// An IMAP endpoint.
 pub struct ImapSource {
@@ -47,6 +47,11 @@ impl ImapSource {
 #[async_trait]
 impl Source for ImapSource {
     async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>> {
+        if mailbox.is_empty() {
+            // On behalf of nobody a master user would come into a mailbox of his own.
+            return Err(Error::new(Kind::Config, Scope::Mailbox, "a mailbox has no name")
+                .remedy("name it in the list of mailboxes"));
+        }
         let mailbox =
             ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
@@ -65,32 +70,33 @@ struct ImapMailbox {
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::default()
+        SourceCapabilities::PLAIN
     }
 
-    async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
+    async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.connection()?, &self.pool.settings).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let folders = folders::folders(lease.session()?, &self.pool.settings).await;
         lease.give_back();
         folders
     }
 
     async fn list(
-        &mut self,
+        &self,
         folder: &SourceFolder,
+        _since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
-        let listing = list::list(lease.connection()?, &name, self.pool.settings.list_messages, sink).await;
+        let listing = list::list(lease.session()?, &name, self.pool.settings.list_messages, sink).await;
         lease.give_back();
         listing
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         folder: &SourceFolder,
         epoch: u64,
         wanted: &[Wanted],
@@ -100,8 +106,8 @@ impl SourceMailbox for ImapMailbox {
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
-            let mut lease = self.pool.lease(self.owner, &self.name).await?;
-            let end = fetch.go_on(lease.connection()?).await;
+            let lease = self.pool.lease(self.owner, &self.name).await?;
+            let end = fetch.go_on(lease.session()?).await;
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are
             // fetched with a new one.
@@ -111,7 +117,7 @@ impl SourceMailbox for ImapMailbox {
         }
     }
 
-    async fn release(&mut self) {
+    async fn release(&self) {
         self.pool.end(self.owner).await;
     }
 }

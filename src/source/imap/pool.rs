@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::config::ImapSettings;
 use crate::env::{Env, Tick};
-use crate::imap::{Account, Connection, Endpoint, connect};
+use crate::imap::{Account, Endpoint, Session, WireError, connect};
 use crate::model::{Error, Result, Scope};
 
 /// A session that lay idle for longer is asked whether it still lives before it is trusted.
@@ -41,15 +41,15 @@ struct State {
 struct Idle {
     owner: u64,
     since: Tick,
-    connection: Connection,
+    session: Arc<Session>,
 }
 
 /// What a caller may do now.
 enum Turn {
     /// Go on with its own session.
-    Resume(Connection, Duration),
+    Resume(Arc<Session>, Duration),
     /// Log in; a session of another was ended for it, if one is given.
-    LogIn(Option<Connection>),
+    LogIn(Option<Arc<Session>>),
     /// Wait, at most until then.
     Wait(Option<Tick>),
 }
@@ -78,19 +78,19 @@ impl Pool {
             tokio::pin!(freed);
             freed.as_mut().enable(); // before looking, so that nothing freed in between is missed
             match self.turn(owner) {
-                Turn::Resume(connection, idle) => {
-                    let mut lease = Lease { pool: self.clone(), owner, connection: Some(connection) };
+                Turn::Resume(session, idle) => {
+                    let lease = Lease { pool: self.clone(), owner, session: Some(session) };
                     if idle < STALE || lease.is_alive().await {
                         return Ok(lease);
                     }
                     drop(lease);
                 }
                 Turn::LogIn(evicted) => {
-                    let mut lease = Lease { pool: self.clone(), owner, connection: None };
+                    let mut lease = Lease { pool: self.clone(), owner, session: None };
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
-                    lease.connection = Some(self.log_in(mailbox).await?);
+                    lease.session = Some(self.log_in(mailbox).await?);
                     return Ok(lease);
                 }
                 Turn::Wait(None) => freed.await,
@@ -111,7 +111,7 @@ impl Pool {
         let own = state.idle.iter().position(|i| i.owner == owner);
         if let Some(own) = own.and_then(|at| state.idle.remove(at)) {
             state.held += 1;
-            return Turn::Resume(own.connection, now.saturating_sub(own.since));
+            return Turn::Resume(own.session, now.saturating_sub(own.since));
         }
         if state.held + state.idle.len() < self.settings.server.max_connections {
             state.held += 1;
@@ -125,12 +125,12 @@ impl Pool {
             Some(_) => {
                 let evicted = state.idle.pop_front();
                 state.held += 1;
-                Turn::LogIn(evicted.map(|i| i.connection))
+                Turn::LogIn(evicted.map(|i| i.session))
             }
         }
     }
 
-    async fn log_in(&self, mailbox: &str) -> Result<Connection> {
+    async fn log_in(&self, mailbox: &str) -> Result<Arc<Session>> {
         let at = {
             let mut state = self.state();
             let at = state.next_login.max(self.env.now());
@@ -143,14 +143,14 @@ impl Pool {
         let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
         let mut connection = connect(&self.env, &self.endpoint).await.map_err(at)?;
         self.account.log_in(&mut connection, mailbox).await.map_err(at)?;
-        Ok(connection)
+        Ok(Arc::new(Session::new(connection)))
     }
 
     /// Ends the idle session of a mailbox politely. Its place is free only when the server has let go of it.
     pub async fn end(self: &Arc<Self>, owner: u64) {
-        let Some(connection) = self.take_idle(owner, 1) else { return };
-        let _place = Lease { pool: self.clone(), owner, connection: None };
-        connection.logout().await;
+        let Some(session) = self.take_idle(owner, 1) else { return };
+        let _place = Lease { pool: self.clone(), owner, session: None };
+        session.logout().await;
     }
 
     /// Closes the idle session of a mailbox that is gone, without a word.
@@ -160,12 +160,12 @@ impl Pool {
     }
 
     /// Takes the idle session of a mailbox; its place stays taken if `held` is 1.
-    fn take_idle(&self, owner: u64, held: usize) -> Option<Connection> {
+    fn take_idle(&self, owner: u64, held: usize) -> Option<Arc<Session>> {
         let mut state = self.state();
         let at = state.idle.iter().position(|i| i.owner == owner)?;
         let idle = state.idle.remove(at)?;
         state.held += held;
-        Some(idle.connection)
+        Some(idle.session)
     }
 }
 
@@ -174,36 +174,36 @@ impl Pool {
 pub(super) struct Lease {
     pool: Arc<Pool>,
     owner: u64,
-    connection: Option<Connection>,
+    session: Option<Arc<Session>>,
 }
 
 impl Lease {
-    /// The connection. There is one for as long as the lease is held.
-    pub fn connection(&mut self) -> Result<&mut Connection> {
-        self.connection.as_mut().ok_or_else(|| crate::imap::WireError::Broken.into_error())
+    /// The session. There is one for as long as the lease is held.
+    pub fn session(&self) -> Result<&Arc<Session>> {
+        self.session.as_ref().ok_or_else(|| WireError::Broken.into_error())
     }
 
-    async fn is_alive(&mut self) -> bool {
-        match &mut self.connection {
-            Some(connection) => connection.noop().await.is_ok(),
+    async fn is_alive(&self) -> bool {
+        match &self.session {
+            Some(session) => session.noop().await.is_ok(),
             None => false,
         }
     }
 
     /// Lays the session aside for the mailbox's next call; a broken one is closed.
     pub fn give_back(mut self) {
-        let connection = self.connection.take().filter(|c| !c.is_broken());
-        if let Some(connection) = connection {
+        let session = self.session.take().filter(|s| !s.is_broken());
+        if let Some(session) = session {
             let since = self.pool.env.now();
             // The place itself is freed by the drop below; the idle session takes it over first.
-            self.pool.state().idle.push_back(Idle { owner: self.owner, since, connection });
+            self.pool.state().idle.push_back(Idle { owner: self.owner, since, session });
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.connection = None;
+        self.session = None;
         let mut state = self.pool.state();
         state.held = state.held.saturating_sub(1);
         drop(state);

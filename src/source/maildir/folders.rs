@@ -52,6 +52,7 @@ pub(super) fn folders(root: &Path, settings: &MaildirSettings) -> Result<Vec<Sou
             special,
             selectable,
             object_id: None,
+            counters: None,
             handle,
         })
         .collect())

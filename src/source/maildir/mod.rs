@@ -15,11 +15,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use crate::env::{Env, Step};
 use crate::guard::files::{Place, confined};
 use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
-use crate::source::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use crate::source::{
+    Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted,
+};
 pub use crate::transform::names::{Coding, Layout};
 
 /// Where a message's received date is read.
@@ -127,7 +130,7 @@ impl Source for MaildirSource {
             env: self.env.clone(),
             settings: Arc::clone(&self.settings),
             root,
-            last: None,
+            last: Mutex::new(None),
         }))
     }
 }
@@ -138,7 +141,7 @@ struct MaildirMailbox {
     settings: Arc<MaildirSettings>,
     root: PathBuf,
     /// The folder scanned last: saves reading its directory again for every batch.
-    last: Option<scan::Scan>,
+    last: Mutex<Option<scan::Scan>>,
 }
 
 impl MaildirMailbox {
@@ -152,44 +155,47 @@ impl MaildirMailbox {
 impl SourceMailbox for MaildirMailbox {
     /// `names` is told when the ledger numbers; with `Numbers::Uidlist` single folders may still list names.
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities { names: self.settings.numbers == Numbers::Ledger, object_ids: false }
+        SourceCapabilities { names: self.settings.numbers == Numbers::Ledger, ..SourceCapabilities::PLAIN }
     }
 
-    async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
+    async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.env.step(Step::SourceList).await;
         self.env.blocking(|| folders::folders(&self.root, &self.settings))
     }
 
     async fn list(
-        &mut self,
+        &self,
         folder: &SourceFolder,
+        _since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.env.step(Step::SourceList).await;
-        self.last = None;
+        let mut last = self.last.lock().await;
+        *last = None;
         let scan = self.env.blocking(|| self.scan(folder))?;
         scan.tell(&self.settings, sink);
         let listing = scan.listing();
-        self.last = Some(scan);
+        *last = Some(scan);
         Ok(listing)
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         folder: &SourceFolder,
         epoch: u64,
         wanted: &[Wanted],
         bodies: &Bodies,
     ) -> Result<Vec<Fetched>> {
         self.env.step(Step::SourceFetch).await;
-        if self.last.as_ref().is_none_or(|scan| scan.handle != folder.handle) {
-            self.last = Some(self.env.blocking(|| self.scan(folder))?);
+        let mut last = self.last.lock().await;
+        if last.as_ref().is_none_or(|scan| scan.handle != folder.handle) {
+            *last = Some(self.env.blocking(|| self.scan(folder))?);
         }
         let mut fresh = false;
         let mut out = Vec::with_capacity(wanted.len());
         for one in wanted {
             let fetched = loop {
-                let Some(scan) = &self.last else {
+                let Some(scan) = last.as_ref() else {
                     return Err(Error::new(Kind::Internal, Scope::Folder, "a folder's listing was lost"));
                 };
                 scan.check_epoch(epoch)?;
@@ -197,7 +203,7 @@ impl SourceMailbox for MaildirMailbox {
                     // Renamed since the directory was read (flags, new → cur): look once more, then believe it.
                     Fetched::Gone if !fresh => {
                         fresh = true;
-                        self.last = Some(self.env.blocking(|| self.scan(folder))?);
+                        *last = Some(self.env.blocking(|| self.scan(folder))?);
                     }
                     fetched => break fetched,
                 }
@@ -208,7 +214,7 @@ impl SourceMailbox for MaildirMailbox {
         Ok(out)
     }
 
-    async fn release(&mut self) {
-        self.last = None;
+    async fn release(&self) {
+        *self.last.lock().await = None;
     }
 }

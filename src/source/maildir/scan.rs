@@ -96,7 +96,7 @@ impl Scan {
     }
 
     pub(super) fn listing(&self) -> Listing {
-        Listing { epoch: self.epoch, next: self.next, modseq: 0 }
+        Listing { epoch: self.epoch, next: self.next, ..Listing::default() }
     }
 
     /// # Errors
@@ -141,6 +141,7 @@ impl Scan {
                 size: Some(name::size(&entry.base, "W=").unwrap_or(entry.size)),
                 received: Some(Timestamp::utc(received(entry, settings))),
                 flags: name::flags(name::letters(&file), &self.keywords),
+                object: 0,
             });
         }
     }

@@ -20,11 +20,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use crate::env::{Env, Step};
 use crate::guard::files::{Place, confined, say};
 use crate::model::{Bodies, Error, FolderPath, Kind, Listed, Result, Scope, SourceId};
-use crate::source::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use crate::source::{
+    Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted,
+};
 pub use crate::transform::names::Coding;
 use crate::transform::names::{roles, unique};
 
@@ -126,17 +129,20 @@ impl Source for MboxSource {
             )
             .remedy("check the endpoint's root; an mbox begins with a From_ line"));
         }
-        Ok(Box::new(MboxMailbox {
+        Ok(Box::new(Shared(Mutex::new(MboxMailbox {
             env: self.env.clone(),
             settings: Arc::clone(&self.settings),
             root,
             indexes: BTreeMap::new(),
             view: None,
-        }))
+        }))))
     }
 }
 
-/// One open mailbox.
+/// One open mailbox. Its calls take turns.
+struct Shared(Mutex<MboxMailbox>);
+
+/// What an open mailbox holds.
 struct MboxMailbox {
     env: Env,
     settings: Arc<MboxSettings>,
@@ -303,18 +309,19 @@ fn spool(e: &io::Error) -> Error {
 }
 
 #[async_trait]
-impl SourceMailbox for MboxMailbox {
+impl SourceMailbox for Shared {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities { names: true, object_ids: false }
+        SourceCapabilities { names: true, ..SourceCapabilities::PLAIN }
     }
 
-    async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
-        self.env.step(Step::SourceList).await;
+    async fn folders(&self) -> Result<Vec<SourceFolder>> {
+        let this = &mut *self.0.lock().await;
+        this.env.step(Step::SourceList).await;
         let mut rows: Vec<(String, Vec<String>, bool)> = Vec::new();
         let mut labels: Vec<Vec<String>> = Vec::new();
-        for (found, labelled) in self.files()? {
+        for (found, labelled) in this.files()? {
             if labelled {
-                labels.extend(self.index(&found.handle).await?.folders.iter().cloned());
+                labels.extend(this.index(&found.handle).await?.folders.iter().cloned());
             } else {
                 rows.push((found.handle, found.names, found.mail));
             }
@@ -336,21 +343,24 @@ impl SourceMailbox for MboxMailbox {
                 special,
                 selectable,
                 object_id: None,
+                counters: None,
                 handle,
             })
             .collect())
     }
 
     async fn list(
-        &mut self,
+        &self,
         folder: &SourceFolder,
+        _since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
-        self.env.step(Step::SourceList).await;
-        self.view = None;
-        let view = self.look(&folder.handle).await?;
+        let this = &mut *self.0.lock().await;
+        this.env.step(Step::SourceList).await;
+        this.view = None;
+        let view = this.look(&folder.handle).await?;
         for (content, ordinal, file, entry) in &view.rows {
-            let index = view.files.get(*file as usize).and_then(|handle| self.indexes.get(handle));
+            let index = view.files.get(*file as usize).and_then(|handle| this.indexes.get(handle));
             let Some((index, entry)) = index.and_then(|i| Some((i, i.entries.get(*entry as usize)?))) else {
                 return Err(index::changed());
             };
@@ -359,20 +369,22 @@ impl SourceMailbox for MboxMailbox {
                 size: Some(entry.size),
                 received: Index::received(entry),
                 flags: index.flags(entry),
+                object: 0,
             });
         }
-        self.view = Some(view);
+        this.view = Some(view);
         Ok(Listing::default())
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         folder: &SourceFolder,
         epoch: u64,
         wanted: &[Wanted],
         bodies: &Bodies,
     ) -> Result<Vec<Fetched>> {
-        self.env.step(Step::SourceFetch).await;
+        let this = &mut *self.0.lock().await;
+        this.env.step(Step::SourceFetch).await;
         if epoch != 0 {
             return Err(Error::temporary(
                 Kind::Conflict,
@@ -380,21 +392,22 @@ impl SourceMailbox for MboxMailbox {
                 "the folder has no numbers of its own",
             ));
         }
-        let view = match self.view.take() {
+        let view = match this.view.take() {
             Some(view) if view.handle == folder.handle => view,
-            _ => self.look(&folder.handle).await?,
+            _ => this.look(&folder.handle).await?,
         };
         let mut out = Vec::with_capacity(wanted.len());
         for one in wanted {
-            out.push(self.env.blocking(|| self.read(&view, &one.id, bodies))?);
+            out.push(this.env.blocking(|| this.read(&view, &one.id, bodies))?);
             tokio::task::yield_now().await;
         }
-        self.view = Some(view);
+        this.view = Some(view);
         Ok(out)
     }
 
-    async fn release(&mut self) {
-        self.indexes.retain(|_, index| index.file_size() > CHEAP_FILE);
-        self.view = None;
+    async fn release(&self) {
+        let this = &mut *self.0.lock().await;
+        this.indexes.retain(|_, index| index.file_size() > CHEAP_FILE);
+        this.view = None;
     }
 }

@@ -19,7 +19,9 @@ use async_trait::async_trait;
 
 pub use config::{GraphSettings, TokenSettings, WriteMode};
 
-use super::{Copy, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox};
+use super::{
+    Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+};
 use crate::env::Env;
 use crate::http::HttpClient;
 use crate::http::oauth::TokenSource;
@@ -113,8 +115,8 @@ impl TargetMailbox for GraphMailbox {
         self.folders.get(&self.session, wanted).await
     }
 
-    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<()> {
-        self.folders.rename(&self.session, folder, to).await
+    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<TargetFolderId> {
+        self.folders.rename(&self.session, folder, to).await.map(|()| folder.clone())
     }
 
     /// One after the other: lanes give the concurrency, and four requests at once per mailbox are all there is. An
@@ -143,26 +145,26 @@ impl TargetMailbox for GraphMailbox {
         find::find(&self.session, prefix).await
     }
 
-    async fn set_flags(&self, changes: &[(String, Flags)]) -> Vec<Result<()>> {
+    async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
         let mut results = Vec::with_capacity(changes.len());
-        for (id, flags) in changes {
-            results.push(change::set_flags(&self.session, id, flags).await);
+        for (copy, flags) in changes {
+            results.push(change::set_flags(&self.session, &copy.id, flags).await);
         }
         results
     }
 
-    async fn relocate(&self, ids: &[String], to: &TargetFolderId) -> Vec<Result<String>> {
-        let mut results = Vec::with_capacity(ids.len());
-        for id in ids {
-            results.push(change::relocate(&self.session, id, to).await);
+    async fn relocate(&self, copies: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>> {
+        let mut results = Vec::with_capacity(copies.len());
+        for copy in copies {
+            results.push(change::relocate(&self.session, &copy.id, to).await);
         }
         results
     }
 
-    async fn remove(&self, ids: &[String]) -> Vec<Result<(), Error>> {
-        let mut results = Vec::with_capacity(ids.len());
-        for id in ids {
-            results.push(change::remove(&self.session, id).await);
+    async fn remove(&self, copies: &[CopyRef]) -> Vec<Result<(), Error>> {
+        let mut results = Vec::with_capacity(copies.len());
+        for copy in copies {
+            results.push(change::remove(&self.session, &copy.id).await);
         }
         results
     }

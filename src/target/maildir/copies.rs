@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::env::Step;
 use crate::model::{Error, Flags, Kind, Result, Scope, StampPrefix};
-use crate::target::{Copy, TargetFolderId};
+use crate::target::{Copy, CopyRef, TargetFolderId};
 
 use super::MaildirMailbox;
 use super::files::{failed, sync_dir};
@@ -150,15 +150,16 @@ impl MaildirMailbox {
         out
     }
 
-    pub(super) async fn reflag(&self, changes: &[(String, Flags)]) -> Vec<Result<()>> {
+    pub(super) async fn reflag(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
         self.admitted().await;
         let mut folders = self.folders.lock().await;
-        let ids: Vec<&str> = changes.iter().map(|(id, _)| id.as_str()).collect();
+        let ids: Vec<&str> = changes.iter().map(|(copy, _)| copy.id.as_str()).collect();
         let dirs = self.env.blocking(|| self.dirs(&mut folders, ids.iter().copied()));
         let mut keywords = BTreeMap::new();
         for (folder, dir) in &dirs {
             let Ok(dir) = dir else { continue };
-            let flags = changes.iter().filter(|(id, _)| id.split('/').next() == Some(folder)).map(|(_, f)| f);
+            let flags =
+                changes.iter().filter(|(copy, _)| copy.id.split('/').next() == Some(folder)).map(|(_, f)| f);
             let read = with_letters(&self.env, dir, flags, self.settings.fsync).await;
             keywords.insert(
                 folder.clone(),
@@ -167,7 +168,8 @@ impl MaildirMailbox {
         }
         let located = self.env.blocking(|| self.located(&dirs, &ids));
         let mut out = Vec::with_capacity(changes.len());
-        for (id, flags) in changes {
+        for (copy, flags) in changes {
+            let id = copy.id.as_str();
             self.env.step(Step::TargetFlags).await;
             out.push(self.env.blocking(|| {
                 let (folder, base) = parse_id(id)?;
@@ -184,14 +186,14 @@ impl MaildirMailbox {
         self.synced(dirs.values().flatten(), out)
     }
 
-    pub(super) async fn move_copies(&self, ids: &[String], to: &TargetFolderId) -> Vec<Result<String>> {
+    pub(super) async fn move_copies(&self, ids: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>> {
         self.admitted().await;
         let mut folders = self.folders.lock().await;
         let target = match self.env.blocking(|| folders.directory(&to.0)) {
             Ok(target) => target,
             Err(e) => return ids.iter().map(|_| Err(e.clone())).collect(),
         };
-        let refs: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let refs: Vec<&str> = ids.iter().map(|copy| copy.id.as_str()).collect();
         let (dirs, located, there) = self.env.blocking(|| {
             let dirs = self.dirs(&mut folders, refs.iter().copied());
             let located = self.located(&dirs, &refs);
@@ -199,7 +201,7 @@ impl MaildirMailbox {
             (dirs, located, by_base(&target, bases))
         });
         let mut out = Vec::with_capacity(ids.len());
-        for id in ids {
+        for id in &refs {
             self.env.step(Step::TargetMove).await;
             out.push(self.move_one(id, to, &target, &dirs, &located, &there).await);
         }
@@ -235,10 +237,10 @@ impl MaildirMailbox {
         self.env.blocking(|| rename(&place.path(dir), &file)).map(|()| moved)
     }
 
-    pub(super) async fn remove_copies(&self, ids: &[String]) -> Vec<Result<()>> {
+    pub(super) async fn remove_copies(&self, ids: &[CopyRef]) -> Vec<Result<()>> {
         self.admitted().await;
         let mut folders = self.folders.lock().await;
-        let refs: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let refs: Vec<&str> = ids.iter().map(|copy| copy.id.as_str()).collect();
         let (dirs, located, removed) = self.env.blocking(|| {
             let dirs = self.dirs(&mut folders, refs.iter().copied());
             let located = self.located(&dirs, &refs);
@@ -249,7 +251,7 @@ impl MaildirMailbox {
             Err(e) => return ids.iter().map(|_| Err(e.clone())).collect(),
         };
         let mut out = Vec::with_capacity(ids.len());
-        for id in ids {
+        for id in &refs {
             self.env.step(Step::TargetRemove).await;
             out.push(self.env.blocking(|| {
                 let one = parse_id(id).and_then(|(folder, base)| locate(&dirs, &located, folder, base));

@@ -24,7 +24,7 @@ use crate::guard::files::{Place, confined, say};
 use crate::limit::{Answer, Cost, Gate, Ticket};
 use crate::model::{Error, Flags, Kind, Outcome, Result, Scope, StampPrefix};
 use crate::target::{
-    Copy, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+    Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
 };
 pub use crate::transform::names::Layout;
 
@@ -220,9 +220,9 @@ impl TargetMailbox for MaildirMailbox {
         self.make_folder(wanted).await
     }
 
-    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<()> {
+    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<TargetFolderId> {
         self.admitted().await;
-        self.move_folder(folder, to).await
+        self.move_folder(folder, to).await.map(|()| folder.clone())
     }
 
     async fn store(&self, folder: &TargetFolderId, items: Vec<StoreItem>, ticket: Ticket) -> Vec<Outcome> {
@@ -235,15 +235,15 @@ impl TargetMailbox for MaildirMailbox {
         self.find_copies(prefix).await
     }
 
-    async fn set_flags(&self, changes: &[(String, Flags)]) -> Vec<Result<()>> {
+    async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
         self.reflag(changes).await
     }
 
-    async fn relocate(&self, ids: &[String], to: &TargetFolderId) -> Vec<Result<String>> {
-        self.move_copies(ids, to).await
+    async fn relocate(&self, copies: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>> {
+        self.move_copies(copies, to).await
     }
 
-    async fn remove(&self, ids: &[String]) -> Vec<Result<(), Error>> {
-        self.remove_copies(ids).await
+    async fn remove(&self, copies: &[CopyRef]) -> Vec<Result<(), Error>> {
+        self.remove_copies(copies).await
     }
 }

@@ -16,7 +16,8 @@ struct MFolder {
     flags: BTreeMap<u64, Flags>,
     facts: BTreeMap<(u64, u64), Fact>,
     next_number: u64,
-    position: (u64, u64),
+    position: (u64, u64, u64),
+    mark: String,
     missing: bool,
 }
 
@@ -66,13 +67,13 @@ impl Model {
                     f.epoch = row.epoch;
                     f.done.clear();
                     f.flags.clear();
-                    f.position = (0, 0);
+                    f.position = (0, 0, 0);
                     self.skips.retain(|(folder, _), _| *folder != id);
                 }
                 return Some(Applied::Folder(FolderId(id)));
             }
             Change::FolderMissing(id) => self.folders.get_mut(&id.0)?.missing = true,
-            Change::Intent { folder, epoch, items } => {
+            Change::Intent { folder, epoch, items, .. } => {
                 let numbers: BTreeSet<u64> = items.iter().map(|i| i.number).collect();
                 let clash = self.open_numbers(folder.0, *epoch).intersection(&numbers).count() > 0;
                 if self.folders.get(&folder.0)?.epoch != *epoch
@@ -113,8 +114,9 @@ impl Model {
                 self.folders.get(&folder.0)?;
                 self.skips.retain(|(f, n), _| *f != folder.0 || !numbers.contains(n));
             }
-            Change::Position { folder, uidnext, modseq } => {
-                self.folders.get_mut(&folder.0)?.position = (*uidnext, *modseq);
+            Change::Marked { folder, mark } => self.folders.get_mut(&folder.0)?.mark.clone_from(mark),
+            Change::Position { folder, uidnext, modseq, messages } => {
+                self.folders.get_mut(&folder.0)?.position = (*uidnext, *modseq, *messages);
             }
             Change::PassEnded(_) | Change::Failed(_) => {}
         }
@@ -205,7 +207,8 @@ impl Model {
             // A folder that comes back to an epoch keeps its orphans until they are bound, stored anew or ended.
             let live = f.flags.len() as u64;
             assert_eq!((told.live, told.orphans), (live, f.facts.len() as u64 - live));
-            assert_eq!((told.uidnext, told.modseq), f.position);
+            assert_eq!((told.uidnext, told.modseq, told.messages), f.position);
+            assert_eq!(told.mark, f.mark);
             assert_eq!((told.missing, told.next_number), (f.missing, f.next_number));
             assert_eq!(facts[id], f.facts.values().cloned().collect::<Vec<_>>());
         }
@@ -274,7 +277,12 @@ fn any_op() -> impl Strategy<Value = Op> {
     let epoch = || 1u64..=2;
     let intent =
         (folder(), epoch(), prop::collection::btree_set(1..=NUMBERS, 1..6)).prop_map(|(folder, epoch, n)| {
-            Change::Intent { folder, epoch, items: n.into_iter().map(item).collect() }
+            Change::Intent {
+                folder,
+                epoch,
+                anchor: format!("a{epoch}"),
+                items: n.into_iter().map(item).collect(),
+            }
         });
     let change = prop_oneof![
         1 => any::<u8>().prop_map(|n| Change::BindTarget { identity: n.to_string() }),
@@ -297,7 +305,8 @@ fn any_op() -> impl Strategy<Value = Op> {
             .prop_map(|(folder, n)| Change::Skipped { folder, skips: n.into_iter().map(skip).collect() }),
         1 => numbers().prop_map(|n| Change::Unwatch(n.into_iter().map(|n| stamp("ann", FolderId(1), 1, n)).collect())),
         1 => (folder(), numbers()).prop_map(|(folder, numbers)| Change::Unskip { folder, numbers }),
-        1 => (folder(), 0u64..9, 0u64..9).prop_map(|(folder, uidnext, modseq)| Change::Position { folder, uidnext, modseq }),
+        1 => (folder(), 0u64..9, 0u64..9, 0u64..9).prop_map(|(folder, uidnext, modseq, messages)| Change::Position { folder, uidnext, modseq, messages }),
+        1 => (folder(), "[a-c]{0,2}").prop_map(|(folder, mark)| Change::Marked { folder, mark }),
     ];
     prop_oneof![
         20 => change.prop_map(|c| Op::Change(Box::new(c))),

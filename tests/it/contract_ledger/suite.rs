@@ -172,11 +172,14 @@ async fn an_intent_for_an_open_message_is_refused(bed: Bed) {
     intent(&ledger, &claim, folder, 1, &[1, 2]).await;
     for (epoch, numbers) in [(1, vec![2, 3]), (1, vec![3, 3]), (2, vec![3]), (1, vec![])] {
         let items = numbers.into_iter().map(item).collect();
-        let error = ledger.apply(&claim, Change::Intent { folder, epoch, items }).await.unwrap_err();
+        let error = ledger
+            .apply(&claim, Change::Intent { folder, epoch, anchor: String::new(), items })
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, Kind::Internal);
     }
     let folder = FolderId(folder.0 + 1);
-    let change = Change::Intent { folder, epoch: 1, items: vec![item(1)] };
+    let change = Change::Intent { folder, epoch: 1, anchor: String::new(), items: vec![item(1)] };
     assert_eq!(ledger.apply(&claim, change).await.unwrap_err().kind, Kind::Internal);
     assert_eq!(ledger.load(&claim).await.unwrap().open.len(), 1);
 }
@@ -198,11 +201,11 @@ async fn another_epoch_turns_live_copies_into_orphans(bed: Bed) {
     let folder = add_folder(&ledger, &claim, folder_row(None, 1)).await;
     store(&ledger, &claim, folder, 1, &[1, 2, 3]).await;
     ledger.apply(&claim, Change::Skipped { folder, skips: vec![skip(4)] }).await.unwrap();
-    ledger.apply(&claim, Change::Position { folder, uidnext: 5, modseq: 9 }).await.unwrap();
+    ledger.apply(&claim, Change::Position { folder, uidnext: 5, modseq: 9, messages: 4 }).await.unwrap();
     assert_eq!(add_folder(&ledger, &claim, folder_row(Some(folder), 2)).await, folder);
     let state = ledger.load(&claim).await.unwrap();
     let f = &state.folders[0];
-    assert_eq!((f.epoch, f.live, f.orphans, f.uidnext, f.modseq), (2, 0, 3, 0, 0));
+    assert_eq!((f.epoch, f.live, f.orphans, f.uidnext, f.modseq, f.messages), (2, 0, 3, 0, 0, 0));
     assert!(f.done.is_empty() && f.flags == Default::default());
     assert!(state.skips.is_empty(), "a skip names a number of the epoch that is over");
     assert_eq!(ledger.facts(&claim, folder).await.unwrap().len(), 3);
@@ -395,11 +398,14 @@ async fn positions_missing_folders_and_summaries_are_kept(bed: Bed) {
     let ledger = bed.open();
     let claim = ledger.claim(&mailbox("ann")).await.unwrap();
     let folder = add_folder(&ledger, &claim, folder_row(None, 1)).await;
-    ledger.apply(&claim, Change::Position { folder, uidnext: u64::MAX, modseq: 1 << 63 }).await.unwrap();
+    ledger
+        .apply(&claim, Change::Position { folder, uidnext: u64::MAX, modseq: 1 << 63, messages: 7 })
+        .await
+        .unwrap();
     ledger.apply(&claim, Change::FolderMissing(folder)).await.unwrap();
     let state = ledger.load(&claim).await.unwrap();
     let f = &state.folders[0];
-    assert_eq!((f.uidnext, f.modseq, f.missing), (u64::MAX, 1 << 63, true));
+    assert_eq!((f.uidnext, f.modseq, f.messages, f.missing), (u64::MAX, 1 << 63, 7, true));
     assert_eq!(f.path, folder_row(None, 1).path);
     add_folder(&ledger, &claim, folder_row(Some(folder), 1)).await;
     assert!(!ledger.load(&claim).await.unwrap().folders[0].missing);
@@ -451,7 +457,7 @@ async fn every_change_of_a_stale_claim_is_refused_and_changes_nothing(bed: Bed) 
         Change::Folder(folder_row(None, 1)),
         Change::Folder(folder_row(Some(folder), 2)),
         Change::FolderMissing(folder),
-        Change::Intent { folder, epoch: 1, items: vec![item(5)] },
+        Change::Intent { folder, epoch: 1, anchor: String::new(), items: vec![item(5)] },
         Change::Outcome { batch, outcomes: Outcomes { stored: vec![stored(1, 3)], ..Outcomes::default() } },
         Change::Ended { folder, numbers: vec![(1, 1)] },
         Change::Moved { from: (folder, 1, 1), to: folder, stored: stored(1, 8) },
@@ -459,7 +465,8 @@ async fn every_change_of_a_stale_claim_is_refused_and_changes_nothing(bed: Bed) 
         Change::Skipped { folder, skips: vec![skip(5)] },
         Change::Unwatch(vec![stamp("ann", folder, 1, 4)]),
         Change::Unskip { folder, numbers: vec![9] },
-        Change::Position { folder, uidnext: 1, modseq: 1 },
+        Change::Position { folder, uidnext: 1, modseq: 1, messages: 1 },
+        Change::Marked { folder, mark: "m".into() },
         Change::PassEnded(PassSummary { complete: true, ..PassSummary::default() }),
         Change::Failed("x".to_owned()),
     ];
@@ -592,7 +599,7 @@ async fn odd_texts_and_numbers_come_back_as_they_were(bed: Bed) {
         IntentItem { number: u64::MAX, id: SourceId::Name("é\0:2,S".to_owned()), size: Some(u64::MAX - 1) };
     let zero = IntentItem { number: 0, id: SourceId::Number(7), size: None };
     let items = vec![odd.clone(), zero.clone()];
-    let change = Change::Intent { folder, epoch: u64::MAX, items };
+    let change = Change::Intent { folder, epoch: u64::MAX, anchor: String::new(), items };
     let Applied::Batch(batch) = ledger.apply(&claim, change).await.unwrap() else { panic!() };
     let state = ledger.load(&claim).await.unwrap();
     assert_eq!(state.open[0].items, vec![odd, zero]);

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use mailwave::model::{
     Bodies, Error, Flags, FolderPath, Kind, Listed, Result, Scope, SourceId, SpecialUse, Timestamp,
 };
-use mailwave::source::{Fetched, Listing, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use mailwave::source::{
+    Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted,
+};
 
 /// One message.
 #[derive(Debug, Clone)]
@@ -96,10 +98,10 @@ fn gone() -> Error {
 #[async_trait]
 impl SourceMailbox for MemoryMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::default()
+        SourceCapabilities::PLAIN
     }
 
-    async fn folders(&mut self) -> Result<Vec<SourceFolder>> {
+    async fn folders(&self) -> Result<Vec<SourceFolder>> {
         let store = self.store.lock().unwrap();
         let folders = store.0.get(&self.mailbox).ok_or_else(gone)?;
         Ok(folders
@@ -111,6 +113,7 @@ impl SourceMailbox for MemoryMailbox {
                     path,
                     selectable: true,
                     object_id: None,
+                    counters: None,
                     handle: name.clone(),
                 }
             })
@@ -118,8 +121,9 @@ impl SourceMailbox for MemoryMailbox {
     }
 
     async fn list(
-        &mut self,
+        &self,
         folder: &SourceFolder,
+        _since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         let store = self.store.lock().unwrap();
@@ -130,13 +134,14 @@ impl SourceMailbox for MemoryMailbox {
                 size: Some(mail.octets.len() as u64),
                 received: Some(mail.received),
                 flags: mail.flags.clone(),
+                object: 0,
             });
         }
-        Ok(Listing { epoch: folder.epoch, next: folder.next, modseq: 0 })
+        Ok(Listing { epoch: folder.epoch, next: folder.next, ..Listing::default() })
     }
 
     async fn fetch(
-        &mut self,
+        &self,
         folder: &SourceFolder,
         epoch: u64,
         wanted: &[Wanted],
@@ -171,5 +176,5 @@ impl SourceMailbox for MemoryMailbox {
             .collect())
     }
 
-    async fn release(&mut self) {}
+    async fn release(&self) {}
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mailwave::limit::{Cost, Gate, Ticket};
 use mailwave::model::{Flags, Outcome, Result, StampPrefix};
 use mailwave::target::{
-    Copy, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+    Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
 };
 
 /// A defect put in on purpose.
@@ -63,7 +63,7 @@ impl TargetMailbox for Seen {
         self.inner.folder(wanted).await
     }
 
-    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<()> {
+    async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<TargetFolderId> {
         self.inner.rename_folder(folder, to).await
     }
 
@@ -81,15 +81,15 @@ impl TargetMailbox for Seen {
         Ok(copies)
     }
 
-    async fn set_flags(&self, changes: &[(String, Flags)]) -> Vec<Result<()>> {
+    async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
         self.inner.set_flags(changes).await
     }
 
-    async fn relocate(&self, ids: &[String], to: &TargetFolderId) -> Vec<Result<String>> {
+    async fn relocate(&self, ids: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>> {
         self.inner.relocate(ids, to).await
     }
 
-    async fn remove(&self, ids: &[String]) -> Vec<Result<()>> {
+    async fn remove(&self, ids: &[CopyRef]) -> Vec<Result<()>> {
         self.inner.remove(ids).await
     }
 }

@@ -4,8 +4,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::answer::{self, Ignore, Receiver};
-use super::command::Piece;
+use super::command::{Chunk, Piece};
 use super::response::Response;
 use super::wire::{Stream, Wire};
 use super::{Capabilities, Code, Command, Done, Habits, Limits, Status, Untagged, WireError, send};
@@ -20,6 +22,7 @@ pub struct Connection {
     pub(super) broken: bool,
     pub(super) limits: Limits,
     pub(super) capabilities: Capabilities,
+    pub(super) habits: Habits,
     pub(super) tags: u64,
     pub(super) unread: u64,
 }
@@ -43,15 +46,15 @@ impl Connection {
             broken: false,
             limits,
             capabilities: Capabilities::default(),
+            habits: Habits::default(),
             tags: 0,
             unread: 0,
         }
     }
 
     /// With what is known of this server beforehand.
-    pub(super) fn knowing(mut self, habits: Habits) -> Connection {
-        self.wire.habits = habits;
-        self
+    pub(super) fn knowing(self, habits: Habits) -> Connection {
+        Connection { habits, ..self }
     }
 
     /// What the server said it can do, last.
@@ -95,7 +98,7 @@ impl Connection {
         let (mut count, mut text) = (0u64, 0u64);
         loop {
             let (response, len) =
-                answer::next(&mut self.wire, &self.limits, &mut self.unread, receiver).await?;
+                answer::next(&mut self.wire, &self.limits, &self.habits, &mut self.unread, receiver).await?;
             count += 1;
             text += len as u64;
             if count > self.limits.untagged || text > self.limits.text {
@@ -130,6 +133,12 @@ impl Connection {
         }
     }
 
+    /// Sends octets that are no whole command.
+    pub(super) async fn send(&mut self, octets: Zeroizing<Vec<u8>>) -> Result<(), WireError> {
+        let piece = Piece { chunks: vec![Chunk::Octets(octets)], required: true };
+        send::piece(&mut self.wire.stream, &self.env, self.idle, piece).await
+    }
+
     /// A tag that was not used yet.
     pub(super) fn next_tag(&mut self) -> String {
         self.tags += 1;
@@ -143,9 +152,15 @@ impl Connection {
         }
     }
 
+    /// What this server is known for: see [`Habits`].
+    pub(super) fn judge(&self, response: &mut Response, text: &[u8]) {
+        self.habits.judge(response, text);
+    }
+
     /// Reads the greeting.
     pub(super) async fn greeting(&mut self) -> Result<Done, WireError> {
-        let (response, _) = answer::next(&mut self.wire, &self.limits, &mut self.unread, &mut Ignore).await?;
+        let (response, _) =
+            answer::next(&mut self.wire, &self.limits, &self.habits, &mut self.unread, &mut Ignore).await?;
         match response {
             Response::Untagged(Untagged::Status(done)) => {
                 self.learn(&done.code);

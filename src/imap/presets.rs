@@ -21,7 +21,8 @@ pub struct Habits {
 }
 
 impl Habits {
-    /// Corrects what a server says by what is known of it.
+    /// Judges a response by what the server is known for: capabilities it only claims, words by which it says that it is
+    /// asked too much.
     pub(super) fn judge(&self, response: &mut Response, text: &[u8]) {
         match response {
             Response::Untagged(Untagged::Capability(told)) => told.distrust(self.distrust),
@@ -38,7 +39,7 @@ impl Habits {
     }
 
     /// The pause a refusal of these words asks for, if it does.
-    fn pause(&self, text: &[u8]) -> Option<Duration> {
+    pub(super) fn pause(&self, text: &[u8]) -> Option<Duration> {
         self.throttled
             .iter()
             .any(|words| memchr::memmem::find(text, words.as_bytes()).is_some())

@@ -116,12 +116,12 @@ impl Done {
             return Error::throttled(scope, text, Some(wait));
         }
         if self.not_connected() {
-            let what = format!(
-                "{what}: the login was accepted, but opens no mailbox (authenticated but not connected)"
-            );
-            return Error::new(Kind::Denied, Scope::Mailbox, what).remedy(
-                "check that this mailbox exists, that IMAP is on for it, and that the account has full access to it",
-            );
+            return Error::new(
+                Kind::Denied,
+                Scope::Mailbox,
+                format!("{what}: the login was accepted, but opens no mailbox (authenticated but not connected)"),
+            )
+            .remedy("check that this mailbox exists, that IMAP is on for it, and that the account has full access to it");
         }
         match &self.code {
             Code::Named(name) => match name.as_str() {

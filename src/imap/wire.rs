@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 
-use super::{Habits, Limits, WireError};
+use super::{Limits, WireError};
 use crate::env::Env;
 
 /// Anything octets travel over: TCP, TLS, or a pipe in memory.
@@ -35,8 +35,6 @@ pub struct Wire<S = Box<dyn Stream>> {
     env: Env,
     idle: Duration,
     line_limit: usize,
-    /// What is known of the server beforehand.
-    pub(super) habits: Habits,
 }
 
 impl<S> fmt::Debug for Wire<S> {
@@ -53,8 +51,7 @@ pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
 impl Wire {
     /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone.
     pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {
-        let habits = Habits::default();
-        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit: limits.line, habits }
+        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit: limits.line }
     }
 
     /// The bare stream, for the hand-over to TLS. Refused if octets are buffered: they came before the encryption and
@@ -70,8 +67,8 @@ impl Wire {
     /// Parts it into the half that reads, with what is buffered, and the half that writes.
     pub(super) fn split(self) -> (Reader, Writer) {
         let (read, write) = tokio::io::split(self.stream);
-        let Wire { buffer, searched, env, idle, line_limit, habits, .. } = self;
-        (Wire { stream: read, buffer, searched, env, idle, line_limit, habits }, write)
+        let Wire { buffer, searched, env, idle, line_limit, .. } = self;
+        (Wire { stream: read, buffer, searched, env, idle, line_limit }, write)
     }
 }
 

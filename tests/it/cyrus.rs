@@ -9,7 +9,7 @@ use mailwave::env::Env;
 use mailwave::mock::imap::InternalDate;
 use mailwave::model::Flags;
 use mailwave::source::Source;
-use mailwave::source::imap::{Credentials, ImapSettings, ImapSource, MasterForm, Server, TlsMode};
+use mailwave::source::imap::{Credentials, ImapSettings, ImapSource, MasterForm, TlsMode};
 
 use crate::contract_source::servers::wire;
 use crate::contract_source::{DEEP, Planted, SourceHarness, suite};
@@ -57,21 +57,18 @@ impl SourceHarness for CyrusHarness {
         let mut settings = match self.way {
             Way::OwnPassword => {
                 let all = reach.users.iter().map(|(u, p)| (u.clone(), p.as_str().into()));
-                ImapSettings::of(Server {
-                    tls: TlsMode::Plain,
-                    port: reach.plain_port,
-                    ..Server::new("127.0.0.1", Credentials::PerMailbox(all.collect()))
-                })
+                let mut settings = ImapSettings::new("127.0.0.1", Credentials::PerMailbox(all.collect()));
+                (settings.server.tls, settings.server.port) = (TlsMode::Plain, reach.plain_port);
+                settings
             }
             Way::AdministratorOverTls => {
                 let (user, password) = reach.master;
                 let form = MasterForm::AuthorisationId;
-                ImapSettings::of(Server {
-                    tls: TlsMode::Implicit,
-                    port: reach.tls_port,
-                    ca_file: Some(reach.ca_file),
-                    ..Server::new("localhost", Credentials::Master { user, password: password.into(), form })
-                })
+                let credentials = Credentials::Master { user, password: password.into(), form };
+                let mut settings = ImapSettings::new("localhost", credentials);
+                (settings.server.tls, settings.server.port) = (TlsMode::Implicit, reach.tls_port);
+                settings.server.ca_file = Some(reach.ca_file);
+                settings
             }
         };
         settings.server.login_interval = Duration::ZERO;

@@ -3,7 +3,6 @@
 use encodify::base64::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::refusal::Refused;
@@ -65,7 +64,7 @@ pub(super) async fn exchange(connection: &mut Connection, mut sasl: impl Sasl) -
     line.extend_from_slice(b"\r\n");
     // Until the tagged answer is in, nobody else may use this connection.
     connection.broken = true;
-    send(connection, &line).await?;
+    connection.send(line).await?;
     let (mut rounds, mut left, mut failed, mut capabilities) = (0, BUDGET, None, None);
     loop {
         let line = connection.wire.line().await?;
@@ -99,11 +98,11 @@ pub(super) async fn exchange(connection: &mut Connection, mut sasl: impl Sasl) -
                 }
             };
             text.extend_from_slice(b"\r\n");
-            send(connection, &text).await?;
+            connection.send(text).await?;
             continue;
         }
         let mut response = read(&Raw { text: line.text.to_vec(), literals: Vec::new() })?;
-        connection.wire.habits.judge(&mut response, &line.text);
+        connection.judge(&mut response, &line.text);
         match response {
             Response::Tagged(t, mut done) if t == tag => {
                 connection.broken = false;
@@ -135,15 +134,6 @@ pub(super) async fn exchange(connection: &mut Connection, mut sasl: impl Sasl) -
             Response::Continue | Response::Untagged(_) => {}
         }
     }
-}
-
-async fn send(connection: &mut Connection, octets: &[u8]) -> Result<(), WireError> {
-    let (env, idle, stream) = (&connection.env, connection.idle, &mut connection.wire.stream);
-    let write = async {
-        stream.write_all(octets).await?;
-        stream.flush().await
-    };
-    env.within(idle, write).await.ok_or(WireError::TimedOut)?.map_err(WireError::from)
 }
 
 fn encode(octets: &[u8]) -> Zeroizing<Vec<u8>> {

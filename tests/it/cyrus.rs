@@ -336,8 +336,9 @@ fn a_full_mailbox_a_large_message_and_one_connection_too_many_are_refused() {
         server.client("user02");
     }
     let mut client = cyrus.client("user02");
-    let large = [&message[..], &message].concat();
-    assert!(client.offer(&["INBOX"], &large, "", None).is_err());
+    // Announced first; a literal that is sent unasked costs the connection.
+    let refusal = client.attempt(&[b"APPEND INBOX {30001}"]).expect_err("it is too large");
+    assert!(refusal.contains("NO "), "{refusal}");
     let said = String::from_utf8(client.run(&[b"CAPABILITY"]).0).expect("text");
     assert!(
         said.contains(" APPENDLIMIT=30000") && !said.contains("QRESYNC") && !said.contains("MULTIAPPEND"),

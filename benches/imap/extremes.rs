@@ -1,6 +1,7 @@
 //! The extremes: a folder of very many messages (memory, and going on after a kill), and one very large message (memory).
 //! mailwave alone.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use crate::corpus::MailboxMail;
 use crate::lab::{Lab, Pass, facts, write_json};
 use crate::proc::{self, Argv};
 use crate::reader::Imap;
+use crate::server::own;
 use crate::store::{make, put};
 use crate::tools::{Job, Tool};
 use crate::{Common, Result};
@@ -52,7 +54,7 @@ impl Huge {
         let mut first = proc::start(&command, &dir.join("killed"))?;
         let half = self.messages / 2;
         let (mut curve, began) = (Vec::new(), Instant::now());
-        let mut reader = Watch::new(lab.target.plain_port);
+        let mut reader = Watch::new(&lab, &job);
         loop {
             let stored = reader.count();
             let pid = first.pid();
@@ -104,6 +106,9 @@ impl Huge {
         );
         if !used.talk.is_empty() {
             println!("  {}", used.talk);
+        }
+        if job.maildir {
+            own(&lab.target.mail())?;
         }
         let names = [USER.to_owned()];
         let verdict = Verdict::of(
@@ -164,14 +169,21 @@ impl Big {
 struct Watch {
     port: u16,
     imap: Option<Imap>,
+    /// Where mailwave writes files itself.
+    files: Option<PathBuf>,
 }
 
 impl Watch {
-    fn new(port: u16) -> Watch {
-        Watch { port, imap: None }
+    fn new(lab: &Lab, job: &Job) -> Watch {
+        let files = job.maildir.then(|| lab.target.mail().join(USER).join("Maildir"));
+        Watch { port: lab.target.plain_port, imap: None, files }
     }
 
     fn count(&mut self) -> u64 {
+        if let Some(files) = &self.files {
+            let count = |part| std::fs::read_dir(files.join(part)).map_or(0, Iterator::count);
+            return (count("cur") + count("new")) as u64;
+        }
         if self.imap.is_none() {
             self.imap = Imap::login(self.port, USER).ok();
         }

@@ -164,7 +164,8 @@ fn mailwave(program: &Path, dir: &Path, job: &Job) -> Result<Vec<Vec<Argv>>> {
             format!("{}/mail/{{mailbox}}/Maildir", job.target_root.display())
         )
     } else {
-        endpoint(job.target_port)
+        // As mbsync's `Expunge Near`.
+        format!("{}expunge_removed = true\n", endpoint(job.target_port))
     };
     let config = format!(
         "source_name = \"bench\"\n\n[source.old]\n{}\n[target.new]\n{target}",

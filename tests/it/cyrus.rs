@@ -57,27 +57,21 @@ impl SourceHarness for CyrusHarness {
         let mut settings = match self.way {
             Way::OwnPassword => {
                 let all = reach.users.iter().map(|(u, p)| (u.clone(), p.as_str().into()));
-                ImapSettings {
-                    tls: TlsMode::Plain,
-                    port: reach.plain_port,
-                    ..ImapSettings::new("127.0.0.1", Credentials::PerMailbox(all.collect()))
-                }
+                let mut settings = ImapSettings::new("127.0.0.1", Credentials::PerMailbox(all.collect()));
+                (settings.server.tls, settings.server.port) = (TlsMode::Plain, reach.plain_port);
+                settings
             }
             Way::AdministratorOverTls => {
                 let (user, password) = reach.master;
                 let form = MasterForm::AuthorisationId;
-                ImapSettings {
-                    tls: TlsMode::Implicit,
-                    port: reach.tls_port,
-                    ca_file: Some(reach.ca_file),
-                    ..ImapSettings::new(
-                        "localhost",
-                        Credentials::Master { user, password: password.into(), form },
-                    )
-                }
+                let credentials = Credentials::Master { user, password: password.into(), form };
+                let mut settings = ImapSettings::new("localhost", credentials);
+                (settings.server.tls, settings.server.port) = (TlsMode::Implicit, reach.tls_port);
+                settings.server.ca_file = Some(reach.ca_file);
+                settings
             }
         };
-        settings.login_interval = Duration::ZERO;
+        settings.server.login_interval = Duration::ZERO;
         Arc::new(ImapSource::new(Env::system(), settings).expect("settings"))
     }
 

@@ -20,3 +20,4 @@ mod quickstart;
 mod road;
 mod support;
 mod trial;
+mod troubles;

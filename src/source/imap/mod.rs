@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::config::{Credentials, ImapSettings, MasterForm, TlsMode};
+pub use self::config::ImapSettings;
 use self::pool::Pool;
 use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
-use crate::imap::{Endpoint, Limits, Security, Tls};
+pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
 use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 
 /// An IMAP endpoint.
@@ -38,19 +38,7 @@ impl ImapSource {
     /// The settings cannot work or must not be used ([`Kind::Config`](crate::model::Kind)), or TLS cannot be set up.
     pub fn new(env: Env, settings: ImapSettings) -> Result<ImapSource> {
         settings.check()?;
-        let tls = || Tls::new(settings.ca_file.as_deref());
-        let endpoint = Endpoint {
-            host: settings.host.clone(),
-            port: settings.port,
-            security: match settings.tls {
-                TlsMode::Implicit => Security::Implicit(tls()?),
-                TlsMode::StartTls => Security::StartTls(tls()?),
-                TlsMode::Plain => Security::Plain,
-            },
-            connect_timeout: settings.connect_timeout,
-            idle_timeout: settings.idle_timeout,
-            limits: Limits::default(),
-        };
+        let endpoint = settings.server.endpoint()?;
         Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint)) })
     }
 }

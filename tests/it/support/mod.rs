@@ -1,7 +1,7 @@
 //! What several test modules share.
 
-pub mod cyrus;
 pub mod corpus;
+pub mod cyrus;
 pub mod dovecot;
 pub mod holding;
 pub mod imap_client;

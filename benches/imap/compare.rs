@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::check::{Kinds, Mailbox, Verdict, read_all};
+use crate::check::read_all;
 use crate::corpus::{Extent, Profile};
 use crate::delta::Delta;
 use crate::lab::{Lab, Pass, facts, median, write_json};
 use crate::store::Filler;
 use crate::tools::Tool;
+use crate::verdict::{Kinds, Mailbox, Verdict};
 use crate::{Common, Result};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -214,6 +215,8 @@ fn one(
 ) -> Result<()> {
     lab.show("first")?;
     lab.target.wipe()?;
+    // What the tool before has left to write is not this one's burden.
+    std::process::Command::new("sync").status()?;
     let dir = lab.fresh(tool)?;
     let phases: &[Phase] =
         if options.first_only { &[Phase::First] } else { &[Phase::First, Phase::Unchanged, Phase::Delta] };
@@ -225,7 +228,7 @@ fn one(
         let pass = lab.pass(tool, &dir, &job)?;
         let state = match phase {
             Phase::First => Some(&truth.first),
-            Phase::Unchanged => None, // the pass with changes would show what it spoilt
+            Phase::Unchanged => None, // the next comparison would show what it spoilt
             Phase::Delta => Some(&truth.changed),
         };
         let verdict = match state.filter(|_| !options.no_check) {

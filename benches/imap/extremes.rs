@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::check::{Kinds, Verdict, read_all};
+use crate::check::read_all;
 use crate::corpus::MailboxMail;
 use crate::lab::{Lab, Pass, facts, write_json};
 use crate::proc::{self, Argv};
@@ -14,6 +14,7 @@ use crate::reader::Imap;
 use crate::server::own;
 use crate::store::{make, put};
 use crate::tools::{Job, Tool};
+use crate::verdict::{Kinds, Verdict};
 use crate::{Common, Result};
 
 const USER: &str = "user0001";

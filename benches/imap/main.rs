@@ -16,6 +16,8 @@ mod reader;
 mod server;
 mod store;
 mod tools;
+#[path = "../../tests/it/support/verdict.rs"]
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

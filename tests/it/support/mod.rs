@@ -5,3 +5,4 @@ pub mod dovecot;
 pub mod mailgen;
 pub mod memory;
 pub mod process;
+pub mod verdict;

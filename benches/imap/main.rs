@@ -15,6 +15,7 @@ mod proxy;
 mod reader;
 mod server;
 mod store;
+mod table;
 mod tools;
 #[path = "../../tests/it/support/verdict.rs"]
 mod verdict;

@@ -7,7 +7,7 @@ use super::items::awaits_body;
 use super::response::{Response, read};
 use super::scan::{Literal, Raw, Value};
 use super::wire::Wire;
-use super::{Limits, Untagged, WireError};
+use super::{Habits, Limits, Untagged, WireError};
 
 /// What to do with a message's literal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl<F: FnMut(Untagged) + Send> Receiver for Each<F> {
 pub(super) async fn next<S: AsyncRead + Unpin>(
     wire: &mut Wire<S>,
     limits: &Limits,
+    habits: &Habits,
     unread: &mut u64,
     receiver: &mut dyn Receiver,
 ) -> Result<(Response, usize), WireError> {
@@ -98,5 +99,7 @@ pub(super) async fn next<S: AsyncRead + Unpin>(
         };
         raw.literals.push(Literal { at: raw.text.len(), value });
     }
-    Ok((read(&raw)?, raw.text.len() + held))
+    let mut response = read(&raw)?;
+    habits.judge(&mut response, &raw.text);
+    Ok((response, raw.text.len() + held))
 }

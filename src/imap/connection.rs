@@ -4,11 +4,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::answer::{self, Ignore, Receiver};
-use super::command::Piece;
+use super::command::{Chunk, Piece};
 use super::response::Response;
 use super::wire::{Stream, Wire};
-use super::{Capabilities, Code, Command, Done, Limits, Status, Untagged, WireError, send};
+use super::{Capabilities, Code, Command, Done, Habits, Limits, Status, Untagged, WireError, send};
 use crate::env::Env;
 use crate::model::{Result, Scope};
 
@@ -20,6 +22,7 @@ pub struct Connection {
     pub(super) broken: bool,
     pub(super) limits: Limits,
     pub(super) capabilities: Capabilities,
+    pub(super) habits: Habits,
     pub(super) tags: u64,
     pub(super) unread: u64,
 }
@@ -43,9 +46,15 @@ impl Connection {
             broken: false,
             limits,
             capabilities: Capabilities::default(),
+            habits: Habits::default(),
             tags: 0,
             unread: 0,
         }
+    }
+
+    /// With what is known of this server beforehand.
+    pub(super) fn knowing(self, habits: Habits) -> Connection {
+        Connection { habits, ..self }
     }
 
     /// What the server said it can do, last.
@@ -66,8 +75,7 @@ impl Connection {
         if self.broken {
             return Err(WireError::Broken);
         }
-        self.tags += 1;
-        let tag = format!("m{}", self.tags);
+        let tag = self.next_tag();
         let pieces = command.encode(&tag, self.capabilities.literals())?;
         // Until the tagged answer is in, nobody else may use this connection: not after an error, and not after the
         // caller dropped this future.
@@ -90,7 +98,7 @@ impl Connection {
         let (mut count, mut text) = (0u64, 0u64);
         loop {
             let (response, len) =
-                answer::next(&mut self.wire, &self.limits, &mut self.unread, receiver).await?;
+                answer::next(&mut self.wire, &self.limits, &self.habits, &mut self.unread, receiver).await?;
             count += 1;
             text += len as u64;
             if count > self.limits.untagged || text > self.limits.text {
@@ -125,15 +133,34 @@ impl Connection {
         }
     }
 
-    fn learn(&mut self, code: &Code) {
+    /// Sends octets that are no whole command.
+    pub(super) async fn send(&mut self, octets: Zeroizing<Vec<u8>>) -> Result<(), WireError> {
+        let piece = Piece { chunks: vec![Chunk::Octets(octets)], required: true };
+        send::piece(&mut self.wire.stream, &self.env, self.idle, piece).await
+    }
+
+    /// A tag that was not used yet.
+    pub(super) fn next_tag(&mut self) -> String {
+        self.tags += 1;
+        format!("m{}", self.tags)
+    }
+
+    /// Remembers what a status told of the server.
+    pub(super) fn learn(&mut self, code: &Code) {
         if let Code::Capability(c) = code {
             self.capabilities = c.clone();
         }
     }
 
+    /// What this server is known for: see [`Habits`].
+    pub(super) fn judge(&self, response: &mut Response, text: &[u8]) {
+        self.habits.judge(response, text);
+    }
+
     /// Reads the greeting.
     pub(super) async fn greeting(&mut self) -> Result<Done, WireError> {
-        let (response, _) = answer::next(&mut self.wire, &self.limits, &mut self.unread, &mut Ignore).await?;
+        let (response, _) =
+            answer::next(&mut self.wire, &self.limits, &self.habits, &mut self.unread, &mut Ignore).await?;
         match response {
             Response::Untagged(Untagged::Status(done)) => {
                 self.learn(&done.code);

@@ -14,6 +14,7 @@
 //! [`login`]). AUTHENTICATE goes through our own framer: async-imap has no initial response (RFC 4959), and its raw
 //! form waits for ever on an error challenge.
 
+mod account;
 mod answer;
 mod command;
 mod connect;
@@ -24,12 +25,14 @@ mod items;
 mod lend;
 pub mod login;
 mod messages;
+pub mod presets;
 mod response;
 mod scan;
 #[cfg(test)]
 pub(crate) mod script;
 mod select;
 mod send;
+mod server;
 mod session;
 mod status;
 mod tls;
@@ -37,6 +40,7 @@ mod uids;
 pub mod utf7;
 mod wire;
 
+pub use account::{AccessToken, Account, TokenGiver};
 pub use answer::{Ignore, Receiver, Take};
 pub use command::Command;
 pub use connect::{Endpoint, Security, connect};
@@ -44,8 +48,10 @@ pub use connection::Connection;
 pub use error::WireError;
 pub use items::{BodyItem, FetchItems};
 pub use messages::{Change, Copied};
+pub use presets::{Habits, Preset};
 pub use response::{Capabilities, FolderStatus, Found, ListEntry, Namespaces, Untagged};
 pub use select::{Access, Examined, Resync, SelectOptions};
+pub use server::{Compress, Credentials, MasterForm, Server, TlsMode};
 pub use session::Session;
 pub use status::{AppendUid, Code, CopyUid, Done, Status};
 pub use tls::Tls;

@@ -27,9 +27,19 @@ impl Capabilities {
         self.0.contains(name)
     }
 
+    /// How many?
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Nothing said at all?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Forgets what is claimed and not meant.
+    pub(super) fn distrust(&mut self, names: &[&str]) {
+        self.0.retain(|name| !names.contains(&name.as_str()));
     }
 
     /// What stands behind `name=` (`APPENDLIMIT=1000`), if the server said so.

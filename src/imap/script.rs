@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::connect::connect_over;
-use super::{Connection, Endpoint, Limits, Security, Session};
+use super::{Connection, Endpoint, Habits, Limits, Security, Session};
 use crate::env::{Env, Task};
 use crate::model::Result;
 
@@ -102,6 +102,7 @@ pub(crate) fn endpoint(security: Security) -> Endpoint {
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
         limits: Limits::default(),
+        habits: Habits::default(),
     }
 }
 

@@ -22,7 +22,9 @@ use super::command::Piece;
 use super::response::Response;
 use super::select::Selected;
 use super::wire::{Stream, Wire};
-use super::{Capabilities, Code, Command, Connection, Done, Limits, Status, Untagged, WireError, send};
+use super::{
+    Capabilities, Code, Command, Connection, Done, Habits, Limits, Status, Untagged, WireError, send,
+};
 use crate::env::Env;
 
 /// How long a farewell may take.
@@ -36,6 +38,7 @@ pub struct Session {
     env: Env,
     idle: Duration,
     limits: Limits,
+    habits: Habits,
     /// First come, first served, as tokio's mutex is.
     writer: Turns<Writer>,
     reader: Turns<Reader>,
@@ -86,13 +89,14 @@ impl fmt::Debug for Session {
 impl Session {
     /// Shares a connection that was logged in.
     pub fn new(connection: Connection) -> Session {
-        let Connection { wire, env, idle, broken, limits, capabilities, tags, unread } = connection;
+        let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread } = connection;
         let (reader, writer) = wire.split();
         let state = State { capabilities: Arc::new(capabilities), tags, broken, unread, ..State::default() };
         Session {
             env,
             idle,
             limits,
+            habits,
             writer: Turns::new(writer),
             reader: Turns::new(reader),
             state: Mutex::new(state),
@@ -246,7 +250,8 @@ impl Session {
             if let Some(done) = self.answered_early(number)? {
                 return Ok(done);
             }
-            let (response, len) = answer::next(&mut *reader, &self.limits, &mut unread, receiver).await?;
+            let (response, len) =
+                answer::next(&mut *reader, &self.limits, &self.habits, &mut unread, receiver).await?;
             count += 1;
             text += len as u64;
             if count > self.limits.untagged || text > self.limits.text {

@@ -100,6 +100,11 @@ impl Done {
         if self.ok() { Ok(()) } else { Err(self.refusal(scope, what)) }
     }
 
+    /// Exchange's `User is authenticated but not connected`: it believes who we are and opens no mailbox for us.
+    pub fn not_connected(&self) -> bool {
+        self.code.is(NOT_CONNECTED)
+    }
+
     /// A NO or BAD as an error. The server's own words are left out: they are foreign text and may name people.
     pub fn refusal(&self, scope: Scope, what: &str) -> Error {
         let word = if self.status == Status::No { "NO" } else { "BAD" };
@@ -109,6 +114,14 @@ impl Done {
         };
         if let Some(wait) = self.backoff {
             return Error::throttled(scope, text, Some(wait));
+        }
+        if self.not_connected() {
+            return Error::new(
+                Kind::Denied,
+                Scope::Mailbox,
+                format!("{what}: the login was accepted, but opens no mailbox (authenticated but not connected)"),
+            )
+            .remedy("check that this mailbox exists, that IMAP is on for it, and that the account has full access to it");
         }
         match &self.code {
             Code::Named(name) => match name.as_str() {
@@ -149,9 +162,19 @@ pub(super) fn done(status: Status, mut scan: Scanner<'_>) -> Done {
     scan.blanks();
     let text = scan.rest();
     let backoff = suggested_backoff(text);
-    let code = if scan.eat(b'[') { code(&mut scan).unwrap_or_default() } else { Code::None };
+    let code = if scan.eat(b'[') {
+        code(&mut scan).unwrap_or_default()
+    } else if status != Status::Ok && memchr::memmem::find(text, b"authenticated but not connected").is_some()
+    {
+        Code::Named(NOT_CONNECTED.to_owned())
+    } else {
+        Code::None
+    };
     Done { status, code, backoff }
 }
+
+/// What stands for a code where Exchange has a sentence only. No code of a server has a blank in it.
+const NOT_CONNECTED: &str = "not connected";
 
 fn code(scan: &mut Scanner<'_>) -> Scan<Code> {
     let inner = scan.rest();

@@ -12,13 +12,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::config::{Credentials, ImapSettings, MasterForm, TlsMode};
+pub use self::config::ImapSettings;
 use self::pool::Pool;
 use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
-use crate::imap::{Endpoint, Limits, Security, Tls};
-use crate::model::{Bodies, Listed, Result};
+pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
+use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 
 /// An IMAP endpoint.
 pub struct ImapSource {
@@ -38,19 +38,7 @@ impl ImapSource {
     /// The settings cannot work or must not be used ([`Kind::Config`](crate::model::Kind)), or TLS cannot be set up.
     pub fn new(env: Env, settings: ImapSettings) -> Result<ImapSource> {
         settings.check()?;
-        let tls = || Tls::new(settings.ca_file.as_deref());
-        let endpoint = Endpoint {
-            host: settings.host.clone(),
-            port: settings.port,
-            security: match settings.tls {
-                TlsMode::Implicit => Security::Implicit(tls()?),
-                TlsMode::StartTls => Security::StartTls(tls()?),
-                TlsMode::Plain => Security::Plain,
-            },
-            connect_timeout: settings.connect_timeout,
-            idle_timeout: settings.idle_timeout,
-            limits: Limits::default(),
-        };
+        let endpoint = settings.server.endpoint()?;
         Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint)) })
     }
 }
@@ -58,6 +46,11 @@ impl ImapSource {
 #[async_trait]
 impl Source for ImapSource {
     async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>> {
+        if mailbox.is_empty() {
+            // On behalf of nobody a master user would come into a mailbox of his own.
+            return Err(Error::new(Kind::Config, Scope::Mailbox, "a mailbox has no name")
+                .remedy("name it in the list of mailboxes"));
+        }
         let mailbox =
             ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.

@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::config::ImapSettings;
 use crate::env::{Env, Tick};
-use crate::imap::{Endpoint, Session, WireError, connect, login};
-use crate::model::{Result, Scope};
+use crate::imap::{Account, Endpoint, Session, WireError, connect};
+use crate::model::{Error, Result, Scope};
 
 /// A session that lay idle for longer is asked whether it still lives before it is trusted.
 const STALE: Duration = Duration::from_secs(20);
@@ -23,6 +23,7 @@ pub(super) struct Pool {
     pub env: Env,
     pub settings: ImapSettings,
     endpoint: Endpoint,
+    account: Account,
     state: Mutex<State>,
     freed: Notify,
 }
@@ -55,7 +56,8 @@ enum Turn {
 
 impl Pool {
     pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint) -> Pool {
-        Pool { env, settings, endpoint, state: Mutex::default(), freed: Notify::new() }
+        let account = Account::new(&env, &settings.server);
+        Pool { env, settings, endpoint, account, state: Mutex::default(), freed: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,14 +113,14 @@ impl Pool {
             state.held += 1;
             return Turn::Resume(own.session, now.saturating_sub(own.since));
         }
-        if state.held + state.idle.len() < self.settings.max_connections {
+        if state.held + state.idle.len() < self.settings.server.max_connections {
             state.held += 1;
             return Turn::LogIn(None);
         }
         match state.idle.front() {
             None => Turn::Wait(None),
-            Some(oldest) if now < oldest.since + self.settings.idle_grace => {
-                Turn::Wait(Some(oldest.since + self.settings.idle_grace))
+            Some(oldest) if now < oldest.since + self.settings.server.idle_grace => {
+                Turn::Wait(Some(oldest.since + self.settings.server.idle_grace))
             }
             Some(_) => {
                 let evicted = state.idle.pop_front();
@@ -132,17 +134,15 @@ impl Pool {
         let at = {
             let mut state = self.state();
             let at = state.next_login.max(self.env.now());
-            state.next_login = at + self.settings.login_interval;
+            state.next_login = at + self.settings.server.login_interval;
             at
         };
+        self.account.ready()?;
         self.env.sleep_until(at).await;
-        let prepared = self.settings.login(mailbox)?.acting_as(self.settings.acts_as(mailbox));
-        let place = format!("{}:{}", self.settings.host, self.settings.port);
-        let mut connection = connect(&self.env, &self.endpoint).await.map_err(|e| e.at(&place))?;
-        login::login(&mut connection, &prepared.login()).await.map_err(|e| match e.scope {
-            Scope::Endpoint => e.at(&place),
-            _ => e,
-        })?;
+        let place = format!("{}:{}", self.settings.server.host, self.settings.server.port);
+        let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
+        let mut connection = connect(&self.env, &self.endpoint).await.map_err(at)?;
+        self.account.log_in(&mut connection, mailbox).await.map_err(at)?;
         Ok(Arc::new(Session::new(connection)))
     }
 

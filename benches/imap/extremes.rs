@@ -139,8 +139,7 @@ impl Huge {
         println!("copy: {}", serde_json::to_string(&verdict)?);
         let value = json!({
             "facts": facts, "messages": self.messages, "small": small, "stored_at_kill": at_kill, "killed": killed,
-            "resumed_after_s": resumed, "resumed": used, "verdict": verdict, "curve": curve,
-            "seen": seen,
+            "resumed_after_s": resumed, "resumed": used, "verdict": verdict, "curve": curve, "seen": seen,
         });
         write_json(&self.common, &value)
     }

@@ -155,7 +155,7 @@ impl MailboxMail {
     /// A message with a size drawn from the law of the corpus.
     fn ordinary(&mut self) -> CorpusMail {
         let large = self.dice.f64() < 0.017;
-        let (median, sigma) = if large { (2_000_000.0, 0.8) } else { (12_700.0, 1.3) };
+        let (median, sigma) = if large { (2_000_000.0, 0.8) } else { (12_700.0, 1.35) };
         let size = (median * (sigma * self.normal()).exp()).clamp(700.0, 34_000_000.0);
         self.sized(size as usize)
     }

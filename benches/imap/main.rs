@@ -37,7 +37,7 @@ struct Cli {
     #[command(subcommand)]
     scenario: Option<Scenario>,
     /// cargo passes it to every bench.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 

@@ -9,3 +9,4 @@ pub mod mailgen;
 pub mod memory;
 pub mod process;
 pub mod server;
+pub mod verdict;

@@ -3,6 +3,7 @@
 mod folders;
 mod identity;
 mod messages;
+mod microsoft;
 mod network;
 
 use std::collections::BTreeMap;

@@ -139,6 +139,7 @@ pub(super) async fn left_open(core: &Core, source: &dyn SourceMailbox, book: &mu
                             size: item.size,
                             received: None,
                             flags: copy.flags.clone(),
+                            object: 0,
                             from: item.number,
                         };
                         let stored = reread(core, source, book, &rest, message, &copy).await?;
@@ -187,6 +188,7 @@ async fn reread(
         stamp,
         digest: Digest::default(),
         size: message.size.unwrap_or(0),
+        header: 0,
         flags: copy.flags.clone(),
         received: None,
         message,
@@ -197,6 +199,7 @@ async fn reread(
         if let Some(l) = as_listed {
             carried.received = l.received;
             carried.message.received = l.received;
+            carried.message.object = l.object;
         }
         let wanted = [Wanted {
             number: carried.message.number,
@@ -215,6 +218,7 @@ async fn reread(
         // The flags recorded are those the copy has: if the source's changed since, the pass syncs the difference.
         if let Some(Fetched::Message { body, received, .. }) = fetched.into_iter().next() {
             carried.digest = body.digest();
+            carried.header = super::copy::header_digest(&body);
             carried.size = body.len();
             carried.received = received.or(carried.received);
             known = true;

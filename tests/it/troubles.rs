@@ -1,5 +1,6 @@
 //! The troubles of real migrations over IMAP, one behaviour each, as whole passes: `TROUBLES.md` names these tests.
 
+mod changes;
 mod folders;
 mod identity;
 mod messages;

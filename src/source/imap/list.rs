@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use futures_util::future::{OptionFuture, join4};
 
 use super::walk::{self, Entry, Walk, Window};
-use crate::imap::{Access, Examined, Receiver, Resync, SelectOptions, Session, UidSet, Untagged, WireError};
+use crate::imap::{
+    Access, Done, Examined, Receiver, Resync, SelectOptions, Session, UidSet, Untagged, WireError,
+};
 use crate::model::{Error, Kind, Listed, Result, RunSet, Scope, SourceId};
 use crate::source::{Counters, Extent, Listing, Since};
 
@@ -102,7 +104,7 @@ async fn whole(
             let fetch = session.uid_fetch(&set, items, &mut window);
             let (examined, done) = futures_util::join!(session.examine(folder.name), fetch);
             let examined = examined?;
-            let complete = done.map_err(WireError::into_error)?.ok() && window.is_complete();
+            let complete = heeded(done)?.ok() && window.is_complete();
             (examined, complete.then_some((last, window)))
         }
     };
@@ -166,6 +168,9 @@ impl Asked {
     fn new(session: &Session, folder: &Folder<'_>, since: &Since<'_>) -> Option<Asked> {
         let then = since.counters;
         let (offer, now) = (session.capabilities(), folder.counters);
+        if now.is_some_and(|c| c.modseq > 0 && c.modseq < then.modseq) {
+            return None; // flags may have changed at numbers that were given out before
+        }
         let keeps_modseq = then.modseq > 0 && now.is_none_or(|c| c.modseq >= then.modseq);
         let way = match keeps_modseq {
             true if offer.has("QRESYNC") => Way::Resync,
@@ -180,6 +185,16 @@ impl Asked {
         let last = u32::try_from(then.next - 1).ok().filter(|last| *last < u32::MAX)?;
         Some(Asked { then, uid_validity: u32::try_from(then.epoch).ok()?, last, way })
     }
+}
+
+/// How a command ended that was only a guess: its refusal means no more than that it is asked again, unless the server
+/// says how long it wants to be left alone.
+fn heeded(done: Result<Done, WireError>) -> Result<Done> {
+    let done = done.map_err(WireError::into_error)?;
+    if done.backoff.is_some() {
+        return Err(done.refusal(Scope::Mailbox, "listing a folder"));
+    }
+    Ok(done)
 }
 
 /// What was told.
@@ -227,7 +242,7 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
     let mut complete = !resynced.unreadable;
     for (done, window) in [(flags_done, &flags), (also_done, &asked_for), (new_done, &new)] {
         if let Some(done) = done {
-            complete &= done.map_err(WireError::into_error)?.ok() && window.is_complete();
+            complete &= heeded(done)?.ok() && window.is_complete();
         }
     }
     complete &= resynced.entries.values().chain(flags.entries.values()).all(|e| e.flags_told);

@@ -124,7 +124,7 @@ struct Prepared {
 }
 
 /// Shares of the byte budgets: memory, and the spool for large messages.
-type Permits = (MemoryPermit, Option<MemoryPermit>);
+pub(super) type Permits = (MemoryPermit, Option<MemoryPermit>);
 
 /// A message whose store has no known outcome.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
         if unsettled.is_empty() || core.stop.asked() {
             break;
         }
-        for lost in settle::look(core, book, std::mem::take(&mut unsettled)).await? {
+        for lost in settle::look(core, source, book, std::mem::take(&mut unsettled)).await? {
             let attempt = lost.attempt + 1;
             if attempt >= core.parts.options.tries {
                 book.fail(
@@ -199,7 +199,9 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
 }
 
 type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
-type Preparing<'a> = Pin<Box<dyn Future<Output = Result<std::result::Result<Prepared, Work>>> + Send + 'a>>;
+type NotBegun = (Work, Option<Error>);
+type Preparing<'a> =
+    Pin<Box<dyn Future<Output = Result<std::result::Result<Prepared, NotBegun>>> + Send + 'a>>;
 
 /// Batches that may be prepared while every lane is taken, for each fetch the source allows at once.
 const AHEAD: usize = 1;
@@ -261,7 +263,12 @@ async fn copy(
             }
             Some(prepared) = preparing.next(), if !preparing.is_empty() => match prepared {
                 Ok(Ok(prepared)) => ready.push_back(prepared),
-                Ok(Err(work)) => queue.put_back(work),
+                Ok(Err((work, None))) => queue.put_back(work),
+                Ok(Err((work, Some(error)))) => {
+                    if let Err(error) = requeue(core, book, queue, work, error).await {
+                        book.fail(error);
+                    }
+                }
                 Err(error) => book.fail(error),
             },
             else => {
@@ -287,25 +294,27 @@ async fn give_up(core: &Core, prepared: Prepared) -> Result<()> {
 /// What preparing needs to know of a folder.
 struct FolderNow {
     source: crate::source::SourceFolder,
+    target: TargetFolderId,
     epoch: u64,
 }
 
 fn book_folder(book: &Book, folder: FolderId) -> Result<FolderNow> {
     let work = book.folders.get(&folder).ok_or_else(lost_folder)?;
-    Ok(FolderNow { source: work.source.clone(), epoch: work.listing.epoch })
+    Ok(FolderNow { source: work.source.clone(), target: work.target.clone(), epoch: work.listing.epoch })
 }
 
 fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for.
+/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for, or
+/// its target folder cannot be had.
 async fn prepare(
     core: &Core,
     source: &dyn SourceMailbox,
     folder: FolderNow,
     work: Work,
-) -> Result<std::result::Result<Prepared, Work>> {
+) -> Result<std::result::Result<Prepared, NotBegun>> {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
@@ -316,7 +325,7 @@ async fn prepare(
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
         (ticket, reserve_bytes(core, &sizes).await)
     });
-    let Some((ticket, permits)) = turn.await else { return Ok(Err(work)) };
+    let Some((ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
     let batch = match work.batch {
         Some(open) => open,
         None => {
@@ -324,8 +333,11 @@ async fn prepare(
                 .iter()
                 .map(|w| IntentItem { number: w.number, id: w.id.clone(), size: w.size })
                 .collect();
-            let intent =
-                Change::Intent { folder: work.folder, epoch: folder.epoch, anchor: String::new(), items };
+            let anchor = match core.target.anchor(&folder.target).await {
+                Ok(anchor) => anchor,
+                Err(error) => return Ok(Err((work, Some(error)))),
+            };
+            let intent = Change::Intent { folder: work.folder, epoch: folder.epoch, anchor, items };
             match core.apply(intent).await? {
                 Applied::Batch(batch) => batch,
                 _ => return Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a batch no number")),
@@ -351,7 +363,7 @@ async fn prepare(
 
 /// Reserves what messages of these sizes (bytes) will take: in memory the octets, and beside them what a target that
 /// builds its own form of them makes of them; in the spool those above the memory limit.
-async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
+pub(super) async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
     let parts = &core.parts;
     let limit = parts.bodies.memory_limit;
     let large: u64 = sizes.iter().filter(|s| **s > limit).sum();
@@ -568,18 +580,31 @@ async fn record_all(
     }
     // Messages that failed for different reasons wait for different times.
     for (message, error) in retry {
-        if error.kind == Kind::NotFound && error.scope == Scope::Folder && work.attempt == 0 {
-            super::inventory::find_folder_again(core, book, work.folder).await?;
-            queue.put(Work { attempt: 1, ..Work::new(work.folder, vec![message], work.batch) });
-            continue;
-        }
         let one = Work {
             attempt: work.attempt,
             throttles: work.throttles,
             not_before: work.not_before,
             ..Work::new(work.folder, vec![message], work.batch)
         };
-        try_again(core, book, queue, one, error);
+        requeue(core, book, queue, one, error).await?;
+    }
+    Ok(())
+}
+
+/// Puts a batch back into the queue after a failure that had no effect; a target folder that is gone is found or made
+/// again, once.
+async fn requeue(
+    core: &Core,
+    book: &mut Book,
+    queue: &mut Queue,
+    work: Work,
+    error: Error,
+) -> Result<()> {
+    if error.kind == Kind::NotFound && error.scope == Scope::Folder && work.attempt == 0 {
+        super::inventory::find_folder_again(core, book, work.folder).await?;
+        queue.put(Work { attempt: 1, ..Work::new(work.folder, work.messages, work.batch) });
+    } else {
+        try_again(core, book, queue, work, error);
     }
     Ok(())
 }

@@ -157,7 +157,8 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         if let Some(r) = &recorded {
             check_numbers(r, &look.listing)?;
         }
-        let (id, target) = match bind(core, &folder, &look.listing, recorded.as_ref(), matched).await {
+        let bound = bind(core, book, &folder, &look.listing, recorded.as_ref(), matched).await;
+        let (id, target) = match bound {
             Ok(bound) => bound,
             Err(error) if error.scope == Scope::Folder => {
                 book.doubts.push(format!("one folder has no counterpart and was left out: {error}"));
@@ -335,6 +336,7 @@ fn check_numbers(recorded: &FolderState, listing: &Listing) -> Result<()> {
 /// Makes sure that a folder has its id and its counterpart, and that both are on record as they are now.
 async fn bind(
     core: &Core,
+    book: &mut Book,
     folder: &SourceFolder,
     listing: &Listing,
     recorded: Option<&FolderState>,
@@ -350,6 +352,16 @@ async fn bind(
             match core.target.rename_folder(&old, &wanted).await {
                 Ok(renamed) => {
                     target = Some(renamed);
+                    break;
+                }
+                // Ids of copies that carry no stamp would change with a move: the counterpart stays where it is.
+                Err(e)
+                    if matches!(e.kind, Kind::Conflict | Kind::NotFound | Kind::Denied)
+                        && !core.target.capabilities().stamps =>
+                {
+                    book.doubts.push(format!(
+                        "one folder was renamed at the source and keeps its old name at the target: {e}"
+                    ));
                     break;
                 }
                 // The new place is taken, the old folder gone or not to be renamed (a well-known one): the copies are

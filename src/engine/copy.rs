@@ -199,6 +199,7 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
 }
 
 type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
+/// A batch that was not begun: a stop was asked for, or its target folder cannot be had.
 type NotBegun = (Work, Option<Error>);
 type PreparedOrNot = Result<std::result::Result<Prepared, NotBegun>>;
 type Preparing<'a> = Pin<Box<dyn Future<Output = PreparedOrNot> + Send + 'a>>;
@@ -345,8 +346,7 @@ fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for, or
-/// its target folder cannot be had.
+/// Reserves, records the intent, fetches.
 async fn prepare(core: &Core, source: &dyn SourceMailbox, folder: FolderNow, work: Work) -> PreparedOrNot {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =

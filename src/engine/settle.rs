@@ -253,13 +253,20 @@ impl Carried {
             id: item.id.clone(),
             size: item.size,
             received: None,
-            flags: Flags::default(),
             object: 0,
+            flags: Flags::default(),
             from: item.number,
         };
         let size = item.size.unwrap_or(0);
-        let (digest, flags) = (Default::default(), Flags::default());
-        Carried { message, stamp, digest, size, header: 0, flags, received: None }
+        Carried {
+            message,
+            stamp,
+            digest: Default::default(),
+            size,
+            header: 0,
+            flags: Flags::default(),
+            received: None,
+        }
     }
 }
 
@@ -314,10 +321,10 @@ async fn read_batch(
         carried.digest = body.digest();
         carried.header = super::copy::header_digest(&body);
         carried.size = body.len();
+        carried.message.object = as_listed.as_ref().map_or(0, |l| l.object);
         carried.received = received.or(as_listed.as_ref().and_then(|l| l.received));
         carried.message.received = carried.received;
-        carried.message.object = as_listed.as_ref().map_or(0, |l| l.object);
-        carried.flags = flags.or_else(|| as_listed.map(|l| l.flags.clone())).unwrap_or_default();
+        carried.flags = flags.or_else(|| as_listed.map(|l| l.flags)).unwrap_or_default();
         Ok(Some((carried, message_id_of(&body)?)))
     });
     read.collect()

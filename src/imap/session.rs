@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{Mutex as Turns, MutexGuard as Turn, Notify};
+use tokio::sync::{Mutex as Turns, MutexGuard as Turn, Notify, RwLock};
 
 use super::answer::{self, Ignore, Receiver};
 use super::command::Piece;
@@ -45,6 +45,8 @@ pub struct Session {
     state: Mutex<State>,
     /// Wakes the sender that waits for a `+`.
     go_on: Notify,
+    /// Held for reading by those who use the open folder, for writing by whoever opens another.
+    pub(super) desk: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -89,7 +91,7 @@ impl fmt::Debug for Session {
 impl Session {
     /// Shares a connection that was logged in.
     pub fn new(connection: Connection) -> Session {
-        let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread } = connection;
+        let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread, .. } = connection;
         let (reader, writer) = wire.split();
         let state = State { capabilities: Arc::new(capabilities), tags, broken, unread, ..State::default() };
         Session {
@@ -101,6 +103,7 @@ impl Session {
             reader: Turns::new(reader),
             state: Mutex::new(state),
             go_on: Notify::new(),
+            desk: RwLock::new(()),
         }
     }
 
@@ -140,11 +143,11 @@ impl Session {
     /// The connection failed. Whoever was being answered learns why; all others, [`WireError::Broken`]. A NO or BAD
     /// is not an error here: see [`Done`].
     pub async fn run(&self, command: Command, receiver: &mut dyn Receiver) -> Result<Done, WireError> {
-        let writer = self.writer.lock().await;
+        // Unconstrained: the runtime must not put off the first poll, which takes the place in the line.
+        let writer = tokio::task::unconstrained(self.writer.lock()).await;
         let (mut flight, pieces) = self.begin(command)?;
         let number = flight.number;
-        // In line for reading before anybody else can send. Unconstrained: the runtime must not put off the first
-        // poll, which takes the place.
+        // In line for reading before anybody else can send.
         let mut turn = pin!(tokio::task::unconstrained(self.reader.lock()));
         let ready = match futures_util::poll!(turn.as_mut()) {
             std::task::Poll::Ready(reader) => Some(reader),

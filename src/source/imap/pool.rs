@@ -1,22 +1,26 @@
-//! Sessions of one endpoint, leased: as many as the operator allows, logged in no faster than allowed.
+//! Sessions of one endpoint, leased: as many as the operator and the server allow, logged in no faster than allowed.
 //!
 //! A session belongs to a mailbox, but is *held* only during a call. Between calls it lies idle here, and a mailbox
 //! that wants a session may have its place once it lay idle for the grace time. So nobody can block others by keeping
-//! a session while it waits for something else, and a mailbox that is busy keeps its login.
+//! a session while it waits for something else, and a mailbox that is busy keeps its login. Calls that only fetch share
+//! a session; a mailbox that has more of them under way gets a second one while there are places free.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::config::ImapSettings;
-use crate::env::{Env, Tick};
+use super::places::{Places, Turn, Use};
+use crate::env::Env;
 use crate::imap::{Account, Endpoint, Session, WireError, connect};
-use crate::model::{Error, Result, Scope};
+use crate::model::{Error, Kind, Result, Scope};
 
 /// A session that lay idle for longer is asked whether it still lives before it is trusted.
 const STALE: Duration = Duration::from_secs(20);
+
+/// Refusals for want of a connection that one call waits out before it fails.
+const TURNED_AWAY: u32 = 10;
 
 /// The sessions of one endpoint.
 pub(super) struct Pool {
@@ -24,74 +28,81 @@ pub(super) struct Pool {
     pub settings: ImapSettings,
     endpoint: Endpoint,
     account: Account,
-    state: Mutex<State>,
+    places: Mutex<Places>,
     freed: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    /// Sessions held by a call, or being made for one.
-    held: usize,
-    /// Oldest first.
-    idle: VecDeque<Idle>,
-    owners: u64,
-    next_login: Tick,
-}
-
-struct Idle {
-    owner: u64,
-    since: Tick,
-    session: Arc<Session>,
-}
-
-/// What a caller may do now.
-enum Turn {
-    /// Go on with its own session.
-    Resume(Arc<Session>, Duration),
-    /// Log in; a session of another was ended for it, if one is given.
-    LogIn(Option<Arc<Session>>),
-    /// Wait, at most until then.
-    Wait(Option<Tick>),
+/// Why there is no session.
+struct NoSession {
+    error: Error,
+    /// The server has too many connections.
+    crowded: bool,
 }
 
 impl Pool {
     pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint) -> Pool {
         let account = Account::new(&env, &settings.server);
-        Pool { env, settings, endpoint, account, state: Mutex::default(), freed: Notify::new() }
+        let places = Places::new(&settings);
+        Pool { env, settings, endpoint, account, places: Mutex::new(places), freed: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number for one more mailbox.
     pub fn owner(&self) -> u64 {
-        let mut state = self.state();
-        state.owners += 1;
-        state.owners
+        self.places().owner()
     }
 
-    /// A session of `mailbox`: its own if it still lies here, else a new one as soon as there is a place.
+    /// A session of `mailbox` for this call alone: its own if one lies here, else a new one as soon as there is a place.
     pub async fn lease(self: &Arc<Self>, owner: u64, mailbox: &str) -> Result<Lease> {
+        self.lease_for(Use::Alone, owner, mailbox).await
+    }
+
+    /// A session of `mailbox` that other calls of this kind may use at the same time.
+    pub async fn share(self: &Arc<Self>, owner: u64, mailbox: &str) -> Result<Lease> {
+        self.lease_for(Use::Shared, owner, mailbox).await
+    }
+
+    async fn lease_for(self: &Arc<Self>, usage: Use, owner: u64, mailbox: &str) -> Result<Lease> {
+        let mut turned_away = 0;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable(); // before looking, so that nothing freed in between is missed
-            match self.turn(owner) {
-                Turn::Resume(session, idle) => {
-                    let lease = Lease { pool: self.clone(), owner, session: Some(session) };
+            let now = self.env.now();
+            let turn = self.places().turn(usage, owner, now);
+            match turn {
+                Turn::Resume { place, session, idle } => {
+                    let lease = Lease { pool: self.clone(), place, session: Some(session), fit: false };
                     if idle < STALE || lease.is_alive().await {
                         return Ok(lease);
                     }
                     drop(lease);
                 }
-                Turn::LogIn(evicted) => {
-                    let mut lease = Lease { pool: self.clone(), owner, session: None };
+                Turn::LogIn { place, evicted } => {
+                    let mut lease = Lease { pool: self.clone(), place, session: None, fit: false };
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
-                    lease.session = Some(self.log_in(mailbox).await?);
-                    return Ok(lease);
+                    match self.log_in(mailbox).await {
+                        Ok(session) => {
+                            self.places().made(place, session.clone(), usage);
+                            self.freed.notify_waiters();
+                            lease.session = Some(session);
+                            return Ok(lease);
+                        }
+                        Err(NoSession { error, crowded }) => {
+                            drop(lease);
+                            turned_away += 1;
+                            let now = self.env.now();
+                            if !crowded || turned_away > TURNED_AWAY || !self.places().crowded(owner, now) {
+                                return Err(error);
+                            }
+                            tracing::debug!("the server takes no more connections; going on with fewer");
+                        }
+                    }
                 }
                 Turn::Wait(None) => freed.await,
                 Turn::Wait(Some(until)) => {
@@ -105,67 +116,38 @@ impl Pool {
         }
     }
 
-    fn turn(&self, owner: u64) -> Turn {
-        let now = self.env.now();
-        let mut state = self.state();
-        let own = state.idle.iter().position(|i| i.owner == owner);
-        if let Some(own) = own.and_then(|at| state.idle.remove(at)) {
-            state.held += 1;
-            return Turn::Resume(own.session, now.saturating_sub(own.since));
-        }
-        if state.held + state.idle.len() < self.settings.server.max_connections {
-            state.held += 1;
-            return Turn::LogIn(None);
-        }
-        match state.idle.front() {
-            None => Turn::Wait(None),
-            Some(oldest) if now < oldest.since + self.settings.server.idle_grace => {
-                Turn::Wait(Some(oldest.since + self.settings.server.idle_grace))
-            }
-            Some(_) => {
-                let evicted = state.idle.pop_front();
-                state.held += 1;
-                Turn::LogIn(evicted.map(|i| i.session))
-            }
-        }
-    }
-
-    async fn log_in(&self, mailbox: &str) -> Result<Arc<Session>> {
-        let at = {
-            let mut state = self.state();
-            let at = state.next_login.max(self.env.now());
-            state.next_login = at + self.settings.server.login_interval;
-            at
-        };
-        self.account.ready()?;
+    async fn log_in(&self, mailbox: &str) -> std::result::Result<Arc<Session>, NoSession> {
+        let at = self.places().next_login(self.env.now(), self.settings.server.login_interval);
+        self.account.ready().map_err(|error| NoSession { error, crowded: false })?;
         self.env.sleep_until(at).await;
         let place = format!("{}:{}", self.settings.server.host, self.settings.server.port);
         let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
-        let mut connection = connect(&self.env, &self.endpoint).await.map_err(at)?;
-        self.account.log_in(&mut connection, mailbox).await.map_err(at)?;
-        Ok(Arc::new(Session::new(connection)))
+        let mut connection = connect(&self.env, &self.endpoint).await.map_err(|e| {
+            // Whoever is told to wait before anybody is named is one too many.
+            NoSession { crowded: e.kind == Kind::Throttled, error: at(e) }
+        })?;
+        match self.account.log_in(&mut connection, mailbox).await {
+            Ok(()) => match connection.compress(self.settings.server.compress).await {
+                Ok(connection) => Ok(Arc::new(Session::new(connection))),
+                Err(e) => Err(NoSession { error: e.into_error(), crowded: false }),
+            },
+            Err(e) => Err(NoSession { crowded: connection.was_crowded(), error: at(e) }),
+        }
     }
 
-    /// Ends the idle session of a mailbox politely. Its place is free only when the server has let go of it.
+    /// Ends the idle sessions of a mailbox politely. Their places are free only when the server has let go of them.
     pub async fn end(self: &Arc<Self>, owner: u64) {
-        let Some(session) = self.take_idle(owner, 1) else { return };
-        let _place = Lease { pool: self.clone(), owner, session: None };
-        session.logout().await;
+        loop {
+            let Some((place, session)) = self.places().take_idle(owner) else { return };
+            let _place = Lease { pool: self.clone(), place, session: None, fit: false };
+            session.logout().await;
+        }
     }
 
-    /// Closes the idle session of a mailbox that is gone, without a word.
+    /// Closes the idle sessions of a mailbox that is gone, without a word.
     pub fn forget(&self, owner: u64) {
-        drop(self.take_idle(owner, 0));
+        self.places().forget(owner);
         self.freed.notify_waiters();
-    }
-
-    /// Takes the idle session of a mailbox; its place stays taken if `held` is 1.
-    fn take_idle(&self, owner: u64, held: usize) -> Option<Arc<Session>> {
-        let mut state = self.state();
-        let at = state.idle.iter().position(|i| i.owner == owner)?;
-        let idle = state.idle.remove(at)?;
-        state.held += held;
-        Some(idle.session)
     }
 }
 
@@ -173,8 +155,10 @@ impl Pool {
 /// or the connection broke.
 pub(super) struct Lease {
     pool: Arc<Pool>,
-    owner: u64,
+    place: u64,
     session: Option<Arc<Session>>,
+    /// The call ended well, or at least in order.
+    fit: bool,
 }
 
 impl Lease {
@@ -192,21 +176,15 @@ impl Lease {
 
     /// Lays the session aside for the mailbox's next call; a broken one is closed.
     pub fn give_back(mut self) {
-        let session = self.session.take().filter(|s| !s.is_broken());
-        if let Some(session) = session {
-            let since = self.pool.env.now();
-            // The place itself is freed by the drop below; the idle session takes it over first.
-            self.pool.state().idle.push_back(Idle { owner: self.owner, since, session });
-        }
+        self.fit = true;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.session = None;
-        let mut state = self.pool.state();
-        state.held = state.held.saturating_sub(1);
-        drop(state);
+        let now = self.pool.env.now();
+        self.pool.places().leave(self.place, self.fit, now);
         self.pool.freed.notify_waiters();
     }
 }

@@ -3,4 +3,5 @@
 pub mod dovecot;
 pub mod mailgen;
 pub mod memory;
+pub mod numbered;
 pub mod process;

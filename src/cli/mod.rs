@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod imap;
 mod init;
 mod mock;
 mod mocks;

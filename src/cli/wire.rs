@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::mocks;
-use crate::config::{self, GraphLogin, ImapLogin, Settings, SourceKind, TargetKind};
+use super::{imap, mocks};
+use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
@@ -14,12 +14,23 @@ use crate::ledger::{Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
 use crate::limit::{LimitSettings, Limits, TargetLimits};
 use crate::model::{Bodies, Error, Fact, FolderId, Kind, Mailbox, MailboxKey, Result, Scope};
 use crate::source::Source;
-use crate::source::imap::{self, ImapSource};
+use crate::source::imap::ImapSource;
 use crate::source::maildir::{self as maildir_source, MaildirSource};
 use crate::source::mbox::{self, MboxSource};
 use crate::target::Target;
 use crate::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use crate::target::maildir::{self as maildir_target, MaildirTarget};
+
+/// What the operator wishes of one run, beside the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wishes {
+    /// The copies are gone: begin anew.
+    pub start_over: bool,
+    /// Remove the copies of however many messages are gone.
+    pub allow_removals: bool,
+    /// The last pass before cutover.
+    pub final_pass: bool,
+}
 
 /// Everything a run is made of. Only the endpoints the mailboxes use are set up: the secrets of others need not be
 /// there.
@@ -31,8 +42,7 @@ pub(super) fn parts(
     env: &Env,
     settings: &Settings,
     mailboxes: &[Mailbox],
-    start_over: bool,
-    allow_removals: bool,
+    wishes: Wishes,
 ) -> Result<Arc<Parts>> {
     let used = |name: fn(&Mailbox) -> &String| mailboxes.iter().map(|m| name(m).as_str()).collect::<Vec<_>>();
     let run = &settings.run;
@@ -69,9 +79,10 @@ pub(super) fn parts(
             store_deadline: run.store_deadline,
             max_message_bytes: run.max_message,
             recount: run.recount,
-            start_over,
+            start_over: wishes.start_over,
             mirror: run.mirror,
-            max_removed_percent: if allow_removals { 100 } else { 20 },
+            final_pass: wishes.final_pass,
+            max_removed_percent: if wishes.allow_removals { 100 } else { 20 },
         },
     }))
 }
@@ -115,7 +126,7 @@ fn at_endpoint(e: Error, side: &str, name: &str) -> Error {
 
 fn source(env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
     match kind {
-        SourceKind::Imap(typed) => Ok(Arc::new(ImapSource::new(env.clone(), imap_settings(typed)?)?)),
+        SourceKind::Imap(typed) => Ok(Arc::new(ImapSource::new(env.clone(), imap::source(env, typed)?)?)),
         SourceKind::Maildir(typed) => {
             let settings = maildir_source::MaildirSettings {
                 root: root(&typed.root)?,
@@ -153,42 +164,6 @@ fn source(env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
     }
 }
 
-fn imap_settings(typed: &config::ImapSettings) -> Result<imap::ImapSettings> {
-    let credentials = match &typed.login {
-        ImapLogin::Master { user, password, login } => imap::Credentials::Master {
-            user: user.clone(),
-            password: password.load()?,
-            form: match login {
-                Some(login) => imap::MasterForm::LoginName(login.clone()),
-                None => imap::MasterForm::AuthorisationId,
-            },
-        },
-        ImapLogin::Fixed { password } => imap::Credentials::Fixed { password: password.load()? },
-        ImapLogin::PerMailbox(file) => imap::Credentials::PerMailbox(file.load()?),
-        ImapLogin::Token(token) => imap::Credentials::Token(token.load()?),
-    };
-    Ok(imap::ImapSettings {
-        port: typed.port,
-        tls: match typed.tls {
-            config::Tls::Implicit => imap::TlsMode::Implicit,
-            config::Tls::StartTls => imap::TlsMode::StartTls,
-            config::Tls::Off => imap::TlsMode::Plain,
-        },
-        allow_plaintext: typed.allow_plaintext,
-        ca_file: typed.ca_file.clone(),
-        mechanism: match typed.mechanism {
-            config::Mechanism::Auto => imap::Mechanism::Auto,
-            config::Mechanism::Plain => imap::Mechanism::Plain,
-            config::Mechanism::Login => imap::Mechanism::Login,
-        },
-        max_connections: typed.max_connections,
-        login_interval: typed.login_interval,
-        connect_timeout: typed.connect_timeout,
-        idle_timeout: typed.idle_timeout,
-        ..imap::ImapSettings::new(typed.host.clone(), credentials)
-    })
-}
-
 fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     match kind {
         TargetKind::Graph(typed) => {
@@ -216,6 +191,10 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
                 }
             };
             Ok(Arc::new(GraphTarget::new(env, http, settings)?))
+        }
+        TargetKind::Imap(_) => {
+            Err(Error::new(Kind::Config, Scope::Endpoint, "IMAP targets cannot be written yet")
+                .remedy("choose another `kind`"))
         }
         TargetKind::Maildir(typed) => {
             let settings = maildir_target::MaildirTargetSettings {
@@ -287,7 +266,7 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
             };
             Some((name.clone(), limits))
         }
-        TargetKind::Maildir(_) => None,
+        TargetKind::Imap(_) | TargetKind::Maildir(_) => None,
     });
     let limits = LimitSettings {
         targets: targets.collect(),

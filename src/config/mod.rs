@@ -6,6 +6,7 @@
 //! `{ command = […] }`) and loaded when it is needed.
 
 mod build;
+mod imap;
 mod read;
 mod reference;
 mod settings;
@@ -18,9 +19,10 @@ mod value;
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapSettings, Layout, LimitSettings, LineEnds,
-    MaildirSettings, MaildirTargetSettings, MboxSettings, Mechanism, Numbers, Quoting, Received, RunSettings,
-    Settings, SourceKind, Sync, TargetKind, Tls,
+    Compress, FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
+    ImapTargetSettings, Keywords, Layout, LimitSettings, LineEnds, MaildirSettings, MaildirTargetSettings,
+    MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting, Received, RunSettings, Settings, SourceKind,
+    Sync, TargetKind, Tls,
 };
 
 use std::path::Path;

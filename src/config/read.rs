@@ -312,17 +312,32 @@ impl<'r, 'i> Section<'r, 'i> {
         Some(Secret { from: from?, place: self.reader.place(found.span().start, &self.key(key)) })
     }
 
-    fn words(&self, key: &'static str) -> Option<Vec<String>> {
-        let found = self.get(key)?;
-        let words = found.get_ref().as_array().and_then(|list| {
-            list.iter().map(|word| word.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        });
-        let words = self.of_type(key, "[\"program\", \"argument\"]", found, words)?;
+    /// A program and its arguments.
+    pub(super) fn words(&self, key: &'static str) -> Option<Vec<String>> {
+        let words = self.list(key, "[\"program\", \"argument\"]")?;
         if words.first().is_none_or(String::is_empty) {
             self.wrong(key, "names no program", format!("write `{key} = [\"program\", \"argument\"]`"));
             return None;
         }
         Some(words)
+    }
+
+    /// A list of names. `None`: it is not there, or wrong (and told).
+    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+        let texts = self.list(key, "[\"one\", \"two\"]")?;
+        if texts.iter().any(|t| t.is_empty() || t.len() > 4096 || crate::guard::has_control(t)) {
+            self.wrong(key, "holds a name that is empty, too long or not plain text", "write plain names");
+            return None;
+        }
+        Some(texts)
+    }
+
+    fn list(&self, key: &'static str, example: &str) -> Option<Vec<String>> {
+        let found = self.get(key)?;
+        let list = found.get_ref().as_array().and_then(|list| {
+            list.iter().map(|word| word.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        });
+        self.of_type(key, example, found, list)
     }
 
     /// A table below this one.
@@ -387,6 +402,11 @@ impl<'r, 'i> Section<'r, 'i> {
 
     /// The end of the section: whatever was not asked for is unknown.
     pub(super) fn done(self) {
+        self.all_known();
+    }
+
+    /// As [`Section::done`], of a section that is only lent.
+    pub(super) fn all_known(&self) {
         let known = self.known.borrow();
         for (key, _) in self.table {
             let (typed, Range { start, .. }) = (key.get_ref().as_ref(), key.span());

@@ -46,6 +46,9 @@ impl Settings {
         let targets = self.targets.iter().map(|(name, kind)| {
             let place = match kind {
                 TargetKind::Maildir(maildir) => format!("maildir {}", place(&maildir.root)),
+                // The server may move; the copies lie in the same mailboxes, below the same folder.
+                TargetKind::Imap(imap) if imap.folder_prefix.is_empty() => "imap".to_owned(),
+                TargetKind::Imap(imap) => format!("imap {}", imap.folder_prefix),
                 TargetKind::Graph(graph) => match (&graph.mock, &graph.login) {
                     (Some(state), _) => format!("mock {}", place(state)),
                     (None, GraphLogin::App { tenant, .. }) => format!("graph {} {tenant}", graph.base_url),
@@ -91,7 +94,7 @@ pub struct RunSettings {
 #[derive(Debug, Clone)]
 pub enum SourceKind {
     /// `kind = "imap"`
-    Imap(ImapSettings),
+    Imap(Box<ImapSettings>),
     /// `kind = "maildir"`
     Maildir(MaildirSettings),
     /// `kind = "mbox"`
@@ -103,6 +106,8 @@ pub enum SourceKind {
 pub enum TargetKind {
     /// `kind = "graph"`
     Graph(Box<GraphSettings>),
+    /// `kind = "imap"`
+    Imap(Box<ImapTargetSettings>),
     /// `kind = "maildir"`
     Maildir(MaildirTargetSettings),
 }
@@ -127,7 +132,7 @@ pub enum ImapLogin {
         user: String,
         /// Its password.
         password: Secret,
-        /// `None`: the mailbox is the authorisation identity (AUTHENTICATE PLAIN, RFC 4616). `Some`: a login name, with
+        /// `None`: the mailbox is the authorisation identity (of PLAIN and SCRAM). `Some`: a login name, with
         /// `{mailbox}` for the mailbox (`{mailbox}*migrator`).
         login: Option<String>,
     },
@@ -138,24 +143,85 @@ pub enum ImapLogin {
     },
     /// Every mailbox logs in itself, with the password this file gives it.
     PerMailbox(PasswordFile),
-    /// A bearer token that may open every mailbox (XOAUTH2).
+    /// A bearer token that may open every mailbox.
     Token(Secret),
+    /// Tokens that may open every mailbox, renewed before they end.
+    OAuth(Box<OAuth>),
 }
 
-/// How a name and password are sent.
+/// `[source.NAME.oauth]`, `[target.NAME.oauth]`: where tokens come from.
+#[derive(Debug, Clone)]
+pub enum OAuth {
+    /// A command that prints one.
+    Command {
+        /// The command.
+        command: Secret,
+        /// How long each lives.
+        life: Duration,
+    },
+    /// A token endpoint (RFC 6749).
+    Endpoint {
+        /// Its address.
+        token_url: String,
+        /// The app's id.
+        client_id: String,
+        /// The app's secret; alone, it stands for client credentials (§4.4).
+        client_secret: Option<Secret>,
+        /// A refresh token (§6).
+        refresh_token: Option<Secret>,
+        /// What the token is for; may be empty beside a refresh token.
+        scope: String,
+    },
+}
+
+/// How a name and a secret are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// AUTHENTICATE PLAIN where offered, else LOGIN.
+    /// The best of what the server offers.
     Auto,
     /// AUTHENTICATE PLAIN.
     Plain,
     /// LOGIN.
     Login,
+    /// AUTHENTICATE SCRAM-SHA-256.
+    ScramSha256,
+    /// AUTHENTICATE XOAUTH2.
+    XOAuth2,
+    /// AUTHENTICATE OAUTHBEARER.
+    OAuthBearer,
 }
 
-/// An IMAP server.
+/// A kind of IMAP server about which something is known beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Dovecot.
+    Dovecot,
+    /// Cyrus IMAP.
+    Cyrus,
+    /// Courier.
+    Courier,
+    /// Exchange Server and Exchange Online.
+    Exchange,
+    /// Gmail.
+    Gmail,
+    /// Zimbra.
+    Zimbra,
+}
+
+/// COMPRESS=DEFLATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// On slow links, where offered.
+    Auto,
+    /// Where offered.
+    On,
+    /// Never.
+    Off,
+}
+
+/// An IMAP server, at whichever end. `None`: as the preset says.
 #[derive(Debug, Clone)]
-pub struct ImapSettings {
+pub struct ImapServer {
     /// Name or address.
     pub host: String,
     /// Port.
@@ -168,16 +234,63 @@ pub struct ImapSettings {
     pub ca_file: Option<PathBuf>,
     /// Who logs in.
     pub login: ImapLogin,
-    /// How a name and password are sent.
+    /// How a name and a secret are sent.
     pub mechanism: Mechanism,
+    /// The kind of server.
+    pub preset: Option<Preset>,
+    /// Compression.
+    pub compress: Compress,
     /// Connections at once to this server (1–10,000).
-    pub max_connections: usize,
+    pub max_connections: Option<usize>,
     /// Shortest time between two logins.
-    pub login_interval: Duration,
+    pub login_interval: Option<Duration>,
     /// Longest time a connection attempt may take.
     pub connect_timeout: Duration,
     /// A server that moves nothing for that long is gone.
     pub idle_timeout: Duration,
+}
+
+/// An IMAP server to read.
+#[derive(Debug, Clone)]
+pub struct ImapSettings {
+    /// The server.
+    pub server: ImapServer,
+    /// Connections of one mailbox at once, at most (1–16). `None`: as the preset says.
+    pub connections_per_mailbox: Option<usize>,
+    /// Prefixes of namespaces of others that are read too.
+    pub namespaces: Vec<String>,
+    /// If there are any: only these folders and what lies below them.
+    pub folders: Vec<String>,
+    /// Folders that are left out with what lies below them. `None`: as the preset says.
+    pub leave_out: Option<Vec<String>>,
+}
+
+/// What becomes of keywords (user-defined flags) at a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keywords {
+    /// Set where the folder takes them.
+    Keep,
+    /// Left out.
+    Drop,
+}
+
+/// An IMAP server to write.
+#[derive(Debug, Clone)]
+pub struct ImapTargetSettings {
+    /// The server.
+    pub server: ImapServer,
+    /// A folder everything is put below; empty for none. Its levels are separated by `/`.
+    pub folder_prefix: String,
+    /// Largest message taken, in bytes. `None`: what the server says (APPENDLIMIT), else the preset.
+    pub max_message: Option<u64>,
+    /// Subscribe to the folders that are made.
+    pub subscribe: bool,
+    /// What becomes of keywords.
+    pub keywords: Keywords,
+    /// Messages of one folder stored together (1–100).
+    pub batch_messages: usize,
+    /// Copies of removed originals are expunged instead of moved to the trash.
+    pub expunge_removed: bool,
 }
 
 /// How folders lie in a Maildir.

@@ -1,15 +1,13 @@
 //! `[source.NAME]`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use super::build::{HOUR, MILLISECOND, MINUTE, SECOND, Secrets, is_loopback, to_usize};
+use super::build::{Secrets, to_usize};
+use super::imap::server;
 use super::read::Section;
 use super::settings::{
-    FolderNames, ImapLogin, ImapSettings, Layout, MaildirSettings, MboxSettings, Mechanism, Numbers, Quoting,
-    Received, SourceKind, Tls,
+    FolderNames, ImapSettings, Layout, MaildirSettings, MboxSettings, Numbers, Quoting, Received, SourceKind,
 };
-use crate::guard::PasswordFile;
 
 #[derive(Clone, Copy)]
 enum SourceWord {
@@ -22,7 +20,7 @@ pub(super) fn source(s: Section<'_, '_>, secrets: &mut Secrets) -> Option<Source
     s.required("kind", "\"imap\"")?;
     let words = [("imap", SourceWord::Imap), ("maildir", SourceWord::Maildir), ("mbox", SourceWord::Mbox)];
     let kind = match s.one_of("kind", &words)? {
-        SourceWord::Imap => imap(&s, secrets).map(SourceKind::Imap),
+        SourceWord::Imap => imap(&s, secrets).map(|i| SourceKind::Imap(Box::new(i))),
         SourceWord::Maildir => maildir(&s).map(SourceKind::Maildir),
         SourceWord::Mbox => {
             let root = root(&s, "\"/srv/mbox\"");
@@ -91,96 +89,11 @@ fn character(s: &Section<'_, '_>, key: &'static str) -> Option<char> {
 }
 
 fn imap(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapSettings> {
-    let host = s.required("host", "\"imap.example.org\"");
-    let tls = s.one_of_or(
-        "tls",
-        &[("implicit", Tls::Implicit), ("starttls", Tls::StartTls), ("off", Tls::Off)],
-        Tls::Implicit,
-    );
-    let allow_plaintext = s.flag("allow_plaintext", false);
-    if tls == Tls::Off && !allow_plaintext && host.as_deref().is_some_and(|h| !is_loopback(h)) {
-        s.wrong(
-            "tls",
-            "\"off\" sends passwords and mail in the clear, and this is not a loopback address",
-            "use \"implicit\" or \"starttls\"; if you accept that both can be read on the way, add `allow_plaintext = true`",
-        );
-    }
-    let default_port = if tls == Tls::Implicit { 993 } else { 143 };
-    let port = u16::try_from(s.number("port", default_port, 1..=65_535)).unwrap_or(993);
-    let mechanism = s.one_of_or(
-        "mechanism",
-        &[("auto", Mechanism::Auto), ("plain", Mechanism::Plain), ("login", Mechanism::Login)],
-        Mechanism::Auto,
-    );
-    let ca_file = s.path("ca_file");
-    let max_connections = to_usize(s.number("max_connections", 8, 1..=10_000));
-    let login_interval = s.duration("login_interval", 50 * MILLISECOND, Duration::ZERO..=MINUTE);
-    let connect_timeout = s.duration("connect_timeout", 20 * SECOND, SECOND..=10 * MINUTE);
-    let idle_timeout = s.duration("idle_timeout", 2 * MINUTE, SECOND..=HOUR);
-    let login = imap_login(s, secrets);
-    Some(ImapSettings {
-        host: host?,
-        port,
-        tls,
-        allow_plaintext,
-        ca_file,
-        login: login?,
-        mechanism,
-        max_connections,
-        login_interval,
-        connect_timeout,
-        idle_timeout,
-    })
-}
-
-/// One of: a password (with or without a master user), a file of passwords, a token.
-fn imap_login(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapLogin> {
-    let ways = ["password", "passwords", "token"].into_iter().filter(|way| s.has(way)).count();
-    if ways != 1 {
-        let what = if ways == 0 {
-            "no secret is named"
-        } else {
-            "more than one of password, passwords and token is named"
-        };
-        s.wrong(
-            "password",
-            what,
-            "add one: `password = { env = \"NAME\" }` (or file, or command), `passwords = \"FILE\"` or `token = { … }`",
-        );
-    }
-    let password = s.secret("password");
-    let token = s.secret("token");
-    secrets.named.extend(password.clone());
-    secrets.named.extend(token.clone());
-    let user = s.text("master_user");
-    let login = s.text("master_login");
-    if login.as_deref().is_some_and(|l| !l.contains("{mailbox}")) {
-        s.wrong(
-            "master_login",
-            "does not hold `{mailbox}`: every mailbox would be the same one",
-            "write it like `master_login = \"{mailbox}*migrator\"`",
-        );
-    }
-    if login.is_some() && user.is_none() {
-        s.wrong("master_login", "stands without `master_user`", "add `master_user = \"migrator\"`");
-    }
-    if user.is_some() && !s.has("password") {
-        s.wrong(
-            "master_user",
-            "wants `password`",
-            "add `password = { env = \"NAME\" }`, or file, or command",
-        );
-    }
-    if s.has("passwords") {
-        let file = PasswordFile { path: s.path("passwords")?, place: s.place("passwords") };
-        secrets.files.push(file.clone());
-        return Some(ImapLogin::PerMailbox(file));
-    }
-    if s.has("token") {
-        return token.map(ImapLogin::Token);
-    }
-    Some(match user {
-        Some(user) => ImapLogin::Master { user, password: password?, login },
-        None => ImapLogin::Fixed { password: password? },
-    })
+    let server = server(s, secrets);
+    let connections_per_mailbox =
+        s.has("connections_per_mailbox").then(|| to_usize(s.number("connections_per_mailbox", 2, 1..=16)));
+    let namespaces = s.texts("namespaces").unwrap_or_default();
+    let folders = s.texts("folders").unwrap_or_default();
+    let leave_out = s.texts("leave_out");
+    Some(ImapSettings { server: server?, connections_per_mailbox, namespaces, folders, leave_out })
 }

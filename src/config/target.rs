@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::build::{KIB, LARGEST_MESSAGE, Secrets, is_loopback, limit_settings, to_usize};
+use super::imap;
 use super::read::Section;
 use super::settings::{
     GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind,
@@ -12,12 +13,15 @@ use super::source::{LAYOUTS, root};
 #[derive(Clone, Copy)]
 enum TargetWord {
     Graph,
+    Imap,
     Maildir,
 }
 
 pub(super) fn target(s: Section<'_, '_>, limits: LimitSettings, secrets: &mut Secrets) -> Option<TargetKind> {
     s.required("kind", "\"graph\"")?;
-    let kind = match s.one_of("kind", &[("graph", TargetWord::Graph), ("maildir", TargetWord::Maildir)])? {
+    let words = [("graph", TargetWord::Graph), ("imap", TargetWord::Imap), ("maildir", TargetWord::Maildir)];
+    let kind = match s.one_of("kind", &words)? {
+        TargetWord::Imap => imap::target(&s, secrets).map(|i| TargetKind::Imap(Box::new(i))),
         TargetWord::Graph => graph(&s, limits, secrets).map(|g| TargetKind::Graph(Box::new(g))),
         TargetWord::Maildir => {
             let root = root(&s, "\"/srv/maildirs\"");
@@ -119,7 +123,7 @@ fn mock(s: &Section<'_, '_>) -> Option<Option<PathBuf>> {
 }
 
 /// An address: https, or http for a loopback host.
-fn url(s: &Section<'_, '_>, key: &'static str, default: &str) -> Option<String> {
+pub(super) fn url(s: &Section<'_, '_>, key: &'static str, default: &str) -> Option<String> {
     let text = s.text(key).unwrap_or_else(|| default.to_owned());
     let uri: Option<http::Uri> = text.parse().ok();
     let Some(uri) = uri.filter(|u| u.host().is_some() && u.query().is_none()) else {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::settings::{LimitSettings, TargetKind};
+use super::settings::{Compress, ImapLogin, Keywords, LimitSettings, OAuth, Preset, SourceKind, TargetKind};
 use super::{REFERENCE, parse};
 
 const GOOD: &str = r#"source_name = "acme"
@@ -171,6 +171,103 @@ fn clear_text_is_for_loopback_only() {
     assert!(one(&graph("http://graph.example.org/v1.0")).contains("neither https"));
     assert!(one(&graph("https://a:b@graph.example.org/v1.0")).contains("holds a login"));
     assert!(one(&graph("http://")).contains("is not an address"));
+}
+
+fn imap(text: &str) -> super::ImapSettings {
+    let loaded = parse(Path::new("m.toml"), text).expect("right");
+    match loaded.settings.sources.into_values().next() {
+        Some(SourceKind::Imap(imap)) => *imap,
+        other => panic!("an IMAP source: {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_set_beats_the_preset_and_what_is_not_is_left_to_it() {
+    let bare = imap(&GOOD.replace("master_user", "preset = \"gmail\"\nmaster_user"));
+    assert_eq!(bare.server.preset, Some(Preset::Gmail));
+    assert_eq!(
+        (bare.server.max_connections, bare.connections_per_mailbox, bare.leave_out),
+        (None, None, None)
+    );
+    let set = GOOD.replace(
+        "master_user",
+        "preset = \"gmail\"\nmax_connections = 3\nleave_out = []\ncompress = \"off\"\nmaster_user",
+    );
+    let set = imap(&set);
+    assert_eq!((set.server.max_connections, set.leave_out), (Some(3), Some(Vec::new())));
+    assert_eq!(set.server.compress, Compress::Off);
+    let typo = one(&GOOD.replace("master_user", "preset = \"gmial\"\nmaster_user"));
+    assert!(
+        typo.contains("mailwave.toml:5: source.old.preset: ") && typo.contains("did you mean \"gmail\""),
+        "{typo}"
+    );
+    let list = one(&GOOD.replace("master_user", "folders = \"INBOX\"\nmaster_user"));
+    assert!(list.contains("source.old.folders: wants [\"one\", \"two\"], found string"), "{list}");
+}
+
+#[test]
+fn tokens_come_from_an_endpoint_or_a_command_and_errors_name_the_key() {
+    let with = |oauth: &str| {
+        GOOD.replace("master_user = \"migrator\"\npassword = { env = \"PW\" }", "")
+            .replace("host =", &format!("oauth = {{ {oauth} }}\nhost ="))
+    };
+    let app =
+        "token_url = \"https://login.example.org/t\", client_id = \"c\", client_secret = { env = \"S\" }";
+    let ImapLogin::OAuth(oauth) = imap(&with(&format!("{app}, scope = \"s\""))).server.login else {
+        panic!("tokens")
+    };
+    assert!(matches!(*oauth, OAuth::Endpoint { refresh_token: None, ref scope, .. } if scope == "s"));
+    let command = imap(&with("token_command = [\"get\"], token_life = \"10m\"")).server.login;
+    assert!(
+        matches!(&command, ImapLogin::OAuth(o) if matches!(&**o, OAuth::Command { life, .. } if life.as_secs() == 600))
+    );
+    let user =
+        "token_url = \"https://login.example.org/t\", client_id = \"c\", refresh_token = { env = \"S\" }";
+    assert_eq!(errors(&with(user)), Vec::<String>::new());
+    for (oauth, error) in [
+        (app.to_owned(), "source.old.oauth.scope: this key is missing"),
+        (format!("{app}, scope = \"s\", token_life = \"1h\""), "oauth.token_life: stands without"),
+        (format!("{app}, scope = \"s\", token_command = [\"x\"]"), "stands beside `token_command`"),
+        (
+            app.replace("https", "http") + ", scope = \"s\"",
+            "source.old.oauth.token_url: is neither https nor",
+        ),
+        (app.replace("{ env = \"S\" }", "\"hunter2\"") + ", scope = \"s\"", "a secret must not stand"),
+        (format!("{app}, scope = \"s\", scop = \"s\""), "did you mean `scope`"),
+        ("token_command = []".to_owned(), "token_command: names no program"),
+    ] {
+        let all = errors(&with(&oauth));
+        assert!(all.iter().any(|e| e.contains(error)), "wanted {error}\ngot {all:#?}");
+        assert!(!all.concat().contains("hunter2"));
+    }
+    let mechanism =
+        one(&with("token_command = [\"get\"]").replace("host =", "mechanism = \"plain\"\nhost ="));
+    assert!(mechanism.contains("source.old.mechanism: wants a password"), "{mechanism}");
+    let mechanism = one(&GOOD.replace("host =", "mechanism = \"xoauth2\"\nhost ="));
+    assert!(mechanism.contains("source.old.mechanism: wants a token"), "{mechanism}");
+    let mechanism = one(&GOOD.replace("host =", "mechanism = \"login\"\nhost ="));
+    assert!(mechanism.contains("cannot log in on behalf of a mailbox"), "{mechanism}");
+}
+
+#[test]
+fn an_imap_target_takes_what_a_source_takes_and_its_own() {
+    let imap = "kind = \"imap\"\nhost = \"imap.example.net\"\npassword = { env = \"S\" }\nfolder_prefix = \"Old/Server\"";
+    let text = GOOD.replace("kind = \"maildir\"\nroot = \"out\"", imap);
+    let loaded = parse(Path::new("m.toml"), &text).expect("right");
+    assert!(loaded.settings.fingerprint().ends_with("target.new\timap Old/Server\n"));
+    let TargetKind::Imap(target) = &loaded.settings.targets["new"] else { panic!("an IMAP target") };
+    assert_eq!((target.server.port, target.batch_messages, target.max_message), (993, 20, None));
+    assert!(target.subscribe && !target.expunge_removed && target.keywords == Keywords::Keep);
+    for (from, to, error) in [
+        ("Old/Server", "/Old", "target.new.folder_prefix: has an empty level"),
+        ("host", "batch_messages = 0\nhost", "target.new.batch_messages: 0 is out of range"),
+        ("host", "connections_per_mailbox = 2\nhost", "this key is not known"),
+        ("host", "keywords = \"lose\"\nhost", "target.new.keywords: \"lose\" is not known here"),
+    ] {
+        let target = imap.replace(from, to);
+        let all = errors(&GOOD.replace("kind = \"maildir\"\nroot = \"out\"", &target));
+        assert!(all.iter().any(|e| e.contains(error)), "wanted {error}\ngot {all:#?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use super::copy::Carried;
-use super::inventory::Print;
 use super::pass::{Book, Core};
 use super::settle;
 use super::whereabouts::{self, OnRecord, short_answer};
@@ -215,7 +214,7 @@ pub(super) async fn vanished(core: &Core, source: &dyn SourceMailbox, book: &mut
         ));
         return Ok(());
     }
-    if book.hold.is_none() && something_came(core, source, book).await? {
+    if book.hold.is_none() && super::inventory::something_came(core, source, book).await? {
         book.hold = Some("new messages came while the source was read");
     }
     if let Some(why) = book.hold {
@@ -246,32 +245,6 @@ pub(super) async fn vanished(core: &Core, source: &dyn SourceMailbox, book: &mut
         core.apply(Change::Ended { folder, numbers }).await?;
     }
     Ok(())
-}
-
-/// Lists the source once more: did anything come since it was listed?
-async fn something_came(core: &Core, source: &dyn SourceMailbox, book: &Book) -> Result<bool> {
-    for work in book.folders.values() {
-        let mut attempt = 0;
-        loop {
-            let mut listed = Vec::new();
-            core.parts.env.step(Step::SourceList).await;
-            match source.list(&work.source, None, &mut |l| listed.push(l)).await {
-                Ok(listing) => {
-                    if listing.epoch != work.listing.epoch
-                        || listing.next > work.listing.next
-                        || work.print.something_came(&Print::of(&listed))
-                    {
-                        return Ok(true);
-                    }
-                    break;
-                }
-                // Gone or not to be listed now: nothing is proven.
-                Err(error) if error.scope == Scope::Folder => return Ok(true),
-                Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
-            }
-        }
-    }
-    Ok(false)
 }
 
 /// The copies of a folder still lie in a place its counterpart has left: moves them into the present one. (Where copies

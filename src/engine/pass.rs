@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::anchored::Strays;
 use super::inventory::FolderWork;
 use super::mirror::Candidates;
+use super::moves::Moves;
 use super::options::Parts;
 use super::retry::{self, Next};
 use super::settle::Reopened;
@@ -40,8 +41,12 @@ pub(super) struct Book {
     /// Why nothing may be removed in this pass; absence is not proven then.
     pub hold: Option<&'static str>,
     pub tally: PassSummary,
+    /// Vanished messages by an id that outlives a move.
+    pub moves: Moves,
     /// Copies that should be there and are not, twins left alone …: one line each.
     pub doubts: Vec<String>,
+    /// What an operator should know and what casts no doubt on the copies: one line each.
+    pub notes: Vec<String>,
     /// The first thing that stopped the pass.
     pub fatal: Option<Error>,
 }
@@ -128,6 +133,7 @@ pub(super) async fn run(
     let skipped = state.skips.len() as u64;
     let unknown = state.open.iter().map(|b| b.items.len() as u64).sum();
     super::recount::judge(&mut tally, &state, error.as_ref());
+    tally.reasons.append(&mut book.notes);
     if let Some(claim) = &claim {
         let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
         // The failure comes last: a pass that ended incomplete alone counts as one still to go on.
@@ -191,11 +197,11 @@ async fn walk(
 async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     super::inventory::list(core, source, book).await?;
     super::settle::left_open(core, source, book).await?;
-    super::inventory::plan(core, book).await?;
+    super::inventory::plan(core, source, book).await?;
     super::anchored::survey(core, book).await?;
     super::recount::sweep_early(core, book).await?;
-    let new = book.folders.values().flat_map(|f| &f.new);
-    let (messages, bytes) = new.fold((0, 0), |(n, b), m| (n + 1, b + m.size.unwrap_or(0)));
+    let new = book.folders.values().map(|f| &f.new);
+    let (messages, bytes) = new.fold((0, 0), |(n, b), new| (n + new.len(), b + new.bytes()));
     core.watcher.event(Event::Planned { mailbox: core.mailbox.clone(), messages, bytes });
 
     super::copy::all(core, source, book).await?;

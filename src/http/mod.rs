@@ -3,11 +3,16 @@
 //! Redirects and retries below this seam are off; HTTP/1.1 pools. `client` talks TCP and TLS; `in_process` calls a
 //! mock's handler in the same process, for the quickstart and for simulation.
 
+mod address;
 mod client;
 mod in_process;
+pub mod oauth;
+mod retry_after;
 
+pub use address::check_url;
 pub use client::{HttpsClient, HttpsOptions};
 pub use in_process::{Delivery, InProcess};
+pub use retry_after::retry_after;
 
 use std::time::Duration;
 

@@ -5,10 +5,14 @@ use std::fmt;
 use encodify::base64;
 use zeroize::Zeroizing;
 
-use super::WireError;
+use super::{UidSet, WireError};
+use crate::model::{Body, Timestamp};
 
 /// Longest string sent in quotes, in bytes; longer ones go as literals.
 const QUOTED_MAX: usize = 512;
+
+/// Largest literal LITERAL- sends without asking, in bytes (RFC 7888 §5).
+const MINUS_MAX: u64 = 4096;
 
 /// One command. Its octets are wiped after use: they may hold a password.
 pub struct Command {
@@ -19,15 +23,44 @@ pub struct Command {
 enum Part {
     Text(Zeroizing<Vec<u8>>),
     Literal(Zeroizing<Vec<u8>>),
+    /// A message; `true`: as literal8 (RFC 3516), which may hold NUL.
+    Body(Body, bool),
     /// An answer to a continuation request; not needed if the server finishes without asking.
     Answer(Zeroizing<Vec<u8>>),
 }
 
+/// Which literals the server takes without being asked first (RFC 7888).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Literals {
+    /// None.
+    Synchronising,
+    /// Those of up to 4,096 bytes (LITERAL-).
+    Minus,
+    /// All (LITERAL+).
+    Plus,
+}
+
+impl Literals {
+    fn ask_first(self, len: u64) -> bool {
+        match self {
+            Literals::Synchronising => true,
+            Literals::Minus => len > MINUS_MAX,
+            Literals::Plus => false,
+        }
+    }
+}
+
 /// A piece of a command as sent. All but the first wait for the server's `+`.
 pub(super) struct Piece {
-    pub octets: Zeroizing<Vec<u8>>,
+    pub chunks: Vec<Chunk>,
     /// The command is not complete without it.
     pub required: bool,
+}
+
+/// Octets of a piece.
+pub(super) enum Chunk {
+    Octets(Zeroizing<Vec<u8>>),
+    Body(Body),
 }
 
 impl fmt::Debug for Command {
@@ -52,6 +85,80 @@ impl Command {
     #[must_use]
     pub fn set(self, set: &UidSet) -> Command {
         self.text(set.to_string().as_bytes())
+    }
+
+    /// Adds a number.
+    #[must_use]
+    pub fn number(self, number: u64) -> Command {
+        self.text(number.to_string().as_bytes())
+    }
+
+    /// Adds flags in parentheses. A flag that is no atom (RFC 3501 §9) cannot be sent; such a command is refused when
+    /// it is run.
+    #[must_use]
+    pub fn flags<'a>(self, flags: impl IntoIterator<Item = &'a str>) -> Command {
+        self.listed(flags, |flag| is_atom(flag.strip_prefix('\\').unwrap_or(flag)))
+    }
+
+    /// Adds atoms in parentheses; what is no atom is refused as with [`Command::flags`].
+    #[must_use]
+    pub fn atom_list<'a>(self, atoms: impl IntoIterator<Item = &'a str>) -> Command {
+        self.listed(atoms, is_atom)
+    }
+
+    /// Adds one atom; what is no atom is refused as with [`Command::flags`].
+    #[must_use]
+    pub fn atom(mut self, atom: &str) -> Command {
+        self.unsendable |= !is_atom(atom);
+        self.text(atom.as_bytes())
+    }
+
+    fn listed<'a>(mut self, words: impl IntoIterator<Item = &'a str>, fits: fn(&str) -> bool) -> Command {
+        let mut list = String::from("(");
+        for word in words {
+            self.unsendable |= !fits(word);
+            if list.len() > 1 {
+                list.push(' ');
+            }
+            list.push_str(word);
+        }
+        list.push(')');
+        self.text(list.as_bytes())
+    }
+
+    /// Adds a date and time with its zone (INTERNALDATE). Only years 0 to 9999 can be sent.
+    #[must_use]
+    pub fn date_time(mut self, date: Timestamp) -> Command {
+        self.unsendable |= !(0..=9999).contains(&date.civil().0);
+        self.text(format!("\"{}\"", date.to_imap()).as_bytes())
+    }
+
+    /// Adds a message as a literal. Its octets are not copied: they go out from where they lie, in memory or in the
+    /// spool, and can be sent again with another command.
+    #[must_use]
+    pub fn body(mut self, body: &Body) -> Command {
+        self.parts.push(Part::Body(body.clone(), false));
+        self
+    }
+
+    /// Adds a message as a literal8 (RFC 3516): only this form may hold NUL, and only a server with BINARY takes it.
+    #[must_use]
+    pub fn binary_body(mut self, body: &Body) -> Command {
+        self.parts.push(Part::Body(body.clone(), true));
+        self
+    }
+
+    /// Closes a parenthesis opened in fixed syntax.
+    pub(super) fn closing(mut self) -> Command {
+        if let Some(Part::Text(last)) = self.parts.last_mut() {
+            last.push(b')');
+        }
+        self
+    }
+
+    /// Adds syntax made by this module, after a blank. No foreign string may be in it.
+    pub(super) fn syntax(self, text: &str) -> Command {
+        self.text(text.as_bytes())
     }
 
     /// Adds any string: quoted if it is short printable ASCII, else a literal. A NUL can be sent in neither; such a
@@ -106,79 +213,76 @@ impl Command {
         self
     }
 
-    /// The octets under a tag, cut where the server must be waited for. `non_sync`: the server takes literals without
-    /// being asked first (LITERAL+, RFC 7888).
-    pub(super) fn encode(self, tag: &str, non_sync: bool) -> Result<Vec<Piece>, WireError> {
+    /// The octets under a tag, cut where the server must be waited for.
+    pub(super) fn encode(self, tag: &str, literals: Literals) -> Result<Vec<Piece>, WireError> {
         if self.unsendable {
             return Err(WireError::Unsendable);
         }
-        let mut pieces = Vec::new();
-        let mut octets = Zeroizing::new(format!("{tag} ").into_bytes());
+        let mut pieces = Pieces::default();
+        pieces.octets.extend_from_slice(format!("{tag} ").as_bytes());
         let mut answers = Vec::new();
         for part in self.parts {
             match part {
-                Part::Text(text) => octets.extend_from_slice(&text),
+                Part::Text(text) => pieces.octets.extend_from_slice(&text),
                 Part::Literal(literal) => {
-                    let plus = if non_sync { "+" } else { "" };
-                    octets.extend_from_slice(format!(" {{{}{plus}}}\r\n", literal.len()).as_bytes());
-                    if !non_sync {
-                        let whole = std::mem::replace(&mut octets, Zeroizing::new(Vec::new()));
-                        pieces.push(Piece { octets: whole, required: true });
-                    }
-                    octets.extend_from_slice(&literal);
+                    pieces.announce(literal.len() as u64, "", literals);
+                    pieces.octets.extend_from_slice(&literal);
                 }
-                Part::Answer(answer) => answers.push(Piece { octets: answer, required: false }),
+                Part::Body(body, binary) => {
+                    pieces.announce(body.len(), if binary { "~" } else { "" }, literals);
+                    pieces.end_chunk();
+                    pieces.chunks.push(Chunk::Body(body));
+                }
+                Part::Answer(answer) => {
+                    answers.push(Piece { chunks: vec![Chunk::Octets(answer)], required: false });
+                }
             }
         }
-        octets.extend_from_slice(b"\r\n");
-        pieces.push(Piece { octets, required: true });
+        pieces.octets.extend_from_slice(b"\r\n");
+        pieces.end_piece();
+        let mut pieces = pieces.done;
         pieces.extend(answers);
         Ok(pieces)
     }
 }
 
-/// A set of UIDs as ascending, disjoint ranges.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UidSet(Vec<(u32, u32)>);
+/// A command on its way into pieces.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Piece>,
+    chunks: Vec<Chunk>,
+    octets: Zeroizing<Vec<u8>>,
+}
 
-impl UidSet {
-    /// The UIDs from `first` to `last`, both included.
-    pub fn range(first: u32, last: u32) -> UidSet {
-        UidSet(vec![(first.min(last), first.max(last))])
+impl Pieces {
+    fn announce(&mut self, len: u64, form: &str, literals: Literals) {
+        let ask = literals.ask_first(len);
+        let plus = if ask { "" } else { "+" };
+        self.octets.extend_from_slice(format!(" {form}{{{len}{plus}}}\r\n").as_bytes());
+        if ask {
+            self.end_piece();
+        }
     }
 
-    /// No UID at all?
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn end_chunk(&mut self) {
+        let octets = std::mem::replace(&mut self.octets, Zeroizing::new(Vec::new()));
+        if !octets.is_empty() {
+            self.chunks.push(Chunk::Octets(octets));
+        }
+    }
+
+    fn end_piece(&mut self) {
+        self.end_chunk();
+        self.done.push(Piece { chunks: std::mem::take(&mut self.chunks), required: true });
     }
 }
 
-impl FromIterator<u32> for UidSet {
-    /// From UIDs in ascending order.
-    fn from_iter<I: IntoIterator<Item = u32>>(uids: I) -> UidSet {
-        let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for uid in uids {
-            match ranges.last_mut() {
-                Some((_, last)) if last.checked_add(1) == Some(uid) => *last = uid,
-                _ => ranges.push((uid, uid)),
-            }
-        }
-        UidSet(ranges)
-    }
-}
-
-impl fmt::Display for UidSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, (first, last)) in self.0.iter().enumerate() {
-            let comma = if n > 0 { "," } else { "" };
-            if first == last {
-                write!(f, "{comma}{first}")?;
-            } else {
-                write!(f, "{comma}{first}:{last}")?;
-            }
-        }
-        Ok(())
-    }
+/// Can it be sent as it is (RFC 3501 §9, `atom`)?
+fn is_atom(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| {
+            b.is_ascii_graphic() && !matches!(b, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
+        })
 }
 
 #[cfg(test)]
@@ -186,8 +290,58 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The octets of each piece of a command, if it can be sent.
+    fn encoded(command: Command, literals: Literals) -> Option<Vec<Vec<u8>>> {
+        let octets = |chunk: Chunk| match chunk {
+            Chunk::Octets(octets) => octets.to_vec(),
+            Chunk::Body(body) => body.bytes().expect("readable").to_vec(),
+        };
+        let pieces = command.encode("m1", literals).ok()?;
+        Some(pieces.into_iter().map(|p| p.chunks.into_iter().flat_map(octets).collect()).collect())
+    }
+
     fn sent(command: Command, non_sync: bool) -> Vec<Vec<u8>> {
-        command.encode("m1", non_sync).expect("sendable").into_iter().map(|p| p.octets.to_vec()).collect()
+        let literals = if non_sync { Literals::Plus } else { Literals::Synchronising };
+        encoded(command, literals).expect("sendable")
+    }
+
+    fn text(pieces: &[Vec<u8>]) -> Vec<String> {
+        pieces.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect()
+    }
+
+    #[test]
+    fn messages_go_as_literals_with_flags_and_their_exact_date() {
+        let body = |text: &'static str| Body::from_bytes(text.into());
+        let append = || {
+            Command::new("APPEND")
+                .string(b"x")
+                .flags(["\\Seen", "$Forwarded"])
+                .date_time(Timestamp { seconds: 0, zone: -90 })
+                .body(&body("one"))
+                .flags([])
+                .binary_body(&body("t\0o"))
+        };
+        let first = "m1 APPEND \"x\" (\\Seen $Forwarded) \"31-Dec-1969 22:30:00 -0130\" {3}\r\n";
+        assert_eq!(text(&sent(append(), false)), [first, "one () ~{3}\r\n", "t\0o\r\n"]);
+        let whole = text(&sent(append(), true)).concat();
+        assert_eq!(whole, format!("{}one () ~{{3+}}\r\nt\0o\r\n", first.replace("{3}", "{3+}")));
+    }
+
+    #[test]
+    fn literal_minus_sends_small_literals_only_without_asking() {
+        let append = |len: usize| {
+            let body = Body::from_bytes(vec![b'x'; len].into());
+            encoded(Command::new("APPEND").body(&body), Literals::Minus).expect("sendable").len()
+        };
+        assert_eq!((append(4096), append(4097)), (1, 2));
+    }
+
+    #[test]
+    fn what_is_no_flag_cannot_be_sent() {
+        for flag in ["", "a b", "a)", "\\", "\\Se\\en", "ä", "a\r\nb", "{1}", "a\""] {
+            let command = Command::new("STORE").flags([flag]);
+            assert!(encoded(command, Literals::Plus).is_none(), "{flag}");
+        }
     }
 
     #[test]
@@ -202,13 +356,7 @@ mod tests {
 
     #[test]
     fn a_nul_is_never_sent() {
-        assert!(Command::new("LOGIN").string(b"a\0b").encode("m1", true).is_err());
-    }
-
-    #[test]
-    fn uids_are_written_as_ranges() {
-        assert_eq!([1, 2, 3, 7, 9, 10].into_iter().collect::<UidSet>().to_string(), "1:3,7,9:10");
-        assert_eq!(UidSet::range(u32::MAX, 5).to_string(), "5:4294967295");
+        assert!(encoded(Command::new("LOGIN").string(b"a\0b"), Literals::Plus).is_none());
     }
 
     /// Reads a command back as a server would; `None` if it is not exactly one command with two strings.

@@ -7,7 +7,7 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use super::connection::Connection;
 use super::wire::Stream;
-use super::{Command, Ignore, Limits, Status, Tls, WireError};
+use super::{Command, Habits, Ignore, Limits, Status, Tls, WireError};
 use crate::env::Env;
 use crate::model::{Error, Kind, Result, Scope};
 
@@ -37,6 +37,8 @@ pub struct Endpoint {
     pub idle_timeout: Duration,
     /// Bounds of what the server may send.
     pub limits: Limits,
+    /// What is known of the server beforehand.
+    pub habits: Habits,
 }
 
 /// Connects, protects the connection, reads the greeting and the capabilities. Nobody is logged in yet.
@@ -59,7 +61,9 @@ pub(super) async fn connect_over(
     endpoint: &Endpoint,
     stream: Box<dyn Stream>,
 ) -> Result<Connection> {
-    let begin = |stream| Connection::new(stream, env, endpoint.idle_timeout, endpoint.limits);
+    let begin = |stream| {
+        Connection::new(stream, env, endpoint.idle_timeout, endpoint.limits).knowing(endpoint.habits)
+    };
     let connection = match &endpoint.security {
         Security::Implicit(tls) => begin(handshake(env, endpoint, tls, stream).await?),
         Security::StartTls(_) | Security::Plain => begin(stream),

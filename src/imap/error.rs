@@ -29,8 +29,11 @@ pub enum WireError {
     /// A message's literal is larger than we will even read past, in bytes.
     #[error("a message of {0} bytes is larger than the limit")]
     BodyTooLarge(u64),
-    /// A string that IMAP cannot carry at all (it holds a NUL).
-    #[error("a name or password cannot be sent (it holds a NUL byte)")]
+    /// The message to be sent could not be read back from the spool.
+    #[error("a message could not be read back from the spool directory ({0})")]
+    Spool(io::ErrorKind),
+    /// Something IMAP cannot carry at all (a name with a NUL, a flag that is no atom).
+    #[error("a name, password or flag cannot be sent: IMAP has no way to write it")]
     Unsendable,
     /// The connection broke earlier, or a call on it was abandoned half way.
     #[error("the connection is no longer usable")]
@@ -46,6 +49,9 @@ impl WireError {
             WireError::Unsendable => Error::new(Kind::Config, Scope::Mailbox, what),
             WireError::Limit(_) | WireError::Framing(_) => {
                 Error::temporary(Kind::Protocol, Scope::Mailbox, what)
+            }
+            WireError::Spool(_) => {
+                Error::temporary(Kind::Io, Scope::Run, what).remedy("check the disk of the spool directory")
             }
             WireError::BodyTooLarge(_) => Error::new(Kind::TooLarge, Scope::Message, what),
             WireError::Bye(Some(wait)) => Error::throttled(Scope::Mailbox, what, Some(wait)),

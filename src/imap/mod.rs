@@ -14,26 +14,48 @@
 //! [`login`]). AUTHENTICATE goes through our own framer: async-imap has no initial response (RFC 4959), and its raw
 //! form waits for ever on an error challenge.
 
+mod account;
+mod answer;
 mod command;
 mod connect;
 mod connection;
 mod error;
+mod folders;
+mod items;
 mod lend;
 pub mod login;
+mod messages;
+pub mod presets;
 mod response;
 mod scan;
 #[cfg(test)]
 pub(crate) mod script;
+mod select;
+mod send;
+mod server;
+mod session;
+mod status;
 mod tls;
+mod uids;
 pub mod utf7;
 mod wire;
 
-pub use command::{Command, UidSet};
+pub use account::{AccessToken, Account, TokenGiver};
+pub use answer::{Ignore, Receiver, Take};
+pub use command::Command;
 pub use connect::{Endpoint, Security, connect};
-pub use connection::{Connection, Examined, Ignore, Receiver, Take};
+pub use connection::Connection;
 pub use error::WireError;
-pub use response::{BodyItem, Capabilities, Code, Done, FetchItems, ListEntry, Namespaces, Status, Untagged};
+pub use items::{BodyItem, FetchItems};
+pub use messages::{Change, Copied};
+pub use presets::{Habits, Preset};
+pub use response::{Capabilities, FolderStatus, Found, ListEntry, Namespaces, Untagged};
+pub use select::{Access, Examined, Resync, SelectOptions};
+pub use server::{Compress, Credentials, MasterForm, Server, TlsMode};
+pub use session::Session;
+pub use status::{AppendUid, Code, CopyUid, Done, Status};
 pub use tls::Tls;
+pub use uids::UidSet;
 pub use wire::{Stream, Wire};
 
 /// Bounds on what a server may make us hold. All are checked before memory is taken.
@@ -45,6 +67,8 @@ pub struct Limits {
     pub response: usize,
     /// Largest literal that is not a message, in bytes.
     pub small_literal: u64,
+    /// Largest such literal in a FETCH that is read past instead of breaking the connection, in bytes.
+    pub passed_literal: u64,
     /// Literals in one response.
     pub literals: usize,
     /// Untagged responses to one command.
@@ -56,9 +80,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            line: 128 << 10,
-            response: 512 << 10,
-            small_literal: 64 << 10,
+            line: 1 << 20,
+            response: 2 << 20,
+            small_literal: 256 << 10,
+            passed_literal: 32 << 20,
             literals: 64,
             untagged: 5_000_000,
             text: 1 << 30,

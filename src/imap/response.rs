@@ -1,17 +1,25 @@
 //! What servers say (RFC 3501 §7), read leniently: what is not understood is named as such and never guessed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::WireError;
+use super::command::Literals;
+use super::items::{FetchItems, fetch};
 use super::scan::{Raw, Scan, Scanner, Text, Unreadable, Value, lossless};
-use crate::model::{Error, Flags, Kind, Scope, Timestamp};
+use super::status::{Done, Status, done, status_of};
+use super::uids::{UidSet, ranges};
 
 /// What a server said it can do, in upper case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities(BTreeSet<String>);
+
+impl FromIterator<String> for Capabilities {
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Capabilities {
+        Capabilities(names.into_iter().collect())
+    }
+}
 
 impl Capabilities {
     /// Does the server offer `name` (in upper case)?
@@ -19,12 +27,38 @@ impl Capabilities {
         self.0.contains(name)
     }
 
+    /// How many?
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Nothing said at all?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn read(scan: &mut Scanner<'_>) -> Scan<Capabilities> {
+    /// Forgets what is claimed and not meant.
+    pub(super) fn distrust(&mut self, names: &[&str]) {
+        self.0.retain(|name| !names.contains(&name.as_str()));
+    }
+
+    /// What stands behind `name=` (`APPENDLIMIT=1000`), if the server said so.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Which literals it takes without being asked first.
+    pub(super) fn literals(&self) -> Literals {
+        if self.has("LITERAL+") {
+            Literals::Plus
+        } else if self.has("LITERAL-") {
+            Literals::Minus
+        } else {
+            Literals::Synchronising
+        }
+    }
+
+    pub(super) fn read(scan: &mut Scanner<'_>) -> Scan<Capabilities> {
         let mut found = BTreeSet::new();
         loop {
             scan.blanks();
@@ -32,98 +66,6 @@ impl Capabilities {
                 return Ok(Capabilities(found));
             }
             found.insert(lossless(scan.word()?).to_ascii_uppercase());
-        }
-    }
-}
-
-/// A status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Done.
-    Ok,
-    /// Refused, or failed.
-    No,
-    /// Not understood.
-    Bad,
-    /// The session ends.
-    Bye,
-    /// A greeting: logged in already.
-    PreAuth,
-}
-
-/// A response code (RFC 3501 §7.1, RFC 5530).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Code {
-    /// None was sent.
-    #[default]
-    None,
-    /// `CAPABILITY`
-    Capability(Capabilities),
-    /// `UIDVALIDITY`
-    UidValidity(u32),
-    /// `UIDNEXT`
-    UidNext(u32),
-    /// `HIGHESTMODSEQ`
-    HighestModSeq(u64),
-    /// Any other, by its name in upper case: letters, digits, `-`, `_` and `.` only, at most 32.
-    Named(String),
-}
-
-impl Code {
-    /// Is it the one of this name?
-    pub fn is(&self, name: &str) -> bool {
-        matches!(self, Code::Named(n) if n == name)
-    }
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
-    /// OK, NO or BAD.
-    pub status: Status,
-    /// Its code.
-    pub code: Code,
-    /// The wait the server suggested, if it did.
-    pub backoff: Option<Duration>,
-}
-
-impl Done {
-    /// Was it OK?
-    pub fn ok(&self) -> bool {
-        self.status == Status::Ok
-    }
-
-    /// `Ok` if it was OK, else the refusal as an error of `scope`. `what` says what was asked for.
-    ///
-    /// # Errors
-    /// The server said NO or BAD.
-    pub fn check(&self, scope: Scope, what: &str) -> Result<(), Error> {
-        if self.ok() { Ok(()) } else { Err(self.refusal(scope, what)) }
-    }
-
-    /// A NO or BAD as an error. The server's own words are left out: they are foreign text and may name people.
-    pub fn refusal(&self, scope: Scope, what: &str) -> Error {
-        let word = if self.status == Status::No { "NO" } else { "BAD" };
-        let text = match &self.code {
-            Code::Named(name) => format!("{what}: the server said {word} [{name}]"),
-            _ => format!("{what}: the server said {word}"),
-        };
-        if let Some(wait) = self.backoff {
-            return Error::throttled(scope, text, Some(wait));
-        }
-        match &self.code {
-            Code::Named(name) => match name.as_str() {
-                "THROTTLED" | "LIMIT" | "OVERQUOTA-TEMP" => Error::throttled(scope, text, None),
-                "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "EXPUNGEISSUED" => {
-                    Error::temporary(Kind::Unreachable, scope, text)
-                }
-                "NONEXISTENT" | "TRYCREATE" => Error::new(Kind::NotFound, scope, text),
-                "NOPERM" | "AUTHORIZATIONFAILED" => Error::new(Kind::Denied, scope, text)
-                    .remedy("give the account used for the migration the right to read it"),
-                _ => Error::temporary(Kind::Protocol, scope, text),
-            },
-            // Servers say a bare NO for anything from a missing folder to a full disk: it may pass.
-            _ => Error::temporary(Kind::Protocol, scope, text),
         }
     }
 }
@@ -137,6 +79,40 @@ pub struct ListEntry {
     pub separator: Option<u8>,
     /// The name, as sent.
     pub name: Bytes,
+    /// What LIST … RETURN (STATUS …) told of it (RFC 5819).
+    pub status: Option<FolderStatus>,
+}
+
+/// What STATUS told of a folder; `None` where it told nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FolderStatus {
+    /// Messages in it.
+    pub messages: Option<u32>,
+    /// UIDNEXT
+    pub uid_next: Option<u32>,
+    /// UIDVALIDITY
+    pub uid_validity: Option<u32>,
+    /// HIGHESTMODSEQ (RFC 7162); 0: the folder keeps none.
+    pub modseq: Option<u64>,
+    /// MAILBOXID (RFC 8474): survives a rename.
+    pub mailbox_id: Option<String>,
+    /// SIZE (RFC 8438), in bytes.
+    pub size: Option<u64>,
+    /// APPENDLIMIT (RFC 7889), in bytes.
+    pub append_limit: Option<u64>,
+}
+
+/// What a search found; `None` and empty where it told nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The UIDs.
+    pub all: UidSet,
+    /// How many (ESEARCH, RFC 4731).
+    pub count: Option<u32>,
+    /// The lowest.
+    pub min: Option<u32>,
+    /// The highest.
+    pub max: Option<u32>,
 }
 
 impl ListEntry {
@@ -157,35 +133,6 @@ pub struct Namespaces {
     pub shared: Vec<(Bytes, Option<u8>)>,
 }
 
-/// What a FETCH response told of a message's octets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum BodyItem {
-    /// Nothing.
-    #[default]
-    Absent,
-    /// NIL: the server has none to give.
-    Nil,
-    /// They came as a string short enough to hold.
-    Held(Bytes),
-    /// They came as a literal and went to the receiver.
-    Streamed,
-}
-
-/// One FETCH response.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FetchItems {
-    /// UID; `None` if it was not told.
-    pub uid: Option<u32>,
-    /// FLAGS.
-    pub flags: Option<Flags>,
-    /// INTERNALDATE, if told and readable.
-    pub received: Option<Timestamp>,
-    /// RFC822.SIZE, in bytes.
-    pub size: Option<u64>,
-    /// `BODY[]`.
-    pub body: BodyItem,
-}
-
 /// An untagged response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Untagged {
@@ -197,6 +144,19 @@ pub enum Untagged {
     List(ListEntry),
     /// NAMESPACE
     Namespace(Namespaces),
+    /// STATUS of the folder of this name.
+    Folder(Bytes, FolderStatus),
+    /// SEARCH or ESEARCH
+    Search(Found),
+    /// ENABLED (RFC 5161), in upper case.
+    Enabled(Capabilities),
+    /// VANISHED (RFC 7162): these UIDs are gone.
+    Vanished {
+        /// They were gone before the folder was opened, or before the command.
+        earlier: bool,
+        /// Which; there may be some that never were.
+        set: UidSet,
+    },
     /// EXISTS
     Exists(u32),
     /// EXPUNGE
@@ -205,7 +165,9 @@ pub enum Untagged {
     Fetch(Box<FetchItems>),
     /// One of the above that could not be read; its name.
     Unreadable(&'static str),
-    /// Something else, or unknown.
+    /// Known, and of no use here (FLAGS, RECENT, ID …).
+    Aside,
+    /// Unknown.
     Other,
 }
 
@@ -242,18 +204,6 @@ pub(super) fn read(raw: &Raw) -> Result<Response, WireError> {
     Ok(Response::Tagged(tag, done(status, scan)))
 }
 
-fn status_of(word: &[u8]) -> Option<Status> {
-    [
-        (&b"OK"[..], Status::Ok),
-        (b"NO", Status::No),
-        (b"BAD", Status::Bad),
-        (b"BYE", Status::Bye),
-        (b"PREAUTH", Status::PreAuth),
-    ]
-    .into_iter()
-    .find_map(|(name, status)| word.eq_ignore_ascii_case(name).then_some(status))
-}
-
 fn untagged(mut scan: Scanner<'_>, raw: &Raw) -> Result<Untagged, WireError> {
     let begin = scan.clone();
     let Ok(word) = scan.word() else { return Ok(Untagged::Other) };
@@ -273,6 +223,7 @@ fn untagged(mut scan: Scanner<'_>, raw: &Raw) -> Result<Untagged, WireError> {
                 }
                 Err(Unreadable) => Untagged::Unreadable("FETCH"),
             },
+            (b"RECENT", _) => Untagged::Aside,
             _ => Untagged::Other,
         });
     }
@@ -284,6 +235,12 @@ fn untagged(mut scan: Scanner<'_>, raw: &Raw) -> Result<Untagged, WireError> {
         b"CAPABILITY" => or("CAPABILITY", Capabilities::read(&mut scan).map(Untagged::Capability)),
         b"LIST" | b"XLIST" => or("LIST", list(scan).map(Untagged::List)),
         b"NAMESPACE" => or("NAMESPACE", namespaces(scan).map(Untagged::Namespace)),
+        b"STATUS" => or("STATUS", folder_status(scan).map(|(name, status)| Untagged::Folder(name, status))),
+        b"SEARCH" => or("SEARCH", search(scan).map(Untagged::Search)),
+        b"ESEARCH" => or("SEARCH", esearch(scan).map(Untagged::Search)),
+        b"VANISHED" => or("VANISHED", vanished(scan)),
+        b"ENABLED" => or("ENABLED", Capabilities::read(&mut scan).map(Untagged::Enabled)),
+        b"FLAGS" | b"ID" | b"LSUB" | b"QUOTA" | b"QUOTAROOT" => Untagged::Aside,
         _ => Untagged::Other,
     };
     // Exchange 2013 leaves out the OK: `* [UIDNEXT 5] text`.
@@ -295,50 +252,6 @@ fn untagged(mut scan: Scanner<'_>, raw: &Raw) -> Result<Untagged, WireError> {
 
 fn streamed(raw: &Raw) -> bool {
     raw.literals.iter().any(|l| matches!(l.value, Value::Streamed))
-}
-
-/// The code and what can be used of the text.
-fn done(status: Status, mut scan: Scanner<'_>) -> Done {
-    scan.blanks();
-    let text = scan.rest();
-    let backoff = suggested_backoff(text);
-    let code = if scan.eat(b'[') { code(&mut scan).unwrap_or_default() } else { Code::None };
-    Done { status, code, backoff }
-}
-
-fn code(scan: &mut Scanner<'_>) -> Scan<Code> {
-    let inner = scan.rest();
-    let end = inner.iter().position(|b| matches!(b, b' ' | b']')).ok_or(Unreadable)?;
-    let name: String =
-        lossless(&inner[..end]).to_ascii_uppercase().chars().take(32).filter(|c| name_char(*c)).collect();
-    let raw = Raw { text: inner[end..].to_vec(), literals: Vec::new() };
-    let mut rest = Scanner::new(&raw);
-    rest.blanks();
-    let small = |n: u64| u32::try_from(n).map_err(|_| Unreadable);
-    Ok(match name.as_str() {
-        "CAPABILITY" => {
-            let end = raw.text.iter().position(|b| *b == b']').ok_or(Unreadable)?;
-            let words = Raw { text: raw.text[..end].to_vec(), literals: Vec::new() };
-            Code::Capability(Capabilities::read(&mut Scanner::new(&words))?)
-        }
-        "UIDVALIDITY" => Code::UidValidity(small(rest.number()?)?),
-        "UIDNEXT" => Code::UidNext(small(rest.number()?)?),
-        "HIGHESTMODSEQ" => Code::HighestModSeq(rest.number()?),
-        _ => Code::Named(name),
-    })
-}
-
-fn name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
-}
-
-/// `Suggested Backoff Time: 12345 milliseconds` (Exchange), at most an hour.
-fn suggested_backoff(text: &[u8]) -> Option<Duration> {
-    let at = memchr::memmem::find(text, b"Suggested Backoff Time: ")?;
-    let digits = &text[at + 24..];
-    let end = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
-    let millis: u64 = std::str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
-    Some(Duration::from_millis(millis).min(Duration::from_secs(3600)))
 }
 
 /// `(attributes) separator name [extended data]`
@@ -353,7 +266,7 @@ fn list(mut scan: Scanner<'_>) -> Scan<ListEntry> {
         Text::Octets(octets) => octets,
         // A folder may well be called NIL.
         Text::Nil => Bytes::from_static(b"NIL"),
-        Text::Streamed => return Err(Unreadable),
+        Text::Streamed | Text::Passed => return Err(Unreadable),
     };
     let extended = scan.rest().trim_ascii_start();
     if !extended.is_empty() && !extended.starts_with(b"(") {
@@ -363,7 +276,91 @@ fn list(mut scan: Scanner<'_>) -> Scan<ListEntry> {
         // An unquoted name with blanks: wrong, and what some servers send.
         name = Bytes::copy_from_slice(unquoted);
     }
-    Ok(ListEntry { attributes, separator, name })
+    Ok(ListEntry { attributes, separator, name, status: None })
+}
+
+/// `name (item value …)`
+fn folder_status(mut scan: Scanner<'_>) -> Scan<(Bytes, FolderStatus)> {
+    let name = match scan.string()? {
+        Text::Octets(octets) => octets,
+        Text::Nil => Bytes::from_static(b"NIL"),
+        Text::Streamed | Text::Passed => return Err(Unreadable),
+    };
+    let mut status = FolderStatus::default();
+    scan.blanks();
+    scan.expect(b'(')?;
+    loop {
+        scan.blanks();
+        if scan.eat(b')') {
+            return Ok((name, status));
+        }
+        let item = scan.word()?.to_ascii_uppercase();
+        scan.blanks();
+        match item.as_slice() {
+            b"MESSAGES" => status.messages = Some(scan.small()?),
+            b"UIDNEXT" => status.uid_next = Some(scan.small()?),
+            b"UIDVALIDITY" => status.uid_validity = Some(scan.small()?),
+            b"HIGHESTMODSEQ" => status.modseq = Some(scan.number()?),
+            b"MAILBOXID" => status.mailbox_id = Some(lossless(scan.one_in_parentheses()?)),
+            b"SIZE" => status.size = Some(scan.number()?),
+            b"APPENDLIMIT" => {
+                status.append_limit =
+                    scan.number().or_else(|_| scan.skip_value().map(|()| 0)).ok().filter(|n| *n > 0)
+            }
+            _ => scan.skip_value()?,
+        }
+    }
+}
+
+/// `uid uid …`, and with CONDSTORE `(MODSEQ n)` behind them.
+fn search(mut scan: Scanner<'_>) -> Scan<Found> {
+    let mut uids = Vec::new();
+    loop {
+        scan.blanks();
+        if scan.at_end() {
+            return Ok(Found { all: uids.into_iter().collect(), ..Found::default() });
+        }
+        if scan.rest().starts_with(b"(") {
+            scan.skip_value()?;
+        } else {
+            uids.push(scan.small()?);
+        }
+    }
+}
+
+/// `(TAG "m1") UID ALL 1:3 COUNT 3 …` (RFC 4731)
+fn esearch(mut scan: Scanner<'_>) -> Scan<Found> {
+    let mut found = Found::default();
+    loop {
+        scan.blanks();
+        if scan.at_end() {
+            return Ok(found);
+        }
+        if scan.rest().starts_with(b"(") {
+            scan.skip_value()?;
+            continue;
+        }
+        let item = scan.word()?.to_ascii_uppercase();
+        scan.blanks();
+        match item.as_slice() {
+            b"UID" => {}
+            b"ALL" => found.all = UidSet::of_ranges(ranges(scan.word()?)?),
+            b"COUNT" => found.count = Some(scan.small()?),
+            b"MIN" => found.min = Some(scan.small()?),
+            b"MAX" => found.max = Some(scan.small()?),
+            _ => scan.skip_value()?,
+        }
+    }
+}
+
+/// `(EARLIER) set`
+fn vanished(mut scan: Scanner<'_>) -> Scan<Untagged> {
+    let earlier = scan.rest().starts_with(b"(");
+    if earlier && !scan.one_in_parentheses()?.eq_ignore_ascii_case(b"EARLIER") {
+        return Err(Unreadable);
+    }
+    scan.blanks();
+    Ok(Untagged::Vanished { earlier, set: UidSet::of_ranges(ranges(scan.word()?)?) })
 }
 
 fn separator(text: Text) -> Scan<Option<u8>> {
@@ -374,7 +371,7 @@ fn separator(text: Text) -> Scan<Option<u8>> {
             [one] => Ok(Some(*one)),
             _ => Err(Unreadable),
         },
-        Text::Streamed => Err(Unreadable),
+        Text::Streamed | Text::Passed => Err(Unreadable),
     }
 }
 
@@ -391,7 +388,7 @@ fn namespaces(mut scan: Scanner<'_>) -> Scan<Namespaces> {
                 }
                 scan.expect(b'(')?;
                 scan.blanks();
-                let Text::Octets(prefix) = scan.string()? else { return Err(Unreadable) };
+                let prefix = scan.octets()?;
                 scan.blanks();
                 let separator = separator(scan.string()?)?;
                 loop {
@@ -413,68 +410,17 @@ fn namespaces(mut scan: Scanner<'_>) -> Scan<Namespaces> {
     Ok(Namespaces { personal: next(), others: next(), shared: next() })
 }
 
-/// `(item value item value …)` in any order.
-fn fetch(mut scan: Scanner<'_>) -> Scan<FetchItems> {
-    let mut items = FetchItems::default();
-    scan.blanks();
-    scan.expect(b'(')?;
-    loop {
-        scan.blanks();
-        if scan.eat(b')') {
-            break;
-        }
-        let name = scan.word()?.to_ascii_uppercase();
-        scan.blanks();
-        match name.as_slice() {
-            b"UID" => {
-                let uid = u32::try_from(scan.number()?).ok().filter(|uid| *uid > 0);
-                items.uid = Some(uid.ok_or(Unreadable)?);
-            }
-            b"FLAGS" => {
-                let mut flags = Flags::default();
-                scan.words()?.iter().for_each(|f| flags.add(f));
-                items.flags = Some(flags);
-            }
-            b"INTERNALDATE" => {
-                if let Text::Octets(text) = scan.string()? {
-                    items.received = std::str::from_utf8(&text).ok().and_then(Timestamp::from_imap);
-                }
-            }
-            b"RFC822.SIZE" => items.size = Some(scan.number()?),
-            name if is_whole_body(name) => {
-                items.body = match scan.string()? {
-                    Text::Nil => BodyItem::Nil,
-                    Text::Octets(octets) => BodyItem::Held(octets),
-                    Text::Streamed => BodyItem::Streamed,
-                };
-            }
-            _ => scan.skip_value()?,
-        }
-    }
-    scan.blanks();
-    if scan.at_end() { Ok(items) } else { Err(Unreadable) }
-}
-
-/// Does this item's name (in upper case) stand for the whole message?
-fn is_whole_body(name: &[u8]) -> bool {
-    matches!(name, b"BODY[]" | b"BODY[]<0>" | b"RFC822" | b"BINARY[]")
-}
-
-/// Does the text so far end where a FETCH response tells a whole message, so that the literal announced there is one?
-pub(super) fn awaits_body(text: &[u8]) -> bool {
-    let mut words = text.split(|b| *b == b' ').filter(|w| !w.is_empty());
-    let fetch = words.next() == Some(b"*")
-        && words.next().is_some_and(|w| w.iter().all(u8::is_ascii_digit))
-        && words.next().is_some_and(|w| w.eq_ignore_ascii_case(b"FETCH"));
-    let last = text.trim_ascii_end().rsplit(|b| matches!(b, b' ' | b'(')).next().unwrap_or_default();
-    fetch && is_whole_body(&last.to_ascii_uppercase())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::scan::Literal;
-    use super::*;
+    use std::time::Duration;
+
     use proptest::prelude::*;
+
+    use super::super::items::{BodyItem, awaits_body};
+    use super::super::scan::Literal;
+    use super::super::status::{AppendUid, Code, CopyUid};
+    use super::*;
+    use crate::model::{Scope, Timestamp};
 
     fn raw(text: &[u8]) -> Raw {
         Raw { text: text.to_vec(), literals: Vec::new() }
@@ -515,7 +461,9 @@ mod tests {
             "*  1  fetch  ( uid  3  flags  ( \\seen  $Forwarded )  internaldate \" 1-Jan-1970 00:00:00 +0100\" rfc822.size 7  body[] NIL ) ",
             "* 1 FETCH (MODSEQ (65402) X-GM-LABELS (\"a (b\" \\Inbox (x (y))) UID 3 FLAGS (\\Seen $Forwarded) EMAILID (M1) INTERNALDATE \" 1-Jan-1970 00:00:00 +0100\" RFC822.SIZE 7 BODY[HEADER.FIELDS (A B)] \"x\" BODY[]<0> NIL X-NEW foo)",
         ] {
-            assert_eq!(items(text), expected, "{text}");
+            let found =
+                FetchItems { modseq: None, email_id: None, gm_labels: None, origin: None, ..items(text) };
+            assert_eq!(found, expected, "{text}");
         }
         assert_eq!(items("* 2 FETCH (UID 3 )").uid, Some(3));
         assert_eq!(items("* 2 FETCH (UID 4 BODY[] \"a\\\"b\")").body, BodyItem::Held("a\"b".into()));
@@ -538,17 +486,11 @@ mod tests {
         ] {
             assert_eq!(one(text), Untagged::Unreadable(name), "{text}");
         }
-        for text in [
-            "* XFOO bar",
-            "* ESEARCH (TAG \"A1\") UID ALL 1:3",
-            "* SEARCH 1 2 3 (MODSEQ 917162500)",
-            "* STATUS x (SIZE 5 MAILBOXID (F1) APPENDLIMIT NIL)",
-            "* FLAGS (\\Seen \u{e9})",
-            "* ",
-            "* 5 RECENT",
-            "* VANISHED (EARLIER) 1:5",
-        ] {
+        for text in ["* XFOO bar", "* "] {
             assert_eq!(one(text), Untagged::Other, "{text}");
+        }
+        for text in ["* FLAGS (\\Seen \u{e9})", "* 5 RECENT", "* ID (\"name\" \"x\")"] {
+            assert_eq!(one(text), Untagged::Aside, "{text}");
         }
     }
 
@@ -579,6 +521,84 @@ mod tests {
             Code::Capability(c) => assert!(c.has("AUTH=PLAIN") && c.has("SASL-IR") && !c.has("LOGGED")),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn codes_that_name_uids_keep_their_order() {
+        let to = |text: &str| tagged(text).code;
+        let appended = AppendUid { uid_validity: 9, uids: vec![4, 5, 9] };
+        assert_eq!(to("A1 OK [APPENDUID 9 4:5,9] done"), Code::AppendUid(appended));
+        let copied = CopyUid { uid_validity: 9, pairs: vec![(304, 3956), (319, 3957), (320, 3958)] };
+        assert_eq!(to("A1 OK [COPYUID 9 304,319:320 3956:3958] done"), Code::CopyUid(copied));
+        for text in [
+            "A1 OK [COPYUID 9 1:2 5] uneven",
+            "A1 OK [COPYUID 9 1:4294967295 1:4294967295] far too many",
+            "A1 OK [APPENDUID 9] none",
+            "A1 OK [APPENDUID x 5] no number",
+        ] {
+            assert_eq!(to(text), Code::None, "{text}");
+        }
+        let flags = vec!["\\Seen".to_owned(), "$Label1".to_owned(), "\\*".to_owned()];
+        assert_eq!(to("A1 OK [PERMANENTFLAGS (\\Seen $Label1 \\*)] x"), Code::PermanentFlags(flags));
+        assert_eq!(to("A1 OK [MAILBOXID (F2-a_1)] x"), Code::MailboxId("F2-a_1".to_owned()));
+        assert_eq!(to("A1 OK [NOMODSEQ] x"), Code::NoModSeq);
+    }
+
+    #[test]
+    fn searches_are_read_in_both_forms() {
+        let found = |text: &str| match one(text) {
+            Untagged::Search(found) => found,
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(found("* SEARCH").all, UidSet::default());
+        assert_eq!(found("* SEARCH 2 84 3 (MODSEQ 917162500)").all.to_string(), "2:3,84");
+        let all = found("* ESEARCH (TAG \"A1\") UID MIN 2 MAX 84 COUNT 3 ALL 2:3,84 MODSEQ 7 X-NEW (a (b))");
+        assert_eq!(
+            (all.all.to_string().as_str(), all.min, all.max, all.count),
+            ("2:3,84", Some(2), Some(84), Some(3))
+        );
+        assert_eq!(found("* ESEARCH (TAG \"A1\") UID COUNT 0").count, Some(0));
+        for text in ["* SEARCH 0x", "* ESEARCH UID ALL 1:*", "* ESEARCH COUNT many"] {
+            assert_eq!(one(text), Untagged::Unreadable("SEARCH"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_vanished_and_what_a_folder_holds_is_read() {
+        let set = UidSet::of_ranges([(3, 5), (9, 9)]);
+        assert_eq!(one("* VANISHED (EARLIER) 9,3:5"), Untagged::Vanished { earlier: true, set: set.clone() });
+        assert_eq!(one("* VANISHED 3:5,9"), Untagged::Vanished { earlier: false, set });
+        assert_eq!(one("* VANISHED (LATER) 9"), Untagged::Unreadable("VANISHED"));
+        let status = FolderStatus {
+            messages: Some(3),
+            modseq: Some(7),
+            mailbox_id: Some("F1".to_owned()),
+            size: Some(5),
+            ..FolderStatus::default()
+        };
+        let text =
+            "* STATUS \"a b\" (MESSAGES 3 X-NEW (1 2) SIZE 5 MAILBOXID (F1) HIGHESTMODSEQ 7 APPENDLIMIT NIL)";
+        assert_eq!(one(text), Untagged::Folder("a b".into(), status));
+        assert_eq!(one("* STATUS x (MESSAGES many)"), Untagged::Unreadable("STATUS"));
+        assert_eq!(one("* STATUS a b (MESSAGES 1)"), Untagged::Unreadable("STATUS"));
+        assert!(matches!(one("* ENABLED qresync"), Untagged::Enabled(c) if c.has("QRESYNC")));
+    }
+
+    #[test]
+    fn the_items_of_extensions_are_read() {
+        let found = items(
+            "* 1 FETCH (UID 3 MODSEQ (65402) EMAILID (M6d) X-GM-MSGID 1278455344230334865 X-GM-LABELS (\"\\\\Inbox\" foo \"a (b\") BODY[]<512> \"part\" BODY[HEADER] \"a: b\")",
+        );
+        assert_eq!(
+            (found.modseq, found.email_id.as_deref(), found.origin),
+            (Some(65402), Some("M6d"), Some(512))
+        );
+        assert_eq!(found.gm_msgid, Some(1_278_455_344_230_334_865));
+        assert_eq!(found.gm_labels.as_deref(), Some(&["\\Inbox", "foo", "a (b"].map(str::to_owned)[..]));
+        assert_eq!(
+            (found.body, found.header),
+            (BodyItem::Held("part".into()), BodyItem::Held("a: b".into()))
+        );
     }
 
     #[test]
@@ -635,6 +655,8 @@ mod tests {
         assert!(awaits_body(b"* 1 FETCH (UID 3 BODY[] "));
         assert!(awaits_body(b"* 12 fetch (body[] "));
         assert!(awaits_body(b"* 1 FETCH (RFC822 "));
+        assert!(awaits_body(b"* 1 FETCH (UID 3 BODY[]<1024> "));
+        assert!(!awaits_body(b"* 1 FETCH (BODY[]<x> "));
         assert!(!awaits_body(b"* 1 FETCH (BODY[HEADER] "));
         assert!(!awaits_body(b"* LIST () \"/\" BODY[] "));
     }

@@ -26,6 +26,8 @@ pub(super) enum Value {
     Octets(Bytes),
     /// A message's octets: given to the receiver.
     Streamed,
+    /// Too long to hold: read past.
+    Passed,
 }
 
 /// A value where a string may stand.
@@ -34,6 +36,7 @@ pub(super) enum Text {
     Nil,
     Octets(Bytes),
     Streamed,
+    Passed,
 }
 
 /// The text is not what the grammar wants.
@@ -53,6 +56,11 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     pub fn new(raw: &'a Raw) -> Scanner<'a> {
         Scanner { text: &raw.text, at: 0, literals: &raw.literals }
+    }
+
+    /// Over text without literals.
+    pub fn over(text: &'a [u8]) -> Scanner<'a> {
+        Scanner { text, at: 0, literals: &[] }
     }
 
     /// What is left of the text.
@@ -130,6 +138,7 @@ impl<'a> Scanner<'a> {
             return Ok(match &first.value {
                 Value::Octets(octets) => Text::Octets(octets.clone()),
                 Value::Streamed => Text::Streamed,
+                Value::Passed => Text::Passed,
             });
         }
         if self.eat(b'"') {
@@ -157,6 +166,29 @@ impl<'a> Scanner<'a> {
                 _ => out.push(b),
             }
         }
+    }
+
+    /// A string that was sent as such and is held.
+    pub fn octets(&mut self) -> Scan<Bytes> {
+        match self.string()? {
+            Text::Octets(octets) => Ok(octets),
+            Text::Nil | Text::Streamed | Text::Passed => Err(Unreadable),
+        }
+    }
+
+    /// A number of at most 32 bits.
+    pub fn small(&mut self) -> Scan<u32> {
+        u32::try_from(self.number()?).map_err(|_| Unreadable)
+    }
+
+    /// `(word)`
+    pub fn one_in_parentheses(&mut self) -> Scan<&'a [u8]> {
+        self.expect(b'(')?;
+        self.blanks();
+        let word = self.word()?;
+        self.blanks();
+        self.expect(b')')?;
+        Ok(word)
     }
 
     /// Passes one value of any shape. No recursion: nesting is foreign.
@@ -194,7 +226,7 @@ impl<'a> Scanner<'a> {
             let word = match self.peek() {
                 Some(b'"') | None => match self.string()? {
                     Text::Octets(octets) => lossless(&octets),
-                    Text::Nil | Text::Streamed => return Err(Unreadable),
+                    Text::Nil | Text::Streamed | Text::Passed => return Err(Unreadable),
                 },
                 Some(_) => lossless(self.flag()?),
             };

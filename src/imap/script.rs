@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::connect::connect_over;
-use super::{Connection, Endpoint, Limits, Security};
+use super::{Connection, Endpoint, Habits, Limits, Security, Session};
 use crate::env::{Env, Task};
 use crate::model::Result;
 
@@ -16,7 +16,7 @@ pub(crate) enum Script {
     Expect(String),
     /// Reads a line that is exactly this, without a tag.
     Line(String),
-    /// Sends this; `$` at the beginning of a line is the tag read last.
+    /// Sends this; `$ ` at the beginning of a line is the tag read last, `$2 ` the second one read.
     Send(Vec<u8>),
     /// Closes the connection.
     Close,
@@ -49,24 +49,19 @@ pub(crate) fn serve(script: Vec<Script>) -> (DuplexStream, Task<()>) {
 }
 
 async fn follow(mut stream: DuplexStream, script: Vec<Script>) {
-    let mut tag = String::new();
+    let mut tags: Vec<String> = Vec::new();
     for step in script {
         match step {
             Script::Expect(command) => {
                 let text = read_line(&mut stream).await;
                 let (t, rest) = text.split_once(' ').expect("a tag and a command");
                 assert!(rest.starts_with(&command), "expected {command:?}, got {rest:?}");
-                t.clone_into(&mut tag);
+                tags.push(t.to_owned());
             }
             Script::Line(line) => assert_eq!(read_line(&mut stream).await, line),
             Script::Send(octets) => {
-                let text: Vec<u8> = octets
-                    .split_inclusive(|b| *b == b'\n')
-                    .flat_map(|line| match line.strip_prefix(b"$ ") {
-                        Some(rest) => [tag.as_bytes(), b" ", rest].concat(),
-                        None => line.to_vec(),
-                    })
-                    .collect();
+                let text: Vec<u8> =
+                    octets.split_inclusive(|b| *b == b'\n').flat_map(|line| tagged(line, &tags)).collect();
                 if stream.write_all(&text).await.is_err() {
                     return; // the client has hung up; what it makes of that is the test's matter
                 }
@@ -78,6 +73,16 @@ async fn follow(mut stream: DuplexStream, script: Vec<Script>) {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
     assert!(rest.is_empty(), "not expected: {:?}", String::from_utf8_lossy(&rest));
+}
+
+fn tagged(line: &[u8], tags: &[String]) -> Vec<u8> {
+    let Some(rest) = line.strip_prefix(b"$") else { return line.to_vec() };
+    let blank = rest.iter().position(|b| *b == b' ').expect("a blank behind the tag");
+    let tag = match &rest[..blank] {
+        [] => tags.last(),
+        number => String::from_utf8_lossy(number).parse::<usize>().ok().and_then(|n| tags.get(n - 1)),
+    };
+    [tag.expect("a command was read").as_bytes(), &rest[blank..]].concat()
 }
 
 async fn read_line(stream: &mut DuplexStream) -> String {
@@ -97,6 +102,7 @@ pub(crate) fn endpoint(security: Security) -> Endpoint {
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
         limits: Limits::default(),
+        habits: Habits::default(),
     }
 }
 
@@ -106,6 +112,18 @@ pub(crate) fn connection(script: Vec<Script>) -> (Connection, Task<()>) {
     let connection =
         Connection::new(Box::new(ours), &Env::system(), Duration::from_secs(5), Limits::default());
     (connection, peer)
+}
+
+/// A session with a scripted server that offers `capabilities`.
+pub(crate) fn session_with(capabilities: &str, script: Vec<Script>) -> (Session, Task<()>) {
+    let (mut connection, peer) = connection(script);
+    connection.capabilities = capabilities.split_ascii_whitespace().map(str::to_owned).collect();
+    (Session::new(connection), peer)
+}
+
+/// A session with a scripted server that offers nothing.
+pub(crate) fn session(script: Vec<Script>) -> (Session, Task<()>) {
+    session_with("", script)
 }
 
 /// Connects to a scripted server: greeting, STARTTLS, capabilities.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 
 use super::{Limits, WireError};
 use crate::env::Env;
@@ -14,7 +14,10 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Room asked for before each read, in bytes.
-const READ: usize = 64 << 10;
+const READ: usize = 128 << 10;
+
+/// A literal up to this size is handed on whole, in bytes.
+const WHOLE: usize = 256 << 10;
 
 /// One line without its line end, and the length of the literal it announces, if it does.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,8 +27,8 @@ pub(super) struct Line {
 }
 
 /// A buffered byte stream with timeouts.
-pub struct Wire {
-    pub(super) stream: Box<dyn Stream>,
+pub struct Wire<S = Box<dyn Stream>> {
+    pub(super) stream: S,
     pub(super) buffer: BytesMut,
     /// How much of the buffer is known to hold no line end.
     searched: usize,
@@ -34,7 +37,7 @@ pub struct Wire {
     line_limit: usize,
 }
 
-impl fmt::Debug for Wire {
+impl<S> fmt::Debug for Wire<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wire").field("buffered", &self.buffer.len()).finish_non_exhaustive()
     }
@@ -56,16 +59,15 @@ impl Wire {
         }
     }
 
-    /// Sends octets at once.
-    pub(super) async fn send(&mut self, octets: &[u8]) -> Result<(), WireError> {
-        let stream = &mut self.stream;
-        let write = async {
-            stream.write_all(octets).await?;
-            stream.flush().await
-        };
-        self.env.within(self.idle, write).await.ok_or(WireError::TimedOut)?.map_err(WireError::from)
+    /// Parts it into the half that reads, with what is buffered, and the half that writes.
+    pub(super) fn split(self) -> (Wire<ReadHalf<Box<dyn Stream>>>, WriteHalf<Box<dyn Stream>>) {
+        let (read, write) = tokio::io::split(self.stream);
+        let Wire { buffer, searched, env, idle, line_limit, .. } = self;
+        (Wire { stream: read, buffer, searched, env, idle, line_limit }, write)
     }
+}
 
+impl<S: AsyncRead + Unpin> Wire<S> {
     /// Reads one line. A bare LF ends it too; some servers send that.
     pub(super) async fn line(&mut self) -> Result<Line, WireError> {
         loop {
@@ -80,7 +82,7 @@ impl Wire {
                     None => Line { text, literal: None },
                 });
             }
-            self.fill().await?;
+            self.fill(READ).await?;
         }
     }
 
@@ -95,27 +97,37 @@ impl Wire {
         Ok(end.map(|end| self.buffer.split_to(end + 1)))
     }
 
-    /// Reads `len` octets into `sink`, in the pieces they arrive in.
+    /// Reads `len` octets into `sink`: whole if they are few, else in the pieces they arrive in. They are not copied.
     pub(super) async fn literal(
         &mut self,
         len: u64,
-        sink: &mut (dyn FnMut(&[u8]) + Send),
+        sink: &mut (dyn FnMut(Bytes) + Send),
     ) -> Result<(), WireError> {
+        if let Ok(size) = usize::try_from(len)
+            && size <= WHOLE
+        {
+            while self.buffer.len() < size {
+                let missing = size - self.buffer.len();
+                self.fill(missing).await?;
+            }
+            sink(self.buffer.split_to(size).freeze());
+            return Ok(());
+        }
         let mut left = len;
         while left > 0 {
             if self.buffer.is_empty() {
-                self.fill().await?;
+                self.fill(READ).await?;
             }
             let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            sink(&self.buffer[..piece]);
-            self.buffer.advance(piece);
+            sink(self.buffer.split_to(piece).freeze());
             left -= piece as u64;
         }
         Ok(())
     }
 
-    async fn fill(&mut self) -> Result<(), WireError> {
-        self.buffer.reserve(READ);
+    /// Reads what there is, with room for at least `room` bytes.
+    async fn fill(&mut self, room: usize) -> Result<(), WireError> {
+        self.buffer.reserve(room.max(READ));
         let read = self.stream.read_buf(&mut self.buffer);
         match self.env.within(self.idle, read).await {
             None => Err(WireError::TimedOut),
@@ -157,6 +169,7 @@ fn is_status(line: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
 
     fn wire(stream: impl Stream + 'static, limits: &Limits) -> Wire {
         Wire::new(Box::new(stream), Env::system(), Duration::from_secs(5), limits)
@@ -188,7 +201,7 @@ mod tests {
             let mut literal = None;
             if let Some(len) = line.literal {
                 let mut octets = Vec::new();
-                wire.literal(len, &mut |piece| octets.extend_from_slice(piece)).await.expect("literal");
+                wire.literal(len, &mut |piece| octets.extend_from_slice(&piece)).await.expect("literal");
                 literal = Some(octets);
             }
             read.push((line.text.to_vec(), literal));
@@ -246,8 +259,8 @@ mod tests {
     #[test]
     fn a_line_without_end_is_refused_at_the_limit() {
         on_a_runtime(async {
-            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
-            theirs.write_all(&vec![b'x'; 300 << 10]).await.expect("write");
+            let (ours, mut theirs) = tokio::io::duplex(2 << 20);
+            theirs.write_all(&vec![b'x'; (1 << 20) + (300 << 10)]).await.expect("write");
             let mut wire = wire(ours, &Limits::default());
             assert_eq!(wire.line().await, Err(WireError::Limit("one line")));
         });

@@ -23,19 +23,19 @@ fn master(dovecot: &Dovecot, form: MasterForm) -> Credentials {
 /// Clear text, every mailbox with its own password.
 fn plain(dovecot: &Dovecot) -> ImapSettings {
     let mut settings = ImapSettings::new("127.0.0.1", passwords(dovecot));
-    settings.port = dovecot.plain_port;
-    settings.tls = TlsMode::Plain;
-    settings.login_interval = Duration::ZERO;
+    settings.server.port = dovecot.plain_port;
+    settings.server.tls = TlsMode::Plain;
+    settings.server.login_interval = Duration::ZERO;
     settings
 }
 
 /// Implicit TLS with the server's own authority.
 fn tls(dovecot: &Dovecot) -> ImapSettings {
     let mut settings = plain(dovecot);
-    settings.host = "localhost".to_owned();
-    settings.port = dovecot.tls_port;
-    settings.tls = TlsMode::Implicit;
-    settings.ca_file = Some(dovecot.ca_file.clone());
+    settings.server.host = "localhost".to_owned();
+    settings.server.port = dovecot.tls_port;
+    settings.server.tls = TlsMode::Implicit;
+    settings.server.ca_file = Some(dovecot.ca_file.clone());
     settings
 }
 
@@ -297,7 +297,7 @@ async fn a_master_user_reads_any_mailbox_by_either_form_of_login() {
     dovecot.client("user02").append(&["INBOX"], &mail(7), "", None);
     for form in [MasterForm::AuthorisationId, MasterForm::LoginName("{mailbox}*master".to_owned())] {
         let mut settings = tls(&dovecot);
-        settings.credentials = master(&dovecot, form);
+        settings.server.credentials = master(&dovecot, form);
         let source = source(settings);
         let mut mailbox = open(&source, "user02").await;
         let inbox = folder(mailbox.as_mut(), &["INBOX"]).await;
@@ -310,7 +310,7 @@ async fn every_mechanism_logs_in_and_awkward_passwords_are_sent_whole() {
     let Some(dovecot) = Dovecot::start() else { return };
     for mechanism in [Mechanism::Auto, Mechanism::Login, Mechanism::Plain] {
         let mut settings = plain(&dovecot);
-        settings.mechanism = mechanism;
+        settings.server.mechanism = mechanism;
         open(&source(settings), "user03").await;
     }
 }
@@ -322,8 +322,8 @@ async fn a_wrong_password_is_said_in_words_that_help_and_tell_no_secret() {
         [(Mechanism::Login, "user01"), (Mechanism::Plain, "user01"), (Mechanism::Auto, "nobody-here")]
     {
         let mut settings = plain(&dovecot);
-        settings.mechanism = mechanism;
-        settings.credentials = Credentials::Fixed { password: "hunter2".into() };
+        settings.server.mechanism = mechanism;
+        settings.server.credentials = Credentials::Fixed { password: "hunter2".into() };
         let error = source(settings).open(mailbox).await.err().expect("refused");
         assert_eq!((error.kind, error.scope, error.may_pass()), (Kind::Auth, Scope::Mailbox, false));
         assert_eq!(error.what, "the server refused the login: wrong name or password");
@@ -352,12 +352,12 @@ async fn certificates_are_checked_and_refused_with_a_remedy() {
     };
     assert!(refused(tls(&dovecot)).await.contains("has expired"));
     let mut start_tls = tls(&dovecot);
-    start_tls.tls = TlsMode::StartTls;
-    start_tls.port = dovecot.plain_port;
+    start_tls.server.tls = TlsMode::StartTls;
+    start_tls.server.port = dovecot.plain_port;
     assert!(refused(start_tls).await.contains("has expired"));
     let Some(valid) = Dovecot::start() else { return };
     let mut unknown = tls(&valid);
-    unknown.ca_file = None;
+    unknown.server.ca_file = None;
     assert!(refused(unknown).await.contains("not issued by an authority this machine trusts"));
 }
 
@@ -365,19 +365,19 @@ async fn certificates_are_checked_and_refused_with_a_remedy() {
 async fn starttls_and_tls_reach_the_mailbox_and_clear_text_on_a_tls_port_is_explained() {
     let Some(dovecot) = Dovecot::start() else { return };
     let mut start_tls = tls(&dovecot);
-    start_tls.tls = TlsMode::StartTls;
-    start_tls.port = dovecot.plain_port;
+    start_tls.server.tls = TlsMode::StartTls;
+    start_tls.server.port = dovecot.plain_port;
     for settings in [start_tls, tls(&dovecot)] {
         let source = source(settings);
         let mailbox = open(&source, "user01").await;
         assert!(mailbox.folders().await.expect("folders")[0].path.is_inbox());
     }
     let mut wrong_port = tls(&dovecot);
-    wrong_port.port = dovecot.plain_port;
+    wrong_port.server.port = dovecot.plain_port;
     let error = source(wrong_port).open("user01").await.err().expect("refused");
     assert!(error.scope == Scope::Endpoint && error.remedy.contains("port"), "{error}");
     let mut nobody = plain(&dovecot);
-    nobody.port = 1;
+    nobody.server.port = 1;
     let error = source(nobody).open("user01").await.err().expect("refused");
     assert_eq!((error.kind, error.scope, error.may_pass()), (Kind::Unreachable, Scope::Endpoint, true));
 }
@@ -416,10 +416,10 @@ async fn more_mailboxes_than_connections_all_get_their_turn_and_the_cap_holds() 
         dovecot.client(user).append(&["INBOX"], user.as_bytes(), "", None);
     }
     let mut settings = plain(&dovecot);
-    settings.max_connections = 3;
-    settings.idle_grace = Duration::from_millis(50);
+    settings.server.max_connections = 3;
+    settings.server.idle_grace = Duration::from_millis(50);
     // One master for all: the server counts the connections of the address.
-    settings.credentials = master(&dovecot, MasterForm::AuthorisationId);
+    settings.server.credentials = master(&dovecot, MasterForm::AuthorisationId);
     let source = std::sync::Arc::new(source(settings));
     let peak = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut tasks = Vec::new();

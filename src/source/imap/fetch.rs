@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Write};
 
-use crate::imap::{
-    BodyItem, Code, Connection, Done, FetchItems, Receiver, Take, UidSet, Untagged, WireError,
-};
+use bytes::Bytes;
+
+use crate::imap::{BodyItem, Code, Done, FetchItems, Receiver, Session, Take, UidSet, Untagged, WireError};
 use crate::model::{Bodies, Body, BodyWriter, Error, Flags, Kind, Result, Scope, SourceId, Timestamp};
 use crate::source::{Fetched, Wanted};
 
@@ -84,10 +84,10 @@ impl<'a> Fetch<'a> {
     }
 
     /// Fetches over this connection until all is accounted for or the connection must be given up.
-    pub async fn go_on(&mut self, connection: &mut Connection) -> Result<End> {
-        let examined = match connection.examined() {
-            Some((name, examined)) if name == self.name => examined,
-            _ => connection.examine(self.name).await?,
+    pub async fn go_on(&mut self, session: &Session) -> Result<End> {
+        let examined = match session.examined() {
+            Some((name, examined)) if name.as_ref() == self.name => examined,
+            _ => session.examine(self.name).await?,
         };
         if u64::from(examined.uid_validity) != self.epoch {
             return Err(Error::temporary(
@@ -99,7 +99,7 @@ impl<'a> Fetch<'a> {
         }
         while let Some(set) = self.queue.pop_front() {
             let mut incoming = Incoming::new(self.bodies, &set);
-            let end = connection.uid_fetch(&set.iter().copied().collect(), ITEMS, &mut incoming).await;
+            let end = session.uid_fetch(&set.iter().copied().collect(), ITEMS, &mut incoming).await;
             let spool = self.absorb(incoming);
             let missing: Vec<u32> =
                 set.iter().copied().filter(|uid| !self.answers.contains_key(uid)).collect();
@@ -129,7 +129,7 @@ impl<'a> Fetch<'a> {
                 Ok(done) => {
                     spool?;
                     if !missing.is_empty() {
-                        self.corner(connection, &missing, &done).await?;
+                        self.corner(session, &missing, &done).await?;
                     }
                 }
             }
@@ -141,15 +141,15 @@ impl<'a> Fetch<'a> {
     }
 
     /// Settles what did not come.
-    async fn corner(&mut self, connection: &mut Connection, missing: &[u32], done: &Done) -> Result<()> {
+    async fn corner(&mut self, session: &Session, missing: &[u32], done: &Done) -> Result<()> {
         if !done.ok() && concerns_the_server(done) {
             return Err(done.refusal(Scope::Mailbox, "fetching messages"));
         }
         // Only after a NOOP do servers forget what others expunged meanwhile.
-        connection.noop().await.map_err(WireError::into_error)?;
+        session.noop().await.map_err(WireError::into_error)?;
         let mut there = Present::default();
         let asked: UidSet = missing.iter().copied().collect();
-        connection
+        session
             .uid_fetch(&asked, "(UID)", &mut there)
             .await
             .map_err(WireError::into_error)?
@@ -346,9 +346,9 @@ impl Receiver for Incoming<'_> {
         }
     }
 
-    fn body_octets(&mut self, octets: &[u8]) {
+    fn body_octets(&mut self, octets: Bytes) {
         if let Current::Writing(writer) = &mut self.current
-            && let Err(e) = writer.write_all(octets)
+            && let Err(e) = writer.write_all(&octets)
         {
             self.spool = Some(e.kind());
             self.current = Current::None;
@@ -383,7 +383,8 @@ impl Receiver for Incoming<'_> {
                 }
             }
             // NIL: the server has the message and no octets for it. It counts as missing.
-            (BodyItem::Nil | BodyItem::Absent, _) | (BodyItem::Streamed, Current::None) => {}
+            (BodyItem::Nil | BodyItem::Absent | BodyItem::Passed, _)
+            | (BodyItem::Streamed, Current::None) => {}
         }
     }
 }
@@ -427,9 +428,9 @@ mod tests {
             let bodies = bodies(max);
             let mut fetch = Fetch::new(b"INBOX", 7, &wanted, &bodies, 100);
             for script in scripts {
-                let (mut connection, peer) = crate::imap::script::connection(script);
-                let end = fetch.go_on(&mut connection).await;
-                drop(connection);
+                let (session, peer) = crate::imap::script::session(script);
+                let end = fetch.go_on(&session).await;
+                drop(session);
                 peer.await.expect("the peer saw what it expected");
                 if end? == End::Complete {
                     return Ok(shown(fetch.into_answers()));

@@ -5,20 +5,22 @@
 mod config;
 mod fetch;
 mod folders;
+mod headers;
 mod list;
 mod pool;
+mod walk;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::config::{Credentials, ImapSettings, MasterForm, TlsMode};
+pub use self::config::ImapSettings;
 use self::pool::Pool;
 use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
-use crate::imap::{Endpoint, Limits, Security, Tls};
-use crate::model::{Bodies, Listed, Result};
+pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
+use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 
 /// An IMAP endpoint.
 pub struct ImapSource {
@@ -38,19 +40,7 @@ impl ImapSource {
     /// The settings cannot work or must not be used ([`Kind::Config`](crate::model::Kind)), or TLS cannot be set up.
     pub fn new(env: Env, settings: ImapSettings) -> Result<ImapSource> {
         settings.check()?;
-        let tls = || Tls::new(settings.ca_file.as_deref());
-        let endpoint = Endpoint {
-            host: settings.host.clone(),
-            port: settings.port,
-            security: match settings.tls {
-                TlsMode::Implicit => Security::Implicit(tls()?),
-                TlsMode::StartTls => Security::StartTls(tls()?),
-                TlsMode::Plain => Security::Plain,
-            },
-            connect_timeout: settings.connect_timeout,
-            idle_timeout: settings.idle_timeout,
-            limits: Limits::default(),
-        };
+        let endpoint = settings.server.endpoint()?;
         Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint)) })
     }
 }
@@ -58,11 +48,18 @@ impl ImapSource {
 #[async_trait]
 impl Source for ImapSource {
     async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>> {
-        let mailbox =
-            ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
+        if mailbox.is_empty() {
+            // On behalf of nobody a master user would come into a mailbox of his own.
+            return Err(Error::new(Kind::Config, Scope::Mailbox, "a mailbox has no name")
+                .remedy("name it in the list of mailboxes"));
+        }
+        let owner = self.pool.owner();
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
-        self.pool.lease(mailbox.owner, &mailbox.name).await?.give_back();
-        Ok(Box::new(mailbox))
+        let lease = self.pool.lease(owner, mailbox).await?;
+        let object_ids = lease.session()?.capabilities().has("OBJECTID");
+        lease.give_back();
+        let pool = self.pool.clone();
+        Ok(Box::new(ImapMailbox { pool, owner, name: mailbox.to_owned(), object_ids }))
     }
 }
 
@@ -71,18 +68,19 @@ struct ImapMailbox {
     pool: Arc<Pool>,
     owner: u64,
     name: String,
+    object_ids: bool,
 }
 
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::PLAIN
+        SourceCapabilities { object_ids: self.object_ids, headers: true, ..SourceCapabilities::PLAIN }
     }
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.connection()?).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let folders = folders::folders(lease.session()?).await;
         lease.give_back();
         folders
     }
@@ -90,15 +88,31 @@ impl SourceMailbox for ImapMailbox {
     async fn list(
         &self,
         folder: &SourceFolder,
-        _since: Option<&Since<'_>>,
+        since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
-        let mut lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
-        let listing = list::list(lease.connection()?, &name, self.pool.settings.list_messages, sink).await;
+        let window = self.pool.settings.list_messages;
+        let folder = list::Folder { name: &name, counters: folder.counters, window };
+        let listing = list::list(lease.session()?, &folder, since, sink).await;
         lease.give_back();
         listing
+    }
+
+    async fn headers(
+        &self,
+        folder: &SourceFolder,
+        epoch: u64,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Option<u64>>> {
+        self.pool.env.step(Step::SourceFetch).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let name = folders::wire_name(&folder.handle);
+        let headers = headers::headers(lease.session()?, &name, epoch, wanted).await;
+        lease.give_back();
+        headers
     }
 
     async fn fetch(
@@ -112,8 +126,8 @@ impl SourceMailbox for ImapMailbox {
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
-            let mut lease = self.pool.lease(self.owner, &self.name).await?;
-            let end = fetch.go_on(lease.connection()?).await;
+            let lease = self.pool.lease(self.owner, &self.name).await?;
+            let end = fetch.go_on(lease.session()?).await;
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are
             // fetched with a new one.
@@ -125,6 +139,10 @@ impl SourceMailbox for ImapMailbox {
 
     async fn release(&self) {
         self.pool.end(self.owner).await;
+    }
+
+    fn round_trips(&self) -> u64 {
+        self.pool.round_trips(self.owner)
     }
 }
 

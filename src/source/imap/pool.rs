@@ -4,7 +4,7 @@
 //! that wants a session may have its place once it lay idle for the grace time. So nobody can block others by keeping
 //! a session while it waits for something else, and a mailbox that is busy keeps its login.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::config::ImapSettings;
 use crate::env::{Env, Tick};
-use crate::imap::{Connection, Endpoint, connect, login};
-use crate::model::{Result, Scope};
+use crate::imap::{Account, Endpoint, Session, WireError, connect};
+use crate::model::{Error, Result, Scope};
 
 /// A session that lay idle for longer is asked whether it still lives before it is trusted.
 const STALE: Duration = Duration::from_secs(20);
@@ -23,6 +23,7 @@ pub(super) struct Pool {
     pub env: Env,
     pub settings: ImapSettings,
     endpoint: Endpoint,
+    account: Account,
     state: Mutex<State>,
     freed: Notify,
 }
@@ -34,28 +35,31 @@ struct State {
     /// Oldest first.
     idle: VecDeque<Idle>,
     owners: u64,
+    /// Times each mailbox was waited for.
+    trips: BTreeMap<u64, u64>,
     next_login: Tick,
 }
 
 struct Idle {
     owner: u64,
     since: Tick,
-    connection: Connection,
+    session: Arc<Session>,
 }
 
 /// What a caller may do now.
 enum Turn {
     /// Go on with its own session.
-    Resume(Connection, Duration),
+    Resume(Arc<Session>, Duration),
     /// Log in; a session of another was ended for it, if one is given.
-    LogIn(Option<Connection>),
+    LogIn(Option<Arc<Session>>),
     /// Wait, at most until then.
     Wait(Option<Tick>),
 }
 
 impl Pool {
     pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint) -> Pool {
-        Pool { env, settings, endpoint, state: Mutex::default(), freed: Notify::new() }
+        let account = Account::new(&env, &settings.server);
+        Pool { env, settings, endpoint, account, state: Mutex::default(), freed: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -76,19 +80,19 @@ impl Pool {
             tokio::pin!(freed);
             freed.as_mut().enable(); // before looking, so that nothing freed in between is missed
             match self.turn(owner) {
-                Turn::Resume(connection, idle) => {
-                    let mut lease = Lease { pool: self.clone(), owner, connection: Some(connection) };
+                Turn::Resume(session, idle) => {
+                    let lease = Lease::of(self, owner, Some(session));
                     if idle < STALE || lease.is_alive().await {
                         return Ok(lease);
                     }
                     drop(lease);
                 }
                 Turn::LogIn(evicted) => {
-                    let mut lease = Lease { pool: self.clone(), owner, connection: None };
+                    let mut lease = Lease::of(self, owner, None);
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
-                    lease.connection = Some(self.log_in(mailbox).await?);
+                    lease.session = Some(self.log_in(owner, mailbox).await?);
                     return Ok(lease);
                 }
                 Turn::Wait(None) => freed.await,
@@ -109,63 +113,75 @@ impl Pool {
         let own = state.idle.iter().position(|i| i.owner == owner);
         if let Some(own) = own.and_then(|at| state.idle.remove(at)) {
             state.held += 1;
-            return Turn::Resume(own.connection, now.saturating_sub(own.since));
+            return Turn::Resume(own.session, now.saturating_sub(own.since));
         }
-        if state.held + state.idle.len() < self.settings.max_connections {
+        if state.held + state.idle.len() < self.settings.server.max_connections {
             state.held += 1;
             return Turn::LogIn(None);
         }
         match state.idle.front() {
             None => Turn::Wait(None),
-            Some(oldest) if now < oldest.since + self.settings.idle_grace => {
-                Turn::Wait(Some(oldest.since + self.settings.idle_grace))
+            Some(oldest) if now < oldest.since + self.settings.server.idle_grace => {
+                Turn::Wait(Some(oldest.since + self.settings.server.idle_grace))
             }
             Some(_) => {
                 let evicted = state.idle.pop_front();
                 state.held += 1;
-                Turn::LogIn(evicted.map(|i| i.connection))
+                Turn::LogIn(evicted.map(|i| i.session))
             }
         }
     }
 
-    async fn log_in(&self, mailbox: &str) -> Result<Connection> {
+    async fn log_in(&self, owner: u64, mailbox: &str) -> Result<Arc<Session>> {
         let at = {
             let mut state = self.state();
             let at = state.next_login.max(self.env.now());
-            state.next_login = at + self.settings.login_interval;
+            state.next_login = at + self.settings.server.login_interval;
             at
         };
+        self.account.ready()?;
         self.env.sleep_until(at).await;
-        let prepared = self.settings.login(mailbox)?.acting_as(self.settings.acts_as(mailbox));
-        let place = format!("{}:{}", self.settings.host, self.settings.port);
-        let mut connection = connect(&self.env, &self.endpoint).await.map_err(|e| e.at(&place))?;
-        login::login(&mut connection, &prepared.login()).await.map_err(|e| match e.scope {
-            Scope::Endpoint => e.at(&place),
-            _ => e,
-        })?;
-        Ok(connection)
+        let place = format!("{}:{}", self.settings.server.host, self.settings.server.port);
+        let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
+        let mut connection = connect(&self.env, &self.endpoint).await.map_err(at)?;
+        let logged_in = self.account.log_in(&mut connection, mailbox).await.map_err(at);
+        self.count(owner, connection.commands());
+        logged_in?;
+        Ok(Arc::new(Session::new(connection)))
     }
 
     /// Ends the idle session of a mailbox politely. Its place is free only when the server has let go of it.
     pub async fn end(self: &Arc<Self>, owner: u64) {
-        let Some(connection) = self.take_idle(owner, 1) else { return };
-        let _place = Lease { pool: self.clone(), owner, connection: None };
-        connection.logout().await;
+        let Some(session) = self.take_idle(owner, 1) else { return };
+        let place = Lease::of(self, owner, Some(session));
+        if let Ok(session) = place.session() {
+            session.logout().await;
+        }
+    }
+
+    fn count(&self, owner: u64, trips: u64) {
+        *self.state().trips.entry(owner).or_default() += trips;
+    }
+
+    /// Times a mailbox was waited for, from the login on.
+    pub fn round_trips(&self, owner: u64) -> u64 {
+        self.state().trips.get(&owner).copied().unwrap_or(0)
     }
 
     /// Closes the idle session of a mailbox that is gone, without a word.
     pub fn forget(&self, owner: u64) {
+        self.state().trips.remove(&owner);
         drop(self.take_idle(owner, 0));
         self.freed.notify_waiters();
     }
 
     /// Takes the idle session of a mailbox; its place stays taken if `held` is 1.
-    fn take_idle(&self, owner: u64, held: usize) -> Option<Connection> {
+    fn take_idle(&self, owner: u64, held: usize) -> Option<Arc<Session>> {
         let mut state = self.state();
         let at = state.idle.iter().position(|i| i.owner == owner)?;
         let idle = state.idle.remove(at)?;
         state.held += held;
-        Some(idle.connection)
+        Some(idle.session)
     }
 }
 
@@ -174,36 +190,52 @@ impl Pool {
 pub(super) struct Lease {
     pool: Arc<Pool>,
     owner: u64,
-    connection: Option<Connection>,
+    session: Option<Arc<Session>>,
+    /// Its round trips when the lease began.
+    trips: u64,
 }
 
 impl Lease {
-    /// The connection. There is one for as long as the lease is held.
-    pub fn connection(&mut self) -> Result<&mut Connection> {
-        self.connection.as_mut().ok_or_else(|| crate::imap::WireError::Broken.into_error())
+    fn of(pool: &Arc<Pool>, owner: u64, session: Option<Arc<Session>>) -> Lease {
+        let trips = session.as_ref().map_or(0, |s| s.round_trips());
+        Lease { pool: pool.clone(), owner, session, trips }
     }
 
-    async fn is_alive(&mut self) -> bool {
-        match &mut self.connection {
-            Some(connection) => connection.noop().await.is_ok(),
+    /// Counts what it cost.
+    fn count(&self) {
+        if let Some(session) = &self.session {
+            self.pool.count(self.owner, session.round_trips().saturating_sub(self.trips));
+        }
+    }
+
+    /// The session. There is one for as long as the lease is held.
+    pub fn session(&self) -> Result<&Arc<Session>> {
+        self.session.as_ref().ok_or_else(|| WireError::Broken.into_error())
+    }
+
+    async fn is_alive(&self) -> bool {
+        match &self.session {
+            Some(session) => session.noop().await.is_ok(),
             None => false,
         }
     }
 
     /// Lays the session aside for the mailbox's next call; a broken one is closed.
     pub fn give_back(mut self) {
-        let connection = self.connection.take().filter(|c| !c.is_broken());
-        if let Some(connection) = connection {
+        self.count();
+        let session = self.session.take().filter(|s| !s.is_broken());
+        if let Some(session) = session {
             let since = self.pool.env.now();
             // The place itself is freed by the drop below; the idle session takes it over first.
-            self.pool.state().idle.push_back(Idle { owner: self.owner, since, connection });
+            self.pool.state().idle.push_back(Idle { owner: self.owner, since, session });
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.connection = None;
+        self.count();
+        self.session = None;
         let mut state = self.pool.state();
         state.held = state.held.saturating_sub(1);
         drop(state);

@@ -1,8 +1,8 @@
 //! Settings of one Graph endpoint.
 
-use secrecy::SecretString;
-
-use crate::model::{Error, Kind, Result, Scope};
+use crate::http::check_url;
+pub use crate::http::oauth::TokenSettings;
+use crate::model::Result;
 use crate::transform::graph::Bounds;
 
 /// How a message is written.
@@ -11,24 +11,6 @@ pub enum WriteMode {
     /// JSON create, v1.0: not a draft, with its own dates, flags and stamp at creation; MIME is not kept.
     #[default]
     Json,
-}
-
-/// Where tokens come from.
-#[derive(Debug, Clone)]
-pub enum TokenSettings {
-    /// A token given by the operator; it is used until it is refused.
-    Static(SecretString),
-    /// OAuth 2.0 client credentials (RFC 6749 §4.4).
-    ClientCredentials {
-        /// Token endpoint, e.g. `https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token`.
-        token_url: String,
-        /// The app registration's id.
-        client_id: String,
-        /// Its secret.
-        client_secret: SecretString,
-        /// E.g. `https://graph.microsoft.com/.default`; each national cloud has its own host.
-        scope: String,
-    },
 }
 
 /// Settings of one Graph endpoint (`[target.NAME]` with `kind = "graph"`).
@@ -81,32 +63,14 @@ pub(super) struct Base {
 impl Base {
     /// Checks an address of the service or of the token endpoint.
     pub(super) fn parse(url: &str, plain_http: bool, what: &str) -> Result<Base> {
-        let wrong = |problem: &str| {
-            Error::new(Kind::Config, Scope::Endpoint, format!("{what} {problem}"))
-                .remedy("give an https:// address such as https://graph.microsoft.com/v1.0")
-        };
         let text = url.trim().trim_end_matches('/');
-        let uri: http::Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(wrong("is not a full URL"));
-        };
-        let host = authority.host().trim_matches(['[', ']']);
-        let here = host == "localhost"
-            || host.ends_with(".localhost")
-            || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        match scheme {
-            "https" => {}
-            "http" if here || plain_http => {}
-            "http" => return Err(wrong("is plain HTTP; tokens would travel in the clear")),
-            _ => return Err(wrong("is neither https nor http")),
-        }
-        if authority.as_str().contains('@') || uri.query().is_some() {
-            return Err(wrong("must hold neither a user name nor a query"));
-        }
+        let uri = check_url(url, plain_http, what)?;
+        let (scheme, authority) =
+            (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", http::uri::Authority::as_str));
         Ok(Base {
             text: text.to_owned(),
             scheme: scheme.to_owned(),
-            authority: authority.as_str().to_ascii_lowercase(),
+            authority: authority.to_ascii_lowercase(),
             path: uri.path().trim_end_matches('/').to_owned(),
         })
     }

@@ -11,7 +11,6 @@ mod find;
 mod folders;
 mod session;
 mod store;
-mod token;
 mod upload;
 
 use std::sync::Arc;
@@ -19,13 +18,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use config::{GraphSettings, TokenSettings, WriteMode};
-pub use token::{Token, TokenSource};
 
 use super::{
     Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
 };
 use crate::env::Env;
 use crate::http::HttpClient;
+use crate::http::oauth::TokenSource;
 use crate::limit::{Cost, Gate, Ticket};
 use crate::model::{Error, Flags, Kind, Outcome, Result, StampPrefix};
 use config::Base;

@@ -8,11 +8,11 @@ use http::{HeaderValue, Method, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::answer::{Fault, Reply, retry_after};
+use super::answer::{Fault, Reply};
 use super::config::Base;
-use super::token::TokenSource;
 use crate::env::{Env, Step};
-use crate::http::{Exchange, HttpClient, HttpError};
+use crate::http::oauth::TokenSource;
+use crate::http::{Exchange, HttpClient, HttpError, retry_after};
 use crate::limit::{Answer, Gate, Ticket};
 use crate::model::{Error, Kind, Result, Scope};
 use crate::transform::graph::Bounds;
@@ -140,11 +140,11 @@ impl Session {
         if call.range.is_none() {
             token = Some(self.tokens.get().await.map_err(Fault::NotSent)?);
         }
-        let reply = self.attempt(ticket, call, token.as_ref().map(|t| &t.authorization)).await?;
+        let reply = self.attempt(ticket, call, token.as_ref().map(|t| t.authorization())).await?;
         match token {
             Some(refused) if reply.status == StatusCode::UNAUTHORIZED => {
-                let token = self.tokens.renew(&refused).await.map_err(Fault::NotSent)?;
-                self.attempt(ticket, call, Some(&token.authorization)).await
+                let token = self.tokens.renew(refused.generation()).await.map_err(Fault::NotSent)?;
+                self.attempt(ticket, call, Some(token.authorization())).await
             }
             _ => Ok(reply),
         }

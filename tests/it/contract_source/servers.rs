@@ -12,14 +12,14 @@ use mailwave::mock::imap::{ImapMock, ImapOptions, ImapServer, InternalDate, User
 use mailwave::mock::server::RealWorld;
 use mailwave::model::{Flags, Timestamp};
 use mailwave::source::Source;
-use mailwave::source::imap::{Credentials, ImapSettings, ImapSource, MasterForm, TlsMode};
+use mailwave::source::imap::{Credentials, ImapSettings, ImapSource, MasterForm, Server, TlsMode};
 
 use super::{Planted, SourceHarness, planted, suite};
 use crate::support::dovecot::{Dovecot, Options};
 use crate::support::memory::{MemorySource, Store, StoredMail};
 
 /// The flags as IMAP writes them.
-fn wire(flags: &Flags) -> Vec<String> {
+pub fn wire(flags: &Flags) -> Vec<String> {
     let system = [
         (flags.seen, "\\Seen"),
         (flags.answered, "\\Answered"),
@@ -69,27 +69,24 @@ impl SourceHarness for DovecotHarness {
         let mut settings = match self.way {
             Way::OwnPassword => {
                 let all = self.dovecot.users.iter().map(|(u, p)| (u.clone(), p.as_str().into()));
-                ImapSettings {
+                ImapSettings::of(Server {
                     tls: TlsMode::Plain,
                     port: self.dovecot.plain_port,
-                    ..ImapSettings::new("127.0.0.1", Credentials::PerMailbox(all.collect()))
-                }
+                    ..Server::new("127.0.0.1", Credentials::PerMailbox(all.collect()))
+                })
             }
             Way::MasterOverTls => {
                 let (user, password) = self.dovecot.master.clone();
                 let form = MasterForm::AuthorisationId;
-                ImapSettings {
+                ImapSettings::of(Server {
                     tls: TlsMode::Implicit,
                     port: self.dovecot.tls_port,
                     ca_file: Some(self.dovecot.ca_file.clone()),
-                    ..ImapSettings::new(
-                        "localhost",
-                        Credentials::Master { user, password: password.into(), form },
-                    )
-                }
+                    ..Server::new("localhost", Credentials::Master { user, password: password.into(), form })
+                })
             }
         };
-        settings.login_interval = Duration::ZERO;
+        settings.server.login_interval = Duration::ZERO;
         Arc::new(ImapSource::new(Env::system(), settings).expect("settings"))
     }
 
@@ -212,9 +209,9 @@ impl MockHarness {
 impl SourceHarness for MockHarness {
     fn source(&self) -> Arc<dyn Source> {
         let mut settings = ImapSettings::new("127.0.0.1", Credentials::Fixed { password: "secret".into() });
-        settings.port = self.server.addr.port();
-        settings.tls = TlsMode::Plain;
-        settings.login_interval = Duration::ZERO;
+        settings.server.port = self.server.addr.port();
+        settings.server.tls = TlsMode::Plain;
+        settings.server.login_interval = Duration::ZERO;
         Arc::new(ImapSource::new(Env::system(), settings).expect("settings"))
     }
 

@@ -1,4 +1,4 @@
-//! Access tokens: fetched once for all mailboxes, renewed before they end, in no log and no `Debug`.
+//! OAuth 2.0 access tokens (RFC 6749): fetched once for all mailboxes, renewed before they end, in no log and no `Debug`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +10,48 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::answer::retry_after;
-use super::config::{Base, TokenSettings};
+use super::{Exchange, HttpClient, check_url, retry_after};
 use crate::env::{Env, Tick};
-use crate::http::{Exchange, HttpClient};
+use crate::guard::Secret;
 use crate::model::{Error, Kind, Result, Scope};
+
+/// Where tokens come from.
+#[derive(Debug, Clone)]
+pub enum TokenSettings {
+    /// A token given by the operator; it is used until it is refused.
+    Static(SecretString),
+    /// What a command prints, run again before the token ends.
+    Command {
+        /// The command.
+        secret: Secret,
+        /// How long each token lives.
+        life: Duration,
+    },
+    /// OAuth 2.0 client credentials (RFC 6749 §4.4).
+    ClientCredentials {
+        /// Token endpoint, e.g. `https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token`.
+        token_url: String,
+        /// The app registration's id.
+        client_id: String,
+        /// Its secret.
+        client_secret: SecretString,
+        /// E.g. `https://graph.microsoft.com/.default`; each national cloud has its own host.
+        scope: String,
+    },
+    /// A refresh token (RFC 6749 §6). If the endpoint gives another one, that is used until the run ends.
+    Refresh {
+        /// Token endpoint.
+        token_url: String,
+        /// The app's id.
+        client_id: String,
+        /// Its secret, if it has one.
+        client_secret: Option<SecretString>,
+        /// The refresh token.
+        refresh_token: SecretString,
+        /// What the token is for; as granted at first if empty.
+        scope: String,
+    },
+}
 
 /// After a failed refresh, everyone is told the same for this long: one wrong secret must not become a storm.
 const FAILURE_HOLDS: Duration = Duration::from_secs(5);
@@ -22,9 +59,27 @@ const FAILURE_HOLDS: Duration = Duration::from_secs(5);
 /// One token with its number: a refused token is named by it, so that it is renewed once, not once per request.
 #[derive(Clone)]
 pub struct Token {
+    secret: SecretString,
     /// The `Authorization` value; marked sensitive.
-    pub(super) authorization: header::HeaderValue,
+    authorization: header::HeaderValue,
     generation: u64,
+}
+
+impl Token {
+    /// The token itself.
+    pub fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+
+    /// As the value of `Authorization` (RFC 6750 §2.1).
+    pub fn authorization(&self) -> &header::HeaderValue {
+        &self.authorization
+    }
+
+    /// Its number: it grows with every token of a [`TokenSource`].
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 impl fmt::Debug for Token {
@@ -50,6 +105,8 @@ struct State {
     expires: Tick,
     generation: u64,
     failed: Option<(Tick, Error)>,
+    /// The refresh token the endpoint gave last.
+    refresh_token: Option<SecretString>,
 }
 
 impl fmt::Debug for TokenSource {
@@ -63,6 +120,8 @@ struct Granted {
     access_token: String,
     #[serde(default)]
     expires_in: serde_json::Value,
+    #[serde(default)]
+    refresh_token: Option<String>,
 }
 
 impl TokenSource {
@@ -76,8 +135,10 @@ impl TokenSource {
         settings: TokenSettings,
         plain_http: bool,
     ) -> Result<TokenSource> {
-        if let TokenSettings::ClientCredentials { token_url, .. } = &settings {
-            Base::parse(token_url, plain_http, "the token endpoint")?;
+        if let TokenSettings::ClientCredentials { token_url, .. } | TokenSettings::Refresh { token_url, .. } =
+            &settings
+        {
+            check_url(token_url, plain_http, "the token endpoint")?;
         }
         Ok(TokenSource {
             env: env.clone(),
@@ -114,13 +175,13 @@ impl TokenSource {
         }
     }
 
-    /// A token after `refused` was refused (401): a newer one if there is one, else one fetched now.
+    /// A token after the one of this generation was refused (401): a newer one if there is one, else one fetched now.
     ///
     /// # Errors
     /// As [`TokenSource::get`]; `Auth` for a static token.
-    pub async fn renew(&self, refused: &Token) -> Result<Token> {
+    pub async fn renew(&self, refused: u64) -> Result<Token> {
         let _flight = self.flight.lock().await;
-        match self.fresh(refused.generation) {
+        match self.fresh(refused) {
             Some(token) => Ok(token),
             None => self.refresh().await,
         }
@@ -163,7 +224,7 @@ impl TokenSource {
                 };
                 authorization.set_sensitive(true);
                 state.generation += 1;
-                let token = Token { authorization, generation: state.generation };
+                let token = Token { secret, authorization, generation: state.generation };
                 state.token = Some(token.clone());
                 state.refresh_at = now.saturating_add(life.mul_f64(0.8));
                 state.expires = now.saturating_add(life);
@@ -178,27 +239,46 @@ impl TokenSource {
     }
 
     async fn fetch(&self) -> Result<(SecretString, Duration)> {
-        let (token_url, client_id, client_secret, scope) = match &self.settings {
+        let field = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let (token_url, form) = match &self.settings {
             TokenSettings::Static(_) if self.state().token.is_some() => {
                 return Err(Error::new(
                     Kind::Auth,
                     Scope::Endpoint,
-                    "the target refused the configured token",
+                    "the service refused the configured token",
                 )
-                .remedy("give a token that is valid, or configure client credentials"));
+                .remedy("give a token that is valid, or let tokens be fetched as they are needed"));
             }
             TokenSettings::Static(token) => return Ok((token.clone(), Duration::MAX / 4)),
+            TokenSettings::Command { secret, life } => {
+                return Ok((self.env.blocking(|| secret.load())?, *life));
+            }
             TokenSettings::ClientCredentials { token_url, client_id, client_secret, scope } => {
-                (token_url, client_id, client_secret, scope)
+                let form = format!(
+                    "grant_type=client_credentials&client_id={}&client_secret={}&scope={}",
+                    field(client_id),
+                    field(client_secret.expose_secret()),
+                    field(scope)
+                );
+                (token_url, form)
+            }
+            TokenSettings::Refresh { token_url, client_id, client_secret, refresh_token, scope } => {
+                let given = self.state().refresh_token.clone();
+                let refresh_token = given.as_ref().unwrap_or(refresh_token);
+                let mut form = format!(
+                    "grant_type=refresh_token&client_id={}&refresh_token={}",
+                    field(client_id),
+                    field(refresh_token.expose_secret())
+                );
+                if let Some(secret) = client_secret {
+                    form += &format!("&client_secret={}", field(secret.expose_secret()));
+                }
+                if !scope.is_empty() {
+                    form += &format!("&scope={}", field(scope));
+                }
+                (token_url, form)
             }
         };
-        let field = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let form = format!(
-            "grant_type=client_credentials&client_id={}&client_secret={}&scope={}",
-            field(client_id),
-            field(client_secret.expose_secret()),
-            field(scope)
-        );
         let request = http::Request::builder()
             .method(Method::POST)
             .uri(token_url)
@@ -225,7 +305,7 @@ impl TokenSource {
         if status != StatusCode::OK {
             let what = format!("the token endpoint refused the app (HTTP {})", status.as_u16());
             return Err(Error::new(Kind::Auth, Scope::Endpoint, what)
-                .remedy("check tenant, client id, secret (has it expired?) and scope"));
+                .remedy("check tenant, client id, secret or refresh token (has it expired?) and scope"));
         }
         let unreadable = || {
             Error::temporary(Kind::Protocol, Scope::Endpoint, "the token endpoint's answer is not readable")
@@ -239,6 +319,9 @@ impl TokenSource {
             serde_json::Value::String(s) => s.parse().ok(),
             _ => None,
         };
+        if let Some(next) = granted.refresh_token.filter(|t| !t.is_empty()) {
+            self.state().refresh_token = Some(SecretString::from(next));
+        }
         Ok((
             SecretString::from(granted.access_token),
             Duration::from_secs(life.unwrap_or(3600).clamp(10, 86_400)),

@@ -16,6 +16,7 @@ mod graph_target;
 mod imap_mock;
 mod kill;
 mod layers;
+mod numbered_passes;
 mod passes;
 mod quickstart;
 mod road;

@@ -7,6 +7,7 @@ pub mod holding;
 pub mod imap_client;
 pub mod mailgen;
 pub mod memory;
+pub mod numbered;
 pub mod process;
 pub mod server;
 pub mod verdict;

@@ -113,6 +113,14 @@ impl Session {
         self.state().capabilities.clone()
     }
 
+    /// Does without what the server offers and cannot do, from now on.
+    pub fn forgo(&self, names: &[&str]) {
+        let mut state = self.state();
+        let mut offer = state.capabilities.as_ref().clone();
+        offer.distrust(names);
+        state.capabilities = Arc::new(offer);
+    }
+
     /// Must it not be used any more? A command in flight whose answer is on its way may still end well.
     pub fn is_broken(&self) -> bool {
         self.state().broken

@@ -12,6 +12,7 @@ mod files;
 mod graph_mock;
 mod graph_target;
 mod imap_mock;
+mod imap_target;
 mod kill;
 mod layers;
 mod passes;

@@ -1,6 +1,10 @@
 //! The IMAP target against a real Dovecot, and against peers that do what Dovecot does not.
 
 mod contract;
+mod cuts;
+mod peer;
+mod peers;
+mod server;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -22,6 +22,8 @@ pub struct Options {
     pub expired_certificate: bool,
     /// Connections of one user from one address.
     pub connections: usize,
+    /// Lines added to its configuration.
+    pub extra: String,
 }
 
 impl Default for Options {
@@ -32,6 +34,7 @@ impl Default for Options {
             prefix: String::new(),
             expired_certificate: false,
             connections: 50,
+            extra: String::new(),
         }
     }
 }
@@ -219,7 +222,7 @@ fn config(root: &Path, plain_port: u16, tls_port: u16, options: &Options) -> Str
              service anvil {{\n chroot =\n}}\nservice imap-login {{\n chroot =\n}}\n"
         );
     }
-    let Options { separator, prefix, connections, .. } = options;
+    let Options { separator, prefix, connections, extra, .. } = options;
     let special: String = ["Drafts", "Junk", "Sent", "Trash", "Archive"]
         .map(|name| format!(" mailbox {name} {{\n  special_use = \\{name}\n }}\n"))
         .concat();
@@ -274,7 +277,7 @@ service imap-login {{
   ssl = yes
  }}
 }}
-"
+{extra}"
     )
 }
 

@@ -1,12 +1,17 @@
 //! One APPEND: a message or, with MULTIAPPEND (RFC 3502), several, which are stored all or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 
 use super::flags::Kept;
 use super::losses;
 use super::oddities::Oddities;
 use crate::imap::{Begun, Capabilities, Command, Done, Ignore, Session, WireError};
 use crate::model::{Body, Flags, Timestamp};
+use crate::transform::line_ends::ToCrlf;
+
+/// Largest message whose line ends are mended, in bytes: it is held in memory for it.
+const MENDED: u64 = 32 << 20;
 
 /// A message on its way.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ pub(super) struct Draft {
     pub bare: bool,
     /// It is sent as an ordinary literal, whatever is in it.
     pub plain: bool,
+    /// Its line ends were mended: the server refused it as it was.
+    pub mended: bool,
     /// It was refused without a reason before.
     pub again: bool,
 }
@@ -31,6 +38,25 @@ impl Draft {
     /// Is it sent as literal8? Only so NUL may be sent (RFC 3516).
     fn binary(&self, offer: &Capabilities) -> bool {
         self.oddities.nul && !self.plain && offer.has("BINARY")
+    }
+
+    /// Makes bare LF CRLF, a declared change; `false`: there is nothing to mend, or too much.
+    pub fn mend(&mut self) -> bool {
+        if self.mended || !self.oddities.bare_line_end || self.body.len() > MENDED {
+            return false;
+        }
+        self.mended = true;
+        let mut mended = ToCrlf::new(Vec::new());
+        if io::copy(&mut self.body.reader(), &mut mended).is_err() {
+            return false;
+        }
+        let mended = mended.into_inner();
+        if mended.len() as u64 == self.body.len() {
+            return false;
+        }
+        self.body = Body::from_bytes(mended.into());
+        self.losses.insert(losses::LINE_ENDS);
+        true
     }
 
     /// Would some servers refuse it where they take its neighbours?
@@ -86,14 +112,10 @@ pub(super) async fn append(
 }
 
 /// The first messages of a queue that go with one command.
-pub(super) fn next_group(
-    queue: &mut std::collections::VecDeque<Draft>,
-    most: usize,
-    offer: &Capabilities,
-) -> Vec<Draft> {
+pub(super) fn next_group(queue: &mut VecDeque<Draft>, most: usize, offer: &Capabilities) -> Vec<Draft> {
     let mut group: Vec<Draft> = Vec::new();
     while let Some(draft) = queue.front() {
-        let alone = draft.is_risky(offer) || draft.again || draft.bare || draft.plain;
+        let alone = draft.is_risky(offer) || draft.again || draft.bare || draft.plain || draft.mended;
         if !group.is_empty() && (alone || group.len() >= most.max(1)) {
             break;
         }

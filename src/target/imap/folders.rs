@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::names::Naming;
-use super::session::Live;
+use super::session::{Live, gone};
 use super::shelf::Shelves;
 use crate::env::{Env, Step};
 use crate::imap::{Code, Done, ListEntry, Namespaces, WireError};
@@ -432,11 +432,6 @@ impl Folders {
         }
         Err(refused())
     }
-}
-
-fn gone() -> Error {
-    Error::new(Kind::NotFound, Scope::Folder, "the target folder is gone")
-        .remedy("if it was removed on purpose, say so; else restore it and run again")
 }
 
 fn refused() -> Error {

@@ -12,8 +12,12 @@ pub(super) const DATE: &str = "date-changed-by-server";
 /// The octets are others at the server.
 pub(super) const OCTETS: &str = "octets-changed-by-server";
 
+/// Bare LF became CRLF: the server takes nothing else.
+pub(super) const LINE_ENDS: &str = "line-ends";
+
 /// Every loss of its own with what it means, for the report.
-pub const ALL: [(&str, &str); 4] = [
+pub const ALL: [(&str, &str); 5] = [
+    (LINE_ENDS, "the server refused the message with its bare LF line ends; they were made CRLF"),
     (KEYWORDS, "keywords that the target's folder cannot hold are not kept"),
     (FLAGS, "the target's folder does not keep one of the system flags"),
     (

@@ -198,8 +198,26 @@ impl Live {
         {
             return Ok(Opened { told, _desk: desk });
         }
-        let told = self.session.select(folder.as_bytes()).await?;
-        Ok(Opened { told, _desk: desk })
+        match self.session.select(folder.as_bytes()).await {
+            Ok(told) => Ok(Opened { told, _desk: desk }),
+            Err(e) if e.kind == Kind::Protocol && self.is_gone(folder).await? => Err(gone()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Is there no such folder? Servers refuse what concerns one in many words, and some without any code.
+    ///
+    /// # Errors
+    /// As [`Session::list`].
+    pub async fn is_gone(&self, folder: &str) -> Result<bool> {
+        if self.session.is_broken() {
+            return Ok(false);
+        }
+        let listed = self.session.list(folder.as_bytes()).await?;
+        let there = |name: &[u8]| {
+            name == folder.as_bytes() || (folder == "INBOX" && name.eq_ignore_ascii_case(b"INBOX"))
+        };
+        Ok(!listed.iter().any(|e| there(&e.name) && !e.has("\\Noselect") && !e.has("\\NonExistent")))
     }
 
     /// Sees to it that none of these folders is open, and none is opened for as long as this is held.
@@ -215,6 +233,12 @@ impl Live {
         }
         Ok(desk)
     }
+}
+
+/// The error of a folder that is not there.
+pub(super) fn gone() -> Error {
+    Error::new(Kind::NotFound, Scope::Folder, "the target folder is gone")
+        .remedy("if it was removed on purpose, say so; else restore it and run again")
 }
 
 /// The session of one mailbox.

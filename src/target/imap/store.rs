@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::append::{Draft, End, append, next_group};
 use super::flags::Kept;
 use super::oddities::Oddities;
-use super::session::Live;
+use super::session::{Live, gone};
 use super::shelf::{Numbers, Shelf, copy_id};
 use super::{ImapMailbox, arrivals, losses};
 use crate::env::Step;
@@ -45,6 +45,10 @@ struct Batch {
     refused: usize,
     /// Each message goes alone from now on.
     singly: bool,
+    /// It was asked whether the folder is there.
+    asked: bool,
+    /// BAD was said to several messages at once.
+    bad: bool,
 }
 
 impl Batch {
@@ -92,6 +96,8 @@ impl ImapMailbox {
             stop: None,
             refused: 0,
             singly: false,
+            asked: false,
+            bad: false,
         };
         for (at, item) in items.into_iter().enumerate() {
             match self.draft(at, item) {
@@ -149,6 +155,7 @@ impl ImapMailbox {
             losses: lost,
             bare: false,
             plain: false,
+            mended: false,
             again: false,
         })
     }
@@ -184,6 +191,11 @@ impl ImapMailbox {
                 batch.stop = Some(error);
             }
         }
+        let all = batch.outcomes.iter().all(|o| matches!(o, Some(Outcome::Stored { .. })));
+        if batch.bad && all {
+            // Each alone was fine: it does not take several.
+            self.line.host.manners.learn_one_at_a_time();
+        }
         self.look_after(&live, folder, &shelf, batch).await;
         Ok(())
     }
@@ -217,10 +229,12 @@ impl ImapMailbox {
                     End::Answered(done) if done.ok() => {
                         self.stored(live, folder, shelf, before, batch, group, &done).await;
                     }
-                    End::Answered(done) => self.refused(folder, batch, group, &done).await,
+                    End::Answered(done) => self.refused(live, folder, batch, group, &done).await,
                     End::Cut { error, begun } => self.cut(batch, group, error, begun),
                 }
             }
+            // Those to be tried again keep their places.
+            batch.queue.make_contiguous().sort_by_key(|draft| draft.at);
         }
     }
 
@@ -332,16 +346,19 @@ impl ImapMailbox {
         Ok((before.validity, uids))
     }
 
-    async fn refused(&self, folder: &str, batch: &mut Batch, group: Vec<Draft>, done: &Done) {
-        let manners = &self.line.host.manners;
+    async fn refused(&self, live: &Live, folder: &str, batch: &mut Batch, group: Vec<Draft>, done: &Done) {
         let what = "storing messages";
         let named = |names: &[&str]| matches!(&done.code, Code::Named(n) if names.contains(&n.as_str()));
-        if named(&["TRYCREATE", "NONEXISTENT"]) {
+        let coded = matches!(&done.code, Code::Named(_)) || done.backoff.is_some();
+        let mut missing = named(&["TRYCREATE", "NONEXISTENT"]);
+        if !coded && !batch.asked {
+            batch.asked = true;
+            missing = live.is_gone(folder).await.unwrap_or(false);
+        }
+        if missing {
             self.folders.forget(folder).await;
             self.shelves.forget(|name| name == folder);
-            let error = Error::new(Kind::NotFound, Scope::Folder, "the target folder is gone")
-                .remedy("if it was removed on purpose, say so; else restore it and run again");
-            return batch.not_sent(group, &error);
+            return batch.not_sent(group, &gone());
         }
         if named(&["OVERQUOTA"]) {
             let error =
@@ -358,9 +375,7 @@ impl ImapMailbox {
         }
         if group.len() > 1 {
             // One of them is at fault, or several at once are.
-            if done.status == Status::Bad {
-                manners.learn_one_at_a_time();
-            }
+            batch.bad |= done.status == Status::Bad;
             batch.singly = true;
             group.into_iter().rev().for_each(|draft| batch.queue.push_front(draft));
             return;
@@ -374,6 +389,8 @@ impl ImapMailbox {
         }
         if named(&["UNKNOWN-CTE", "BADBURL"]) && !draft.plain {
             draft.plain = true;
+        } else if draft.mend() {
+            // Some servers take no bare LF at all.
         } else if draft.with_keywords() {
             draft.bare = true;
         } else if !draft.again {

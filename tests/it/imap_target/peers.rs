@@ -136,6 +136,28 @@ async fn of_a_batch_refused_for_one_message_only_that_one_stays_behind() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_no_bare_line_ends_gets_crlf_and_it_is_told() {
+    let bare =
+        |mail: &[Mail]| mail.iter().any(|m| m.octets.windows(2).any(|w| w[1] == b'\n' && w[0] != b'\r'));
+    let manner = Manner::offering(ALL)
+        .judging(move |_, mail| bare(mail).then(|| "NO Message contains bare newlines".to_owned()));
+    let desk = desk(manner).await;
+    let items = vec![
+        item(1, 1, b"A: 1\r\n\r\nx\r\n", "S", Some(1)),
+        item(1, 2, b"A: 2\n\nx\ry\n", "S work", Some(1)),
+    ];
+    let outcomes = desk.store(items).await;
+    let told = |n: usize| match &outcomes[n] {
+        Outcome::Stored { losses, .. } => losses.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((told(0), told(1)), (vec![], vec!["line-ends"]));
+    let mail = desk.peer.mail("INBOX");
+    assert_eq!(mail[1].octets, b"A: 2\r\n\r\nx\ry\r\n");
+    assert_eq!(mail[1].flags, "\\Seen work");
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_everything_without_a_reason_has_trouble_and_no_message_is_to_blame() {
     let desk = desk(Manner::offering(ALL).judging(|_, _| Some("NO no".to_owned()))).await;
     let outcomes = desk.store(some(20)).await;

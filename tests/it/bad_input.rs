@@ -2,7 +2,7 @@
 //! goes on, nothing is lost, and once it is repaired the next run completes without a double.
 
 mod config;
-mod desk;
+pub mod desk;
 mod folders;
 mod ledger;
 mod logins;

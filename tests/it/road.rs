@@ -3,14 +3,16 @@
 //! was made, message by message; then people change their mail, and another pass mirrors it; then a third writes
 //! nothing. The source is never written.
 
-mod arrived;
+pub mod arrived;
 mod mbox;
-mod office;
-mod works;
+pub mod office;
+pub mod works;
 
 use arrived::{graph_holds, maildir_holds, snapshot};
 use office::{Done, Office, Told};
 use works::{Graph, Works, imap};
+
+use crate::support::server::ImapServer;
 
 const USERS: usize = 20;
 
@@ -19,14 +21,14 @@ fn twenty_mailboxes_travel_from_a_real_dovecot_to_graph_and_changes_follow() {
     let Some(mut office) = Office::found(101, USERS, '/') else { return };
     let graph = Graph::start(true);
     let passwords = tempfile::tempdir().expect("a temporary folder");
-    let (sources, rows) = imap(&office, passwords.path());
+    let (sources, rows) = imap(&office.dovecot.reach(), true, passwords.path());
     let works = Works::new(&format!("{sources}{}", graph.config()), &rows);
 
     let all = office.all();
     assert!(all.stored >= 5000, "{all:?}");
     let (told, files) = (office.told(), office.files());
     works.run(all, USERS, copies(&office));
-    graph_holds(&office, &graph.truth());
+    graph_holds(&office.mail, &graph.truth());
     untouched(&told, &office);
     assert!(files == office.files(), "no file of the source was renamed, moved or changed");
     touch(&office);
@@ -34,7 +36,7 @@ fn twenty_mailboxes_travel_from_a_real_dovecot_to_graph_and_changes_follow() {
     let done = office.change();
     let told = office.told();
     works.run(done, USERS, copies(&office));
-    graph_holds(&office, &graph.truth());
+    graph_holds(&office.mail, &graph.truth());
     assert_eq!(recoverable(&graph), done.removed, "what was removed can be recovered");
     untouched(&told, &office);
 
@@ -54,7 +56,7 @@ fn twenty_mailboxes_travel_from_a_real_dovecot_to_graph_and_changes_follow() {
 fn twenty_mailboxes_travel_from_a_real_dovecot_to_maildirs_octet_by_octet_and_changes_follow() {
     let Some(mut office) = Office::found(102, USERS, '.') else { return };
     let passwords = tempfile::tempdir().expect("a temporary folder");
-    let (sources, rows) = imap(&office, passwords.path());
+    let (sources, rows) = imap(&office.dovecot.reach(), true, passwords.path());
     let target = "[target.files]\nkind = \"maildir\"\nroot = \"copies\"\n";
     let works = Works::new(&format!("{sources}{target}"), &rows);
     let root = works.path().join("copies");
@@ -105,13 +107,13 @@ fn twenty_maildirs_of_a_real_dovecot_travel_to_graph_and_changes_follow() {
 
     let before = snapshot(&source);
     works.run(office.all(), USERS, copies(&office));
-    graph_holds(&office, &graph.truth());
+    graph_holds(&office.mail, &graph.truth());
     assert!(snapshot(&source) == before, "no file of the source was written");
 
     let done = office.change();
     let before = snapshot(&source);
     works.run(done, USERS, copies(&office));
-    graph_holds(&office, &graph.truth());
+    graph_holds(&office.mail, &graph.truth());
     assert_eq!(recoverable(&graph), done.removed, "what was removed can be recovered");
     assert!(snapshot(&source) == before, "no file of the source was written");
 

@@ -5,8 +5,10 @@
 mod config;
 mod fetch;
 mod folders;
+mod headers;
 mod list;
 mod pool;
+mod walk;
 
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, S
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
-use crate::model::{Bodies, Listed, Result};
+use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 
 /// An IMAP endpoint.
 pub struct ImapSource {
@@ -46,11 +48,18 @@ impl ImapSource {
 #[async_trait]
 impl Source for ImapSource {
     async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>> {
-        let mailbox =
-            ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
+        if mailbox.is_empty() {
+            // On behalf of nobody a master user would come into a mailbox of his own.
+            return Err(Error::new(Kind::Config, Scope::Mailbox, "a mailbox has no name")
+                .remedy("name it in the list of mailboxes"));
+        }
+        let owner = self.pool.owner();
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
-        self.pool.lease(mailbox.owner, &mailbox.name).await?.give_back();
-        Ok(Box::new(mailbox))
+        let lease = self.pool.lease(owner, mailbox).await?;
+        let object_ids = lease.session()?.capabilities().has("OBJECTID");
+        lease.give_back();
+        let pool = self.pool.clone();
+        Ok(Box::new(ImapMailbox { pool, owner, name: mailbox.to_owned(), object_ids }))
     }
 }
 
@@ -59,12 +68,13 @@ struct ImapMailbox {
     pool: Arc<Pool>,
     owner: u64,
     name: String,
+    object_ids: bool,
 }
 
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::PLAIN
+        SourceCapabilities { object_ids: self.object_ids, headers: true, ..SourceCapabilities::PLAIN }
     }
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
@@ -78,15 +88,31 @@ impl SourceMailbox for ImapMailbox {
     async fn list(
         &self,
         folder: &SourceFolder,
-        _since: Option<&Since<'_>>,
+        since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
         let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
-        let listing = list::list(lease.session()?, &name, self.pool.settings.list_messages, sink).await;
+        let window = self.pool.settings.list_messages;
+        let folder = list::Folder { name: &name, counters: folder.counters, window };
+        let listing = list::list(lease.session()?, &folder, since, sink).await;
         lease.give_back();
         listing
+    }
+
+    async fn headers(
+        &self,
+        folder: &SourceFolder,
+        epoch: u64,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Option<u64>>> {
+        self.pool.env.step(Step::SourceFetch).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let name = folders::wire_name(&folder.handle);
+        let headers = headers::headers(lease.session()?, &name, epoch, wanted).await;
+        lease.give_back();
+        headers
     }
 
     async fn fetch(
@@ -113,6 +139,10 @@ impl SourceMailbox for ImapMailbox {
 
     async fn release(&self) {
         self.pool.end(self.owner).await;
+    }
+
+    fn round_trips(&self) -> u64 {
+        self.pool.round_trips(self.owner)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::support::dovecot::{Dovecot, Options};
 use crate::support::memory::{MemorySource, Store, StoredMail};
 
 /// The flags as IMAP writes them.
-fn wire(flags: &Flags) -> Vec<String> {
+pub fn wire(flags: &Flags) -> Vec<String> {
     let system = [
         (flags.seen, "\\Seen"),
         (flags.answered, "\\Answered"),

@@ -339,14 +339,14 @@ fn only_crlf(octets: &[u8]) -> bool {
     count(b'\n') == pairs && count(b'\r') == pairs
 }
 
-fn append(client: &mut Client, names: &[&str], mail: &Mail) {
+pub fn append(client: &mut Client, names: &[&str], mail: &Mail) {
     let date = jiff::Timestamp::from_second(mail.received).expect("a date");
     let date = date.to_zoned(jiff::tz::TimeZone::UTC).strftime("%d-%b-%Y %H:%M:%S +0000").to_string();
     client.append(names, &mail.octets, &mail.flags.join(" "), Some(&date));
 }
 
 /// The messages of a folder that can be told from all others of the mailbox by their Message-ID, and are no drafts.
-fn singles(folders: &Folders, names: &[&str]) -> Vec<usize> {
+pub fn singles(folders: &Folders, names: &[&str]) -> Vec<usize> {
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for id in folders.values().flatten().filter_map(|m| m.message_id.as_deref()) {
         *count.entry(id).or_default() += 1;
@@ -357,14 +357,14 @@ fn singles(folders: &Folders, names: &[&str]) -> Vec<usize> {
 }
 
 /// The UID of a message that is alone with its Message-ID in its folder.
-fn uid(client: &mut Client, names: &[&str], mail: &Mail) -> u32 {
+pub fn uid(client: &mut Client, names: &[&str], mail: &Mail) -> u32 {
     let found = client.find(names, mail.message_id.as_deref().expect("a Message-ID"));
     assert_eq!(found.len(), 1, "one message with this Message-ID");
     found[0]
 }
 
 /// Gives a message other flags.
-fn reflag(
+pub fn reflag(
     client: &mut Client,
     folders: &mut Folders,
     names: &[&'static str],

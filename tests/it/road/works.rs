@@ -11,8 +11,8 @@ use std::time::Duration;
 use mailwave::mock::graph::Truth;
 use serde_json::Value;
 
-use super::office::{Done, Office};
-use crate::support::dovecot::Dovecot;
+use super::office::Done;
+use crate::support::server::Reach;
 
 /// A run that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -102,9 +102,10 @@ impl Works {
     }
 }
 
-/// Three ways to one Dovecot as source endpoints, and rows that use them in turn; targets are called `user@target`.
-pub fn imap(office: &Office, dir_of_passwords: &Path) -> (String, String) {
-    let Dovecot { plain_port, tls_port, ca_file, users, .. } = &office.dovecot;
+/// Three ways to one server as source endpoints, and rows that use them in turn; targets are called `user@target`.
+/// With `login_name` its master user may also log in as `user*master`.
+pub fn imap(reach: &Reach, login_name: bool, dir_of_passwords: &Path) -> (String, String) {
+    let Reach { plain_port, tls_port, ca_file, users, master: (master, _), .. } = reach;
     let ca = ca_file.display();
     let passwords = dir_of_passwords.join("passwords.csv");
     let mut lines = "mailbox,password\n".to_owned();
@@ -112,13 +113,15 @@ pub fn imap(office: &Office, dir_of_passwords: &Path) -> (String, String) {
         lines.push_str(&format!("{user},\"{}\"\n", password.replace('"', "\"\"")));
     }
     private(&passwords, &lines);
-    let master = "master_user = \"master\"\npassword = { env = \"ROAD_MASTER\" }\nlogin_interval = \"1ms\"\n";
+    let login = if login_name { format!("master_login = \"{{mailbox}}*{master}\"\n") } else { String::new() };
+    let master = format!(
+        "master_user = \"{master}\"\npassword = {{ env = \"ROAD_MASTER\" }}\nlogin_interval = \"1ms\"\n"
+    );
     let config = format!(
         "[source.tls]\nkind = \"imap\"\nhost = \"localhost\"\nport = {tls_port}\nca_file = \"{ca}\"\n{master}\
          [source.starttls]\nkind = \"imap\"\nhost = \"localhost\"\nport = {plain_port}\ntls = \"starttls\"\n\
          ca_file = \"{ca}\"\npasswords = \"{}\"\nlogin_interval = \"1ms\"\n\
-         [source.plain]\nkind = \"imap\"\nhost = \"127.0.0.1\"\nport = {plain_port}\ntls = \"off\"\n\
-         master_login = \"{{mailbox}}*master\"\n{master}",
+         [source.plain]\nkind = \"imap\"\nhost = \"127.0.0.1\"\nport = {plain_port}\ntls = \"off\"\n{login}{master}",
         passwords.display()
     );
     let mut rows = "source,target,source_endpoint\n".to_owned();

@@ -1,6 +1,11 @@
 //! What several test modules share.
 
+pub mod cyrus;
+pub mod corpus;
 pub mod dovecot;
+pub mod holding;
+pub mod imap_client;
 pub mod mailgen;
 pub mod memory;
 pub mod process;
+pub mod server;

@@ -1,0 +1,119 @@
+//! Folders with awkward names, folders that are none, and very large ones.
+
+use std::fs;
+
+use mailwave::mock::imap::{Act, ImapOptions, Noise, Rule};
+
+use super::{USER, Way};
+use crate::bad_input::desk::{Desk, MAILDIR_TARGET, mail};
+use crate::support::dovecot::{Dovecot, Options};
+
+/// From a real Dovecot into Maildirs, its first user.
+pub fn from_dovecot(dovecot: &Dovecot) -> Desk {
+    let source = format!(
+        "[source.old]\nkind = \"imap\"\nhost = \"localhost\"\nport = {}\nca_file = \"{}\"\nmaster_user = \"{}\"\npassword = {{ file = \"pw\" }}\n",
+        dovecot.tls_port,
+        dovecot.ca_file.display(),
+        dovecot.master.0,
+    );
+    let desk = Desk::new(&format!("{source}{MAILDIR_TARGET}"), "source,target\nuser01,ann\n");
+    desk.secret("pw", &dovecot.master.1);
+    desk
+}
+
+#[test]
+fn names_of_digits_blanks_and_syntax_arrive_from_a_real_dovecot() {
+    let Some(dovecot) =
+        Dovecot::with(&Options { separator: '.', prefix: "INBOX.".to_owned(), ..Options::default() })
+    else {
+        return;
+    };
+    let names: [&[&str]; 9] = [
+        &["INBOX"],
+        &["2024"],
+        &["2024", "01"],
+        &["NIL"],
+        &["{5}"],
+        &["(a)"],
+        &[" canary "],
+        &["a & b"],
+        &["Ü"],
+    ];
+    let mut client = dovecot.client("user01");
+    for (n, name) in names.iter().enumerate() {
+        if n > 0 {
+            client.create(name);
+        }
+        client.append(name, &mail("user01", n), "", None);
+    }
+    let desk = from_dovecot(&dovecot);
+    let ran = desk.run();
+    ran.ended(0);
+    assert_eq!(ran.count("stored"), names.len() as u64);
+    let mut all: Vec<Vec<u8>> = (0..names.len()).map(|n| mail("user01", n)).collect();
+    all.sort();
+    assert_eq!(desk.arrived("ann"), all);
+    for dir in [".2024", ".2024.01", ".NIL", ".&ANw-"] {
+        assert!(desk.path("out/ann").join(dir).is_dir(), "{dir}");
+    }
+    assert!(!desk.path("out/ann/.INBOX").exists(), "the prefix is the server's, not a folder");
+    assert_eq!(desk.run().ended(0).count("stored"), 0);
+}
+
+#[test]
+fn a_folder_that_cannot_be_selected_is_no_folder_of_mail_and_its_children_are() {
+    let way = Way::new();
+    way.fill("top/leaf", 2);
+    way.mock().store().add_folder(USER, "top");
+    way.mock().store().set_no_select(USER, "top", true);
+    way.stores(2);
+    way.is_whole();
+    assert!(way.desk.path("out/ann/.top.leaf/cur").is_dir());
+    assert!(!way.desk.path("out/ann/.top/cur").exists());
+}
+
+#[test]
+fn a_folder_that_is_listed_and_cannot_be_opened_is_told_and_the_others_arrive() {
+    let way = Way::new();
+    way.fill("INBOX", 3);
+    way.fill("Work", 3);
+    let ghost = b"* LIST (\\HasNoChildren) \"/\" ghost\r\n".to_vec();
+    way.mock().script([Rule::on("LIST", Act::Noise(Noise::Raw(ghost))).always()]);
+    let ran = way.run();
+    ran.ended(1);
+    assert_eq!(ran.count("stored"), 6);
+    assert_eq!(ran.mailbox(2)["verdict"], "investigate");
+    let reasons = ran.mailbox(2)["reasons"].to_string();
+    assert!(reasons.contains("one folder could not be listed"), "{reasons}");
+    way.is_whole();
+}
+
+#[test]
+fn a_folder_without_children_here_may_have_them_there() {
+    let way =
+        Way::from(ImapOptions { separator: '.', prefix: "INBOX.".to_owned(), ..ImapOptions::default() });
+    way.fill("A", 1);
+    way.fill("A.B", 1);
+    way.fill("A.B.C", 1);
+    way.stores(3);
+    way.is_whole();
+    assert_eq!(way.counts().len(), 3, "each its own: {:?}", way.counts());
+}
+
+#[test]
+fn a_large_folder_is_listed_and_fetched_in_pieces() {
+    let way = Way::with(ImapOptions::default(), "", "sync = \"never\"\n");
+    for n in 0..10_500 {
+        way.put("INBOX", format!("Subject: canary {n}\r\n\r\n"), &["\\Seen"]);
+    }
+    way.stores(10_500);
+    way.is_whole();
+    let heard = way.mock().heard();
+    let fetches: Vec<&str> =
+        heard.iter().filter(|h| h.verb == "UID FETCH").map(|h| h.line.as_str()).collect();
+    assert!(fetches.iter().all(|line| !line.contains('*')), "no command asks for all");
+    assert!(fetches.iter().filter(|line| !line.contains("BODY")).count() >= 3, "the listing is in windows");
+    assert!(fetches.iter().filter(|line| line.contains("BODY")).count() >= 20, "so is the fetch");
+    assert!(heard.iter().all(|h| !h.verb.contains("SEARCH")));
+    assert!(fs::read_dir(way.desk.path("mailwave-spool")).map_or(0, Iterator::count) == 0);
+}

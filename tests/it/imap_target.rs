@@ -14,17 +14,19 @@ use mailwave::model::{Flags, Timestamp};
 use mailwave::target::imap::ImapTargetSettings;
 
 use crate::contract_target::Held;
-use crate::support::dovecot::{Client, Dovecot};
+use crate::support::imap_client::Client;
+use crate::support::server::{ImapServer, Reach};
 
 pub const USER: &str = "user01";
 
 /// Clear text, every mailbox with its own password.
-pub fn settings(dovecot: &Dovecot) -> ImapTargetSettings {
-    at_port(dovecot, dovecot.plain_port)
+pub fn settings(server: &impl ImapServer) -> ImapTargetSettings {
+    let reach = server.reach();
+    at_port(&reach, reach.plain_port)
 }
 
-pub fn at_port(dovecot: &Dovecot, port: u16) -> ImapTargetSettings {
-    let all: BTreeMap<_, _> = dovecot.users.iter().map(|(u, p)| (u.clone(), p.as_str().into())).collect();
+pub fn at_port(reach: &Reach, port: u16) -> ImapTargetSettings {
+    let all: BTreeMap<_, _> = reach.users.iter().map(|(u, p)| (u.clone(), p.as_str().into())).collect();
     ImapTargetSettings::of(Server {
         port,
         tls: TlsMode::Plain,

@@ -1,5 +1,6 @@
-//! The contract kept by the IMAP target against a real Dovecot, in several shapes.
+//! The contract kept by the IMAP target against real servers, in several shapes.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,26 +10,28 @@ use mailwave::target::imap::ImapTarget;
 
 use super::{USER, held, names, settings};
 use crate::contract_target::{Held, TargetHarness, anchored};
-use crate::support::dovecot::{Dovecot, Options};
+use crate::support::cyrus::{self, Cyrus};
+use crate::support::dovecot::{self, Dovecot};
+use crate::support::server::ImapServer;
 
-struct DovecotHarness {
-    dovecot: Dovecot,
+struct ServerHarness<S> {
+    server: S,
     env: Env,
     target: Arc<ImapTarget>,
+    /// Where the mailbox lies, if it can be taken away.
+    place: Option<PathBuf>,
 }
 
-impl DovecotHarness {
-    fn start(separator: char, prefix: &str) -> Option<DovecotHarness> {
-        let options = Options { separator, prefix: prefix.to_owned(), ..Options::default() };
-        let dovecot = Dovecot::with(&options)?;
+impl<S: ImapServer> ServerHarness<S> {
+    fn of(server: S, place: Option<PathBuf>) -> ServerHarness<S> {
         let env = Env::system();
-        let target = Arc::new(ImapTarget::new(env.clone(), settings(&dovecot)).expect("settings"));
-        Some(DovecotHarness { dovecot, env, target })
+        let target = Arc::new(ImapTarget::new(env.clone(), settings(&server)).expect("settings"));
+        ServerHarness { server, env, target, place }
     }
 }
 
 #[async_trait]
-impl TargetHarness for DovecotHarness {
+impl<S: ImapServer + Send + Sync> TargetHarness for ServerHarness<S> {
     fn env(&self) -> Env {
         self.env.clone()
     }
@@ -42,24 +45,25 @@ impl TargetHarness for DovecotHarness {
     }
 
     async fn foreign(&mut self, octets: &[u8]) {
-        self.dovecot.client(USER).append(&["INBOX"], octets, "\\Seen", None);
+        self.server.client(USER).append(&["INBOX"], octets, "\\Seen", None);
     }
 
     async fn truth(&self) -> Vec<Held> {
-        let mut client = self.dovecot.client(USER);
+        let mut client = self.server.client(USER);
         let names = names(&mut client);
         let kept = names.iter().filter(|name| !name.ends_with(b"Trash"));
         kept.flat_map(|name| held(&mut client, name)).map(|(_, held)| held).collect()
     }
 
     async fn remake(&mut self) -> bool {
-        std::fs::remove_dir_all(self.dovecot.maildir(USER)).expect("remove");
+        let Some(place) = &self.place else { return false };
+        std::fs::remove_dir_all(place).expect("remove");
         true
     }
 
     async fn check_confined(&self) {
         for other in ["user02", "user03"] {
-            let mut client = self.dovecot.client(other);
+            let mut client = self.server.client(other);
             assert!(held(&mut client, b"INBOX").is_empty());
         }
     }
@@ -69,14 +73,32 @@ impl TargetHarness for DovecotHarness {
     }
 }
 
+async fn dovecot_with(separator: char, prefix: &str) {
+    let options = dovecot::Options { separator, prefix: prefix.to_owned(), ..dovecot::Options::default() };
+    let Some(server) = Dovecot::with(&options) else { return };
+    let place = server.maildir(USER);
+    anchored::suite(ServerHarness::of(server, Some(place))).await;
+}
+
 #[tokio::test]
 async fn dovecot_keeps_the_contract() {
-    let Some(harness) = DovecotHarness::start('/', "") else { return };
-    anchored::suite(harness).await;
+    dovecot_with('/', "").await;
 }
 
 #[tokio::test]
 async fn dovecot_with_a_prefix_and_dots_keeps_the_contract() {
-    let Some(harness) = DovecotHarness::start('.', "INBOX.") else { return };
-    anchored::suite(harness).await;
+    dovecot_with('.', "INBOX.").await;
+}
+
+#[tokio::test]
+async fn cyrus_keeps_the_contract() {
+    let Some(server) = Cyrus::start() else { return };
+    anchored::suite(ServerHarness::of(server, None)).await;
+}
+
+#[tokio::test]
+async fn cyrus_with_folders_below_the_inbox_keeps_the_contract() {
+    let options = cyrus::Options { unix_hierarchy: false, alt_namespace: false, ..cyrus::Options::default() };
+    let Some(server) = Cyrus::with(&options) else { return };
+    anchored::suite(ServerHarness::of(server, None)).await;
 }

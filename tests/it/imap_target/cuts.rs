@@ -16,6 +16,7 @@ use mailwave::target::{StoreItem, Target, TargetMailbox};
 use super::{USER, at_port, held};
 use crate::contract_target::{item, wanted};
 use crate::support::dovecot::Dovecot;
+use crate::support::server::ImapServer;
 
 /// Passes octets on until so many went to the server after the first APPEND; then both sides are closed.
 struct Cutter {
@@ -93,7 +94,7 @@ async fn a_cut_leaves_messages_unknown_only_if_octets_of_them_may_have_left() {
     let Some(dovecot) = Dovecot::start() else { return };
     let cutter = Cutter::start(dovecot.plain_port);
     let env = Env::system();
-    let target = ImapTarget::new(env.clone(), at_port(&dovecot, cutter.port)).expect("settings");
+    let target = ImapTarget::new(env.clone(), at_port(&dovecot.reach(), cutter.port)).expect("settings");
     let mailbox = target.open(USER, "", Gate::unlimited(&env)).await.expect("open");
     let length: usize = batch().iter().map(|i| i.body.len() as usize).sum();
     let (mut unknown, mut there) = (0, 0);

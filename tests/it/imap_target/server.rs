@@ -12,6 +12,7 @@ use mailwave::target::{FolderWanted, StoreItem, Target, TargetFolderId, TargetMa
 use super::{USER, held, names, settings};
 use crate::contract_target::{id, item, path, wanted};
 use crate::support::dovecot::{Dovecot, Options};
+use crate::support::server::ImapServer;
 
 async fn open(settings: ImapTargetSettings) -> Arc<dyn TargetMailbox> {
     let env = Env::system();
@@ -241,13 +242,12 @@ async fn a_steady_stream_of_batches_costs_one_round_trip_each_and_anchors_none()
 
 #[tokio::test]
 async fn a_mailbox_that_is_full_is_told_as_full() {
-    let extra = "mail_plugins = quota\nprotocol imap {\n mail_plugins = quota\n}\nplugin {\n quota = maildir:User quota\n quota_rule = *:messages=5\n}\n";
-    let options = Options { extra: extra.to_owned(), ..Options::default() };
+    let options = Options { quota: Some(3_000), ..Options::default() };
     let Some(dovecot) = Dovecot::with(&options) else { return };
     let mailbox = open(settings(&dovecot)).await;
     let inbox = mailbox.folder(&wanted(&["INBOX"])).await.expect("inbox");
-    let batch =
-        |from: u64| (from..from + 4).map(|n| item(1, n, b"A: 1\r\n\r\nx\r\n", "S", Some(1))).collect();
+    let text = format!("A: 1\r\n\r\n{}\r\n", "x".repeat(500));
+    let batch = |from: u64| (from..from + 4).map(|n| item(1, n, text.as_bytes(), "S", Some(1))).collect();
     let first = store(&mailbox, &inbox, batch(0)).await;
     assert!(first.iter().all(|o| matches!(o, Outcome::Stored { .. })), "{first:?}");
     let second = store(&mailbox, &inbox, batch(10)).await;

@@ -57,6 +57,12 @@ impl<S: ImapServer + Send + Sync> TargetHarness for ServerHarness<S> {
 
     async fn remake(&mut self) -> bool {
         let Some(place) = &self.place else { return false };
+        // A UIDVALIDITY is the second it was given in: another one takes another second.
+        let given = self.server.client(USER).uid_validity(&["INBOX"]);
+        let now = || std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+        while now() <= u64::from(given) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         std::fs::remove_dir_all(place).expect("remove");
         true
     }

@@ -4,8 +4,8 @@
 //! before its intent is durable; nothing is stored again before it was looked for.
 //!
 //! Deciding is apart from doing: `lanes`, `retry`, `batches`, `matching`, `proof`, `diff` and `arrivals` are plain
-//! functions and state machines over values; `wave`, `pass`, `copy`, `settle`, `anchored` and `mirror` carry out what they
-//! decide.
+//! functions and state machines over values; `wave`, `pass`, `copy`, `settle`, `anchored` and `mirror` carry out what
+//! they decide.
 
 mod anchored;
 mod arrivals;

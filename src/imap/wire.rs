@@ -43,6 +43,11 @@ impl<S> fmt::Debug for Wire<S> {
     }
 }
 
+/// The half of a shared connection that reads.
+pub(super) type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
+/// The half that writes.
+pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
+
 impl Wire {
     /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone.
     pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {
@@ -60,7 +65,7 @@ impl Wire {
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.
-    pub(super) fn split(self) -> (Wire<ReadHalf<Box<dyn Stream>>>, WriteHalf<Box<dyn Stream>>) {
+    pub(super) fn split(self) -> (Reader, Writer) {
         let (read, write) = tokio::io::split(self.stream);
         let Wire { buffer, searched, env, idle, line_limit, .. } = self;
         (Wire { stream: read, buffer, searched, env, idle, line_limit }, write)

@@ -2,6 +2,7 @@
 //!
 //! A session belongs to one mailbox (it is logged in as it) and is leased from the endpoint's pool for each call.
 
+mod choose;
 mod config;
 mod fetch;
 mod folders;
@@ -80,7 +81,7 @@ impl SourceMailbox for ImapMailbox {
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
         let lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.session()?).await;
+        let folders = folders::folders(lease.session()?, &self.pool.settings).await;
         lease.give_back();
         folders
     }

@@ -134,7 +134,7 @@ impl ImapMailbox {
         .await?;
         let kept = Kept::of(opened.told.permanent_flags.as_deref());
         // Only differences are sent: flags that are no business of ours stay, and few commands serve many copies.
-        let mut groups: BTreeMap<(bool, Vec<String>), Vec<(usize, u32)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Difference, Vec<(usize, u32)>> = BTreeMap::new();
         for (at, uid) in uids {
             let (Some(flags), Some((_, wanted))) = (now.get(&uid), changes.get(at)) else { continue };
             put(results, at, Ok(()));
@@ -145,7 +145,7 @@ impl ImapMailbox {
                 }
             }
         }
-        let groups: Vec<((bool, Vec<String>), Vec<(usize, u32)>)> = groups.into_iter().collect();
+        let groups: Vec<(Difference, Vec<(usize, u32)>)> = groups.into_iter().collect();
         for some in groups.chunks(16) {
             let ends = some.iter().map(|((add, flags), uids)| self.change(&live, &kept, *add, flags, uids));
             for ((_, uids), end) in some.iter().zip(futures_util::future::join_all(ends).await) {
@@ -398,6 +398,9 @@ fn no_trash(e: Error) -> Error {
     // Not the copies are gone, only their way out.
     if e.kind == Kind::NotFound { Error { kind: Kind::Refused, ..e } } else { e }
 }
+
+/// Flags that are added (`true`) or taken away.
+type Difference = (bool, Vec<String>);
 
 /// A copy that is there.
 #[derive(Debug, Clone, Copy)]

@@ -15,6 +15,7 @@ mod config;
 mod copies;
 mod flags;
 mod folders;
+mod looks;
 pub mod losses;
 mod names;
 mod oddities;

@@ -12,7 +12,6 @@ use mailwave::target::{FolderWanted, StoreItem, Target, TargetFolderId, TargetMa
 use super::{USER, held, names, settings};
 use crate::contract_target::{id, item, path, wanted};
 use crate::support::dovecot::{Dovecot, Options};
-use crate::support::server::ImapServer;
 
 async fn open(settings: ImapTargetSettings) -> Arc<dyn TargetMailbox> {
     let env = Env::system();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 
+use super::deflate::Deflated;
 use super::{Limits, WireError};
 use crate::env::Env;
 
@@ -62,6 +63,13 @@ impl Wire {
         } else {
             Err(WireError::Framing("octets were sent ahead of the TLS handshake"))
         }
+    }
+
+    /// From now on octets travel compressed both ways (RFC 4978), also those that were read ahead.
+    pub(super) fn deflate(self) -> Wire {
+        let Wire { stream, buffer, env, idle, line_limit, .. } = self;
+        let stream = Box::new(Deflated::new(stream, buffer));
+        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit }
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.

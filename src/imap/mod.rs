@@ -43,7 +43,7 @@ mod wire;
 
 pub use account::{AccessToken, Account, TokenGiver};
 pub use answer::{Ignore, Receiver, Take};
-pub use command::Command;
+pub use command::{Begun, Command, is_atom};
 pub use connect::{Endpoint, Security, connect};
 pub use connection::Connection;
 pub use error::WireError;

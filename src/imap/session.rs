@@ -123,6 +123,14 @@ impl Session {
         self.state().capabilities.clone()
     }
 
+    /// Does without what the server offers and cannot do, from now on.
+    pub fn forgo(&self, names: &[&str]) {
+        let mut state = self.state();
+        let mut offer = state.capabilities.as_ref().clone();
+        offer.distrust(names);
+        state.capabilities = Arc::new(offer);
+    }
+
     /// Did ENABLE turn `name` on?
     pub fn has_enabled(&self, name: &str) -> bool {
         self.state().enabled.iter().any(|names| names.has(name))

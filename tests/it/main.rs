@@ -14,6 +14,7 @@ mod files;
 mod graph_mock;
 mod graph_target;
 mod imap_mock;
+mod imap_target;
 mod kill;
 mod layers;
 mod numbered_passes;

@@ -24,6 +24,9 @@ use crate::source::{Counters, Extent, Listing, Since};
 /// Messages that may be searched for one by one in one answer, where the server cannot tell them as ranges.
 const SEARCHED: u32 = 20_000;
 
+/// Numbers that may be asked for beside the changes; more make a command too long for some servers.
+const ALSO: usize = 500;
+
 /// A folder to list.
 pub(super) struct Folder<'a> {
     /// Its name on the wire.
@@ -50,7 +53,7 @@ pub(super) async fn list(
                 entries.into_iter().for_each(|(uid, entry)| sink(listed(uid, entry)));
                 return Ok(listing);
             }
-            Told::Nothing(opened) => examined = Some(opened),
+            Told::Nothing(opened) => examined = opened,
         }
     }
     whole(session, folder, examined, sink).await
@@ -168,10 +171,11 @@ impl Asked {
     fn new(session: &Session, folder: &Folder<'_>, since: &Since<'_>) -> Option<Asked> {
         let then = since.counters;
         let (offer, now) = (session.capabilities(), folder.counters);
-        if now.is_some_and(|c| c.modseq > 0 && c.modseq < then.modseq) {
-            return None; // flags may have changed at numbers that were given out before
+        let went_back = now.is_some_and(|c| c.modseq > 0 && c.modseq < then.modseq);
+        if went_back || since.also.len() > ALSO {
+            return None;
         }
-        let keeps_modseq = then.modseq > 0 && now.is_none_or(|c| c.modseq >= then.modseq);
+        let keeps_modseq = then.modseq > 0;
         let way = match keeps_modseq {
             true if offer.has("QRESYNC") => Way::Resync,
             true if offer.has("CONDSTORE") => Way::ChangedSince,
@@ -200,8 +204,8 @@ fn heeded(done: Result<Done, WireError>) -> Result<Done> {
 /// What was told.
 enum Told {
     Changes(Listing, BTreeMap<u32, Entry>),
-    /// It cannot be relied on.
-    Nothing(std::sync::Arc<Examined>),
+    /// It cannot be relied on. The folder is open, unless the server did not take how it was asked.
+    Nothing(Option<std::sync::Arc<Examined>>),
 }
 
 /// Asks for what changed, in one round trip where nothing went and not much came.
@@ -238,7 +242,12 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
         OptionFuture::from(guessed.then(|| session.uid_fetch(&fresh, items, &mut new))),
     )
     .await;
-    let examined = opened?;
+    let examined = match opened {
+        Ok(examined) => examined,
+        // Some offer QRESYNC and do not take it.
+        Err(_) if options.qresync.is_some() && !session.is_broken() => return Ok(Told::Nothing(None)),
+        Err(error) => return Err(error),
+    };
     let mut complete = !resynced.unreadable;
     for (done, window) in [(flags_done, &flags), (also_done, &asked_for), (new_done, &new)] {
         if let Some(done) = done {
@@ -250,7 +259,7 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
     let modseq_kept = way == Way::CountsOnly || (!examined.no_modseq && examined.modseq >= then.modseq);
     let same = examined.uid_validity == uid_validity && next > last && modseq_kept;
     if !same || !complete {
-        return Ok(Told::Nothing(examined));
+        return Ok(Told::Nothing(Some(examined)));
     }
     let mut entries = resynced.entries;
     entries.retain(|uid, _| *uid <= last);
@@ -277,9 +286,9 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
                 Some(0) => RunSet::default(),
                 Some(_) => match gone(session, &examined, last).await? {
                     Some(gone) => gone,
-                    None => return Ok(Told::Nothing(examined)),
+                    None => return Ok(Told::Nothing(Some(examined))),
                 },
-                None => return Ok(Told::Nothing(examined)),
+                None => return Ok(Told::Nothing(Some(examined))),
             }
         }
     };
@@ -563,6 +572,22 @@ mod tests {
             let (listing, found) = since("CONDSTORE", None, &[], script).expect("listed");
             assert_eq!((listing.extent, found.len()), (Extent::Whole, 3), "{modseq}");
         }
+    }
+
+    #[test]
+    fn a_server_that_does_not_take_the_qresync_it_offers_has_all_of_the_folder_listed() {
+        let script = vec![
+            expect("ENABLE QRESYNC"),
+            send("* ENABLED QRESYNC\r\n$ OK\r\n"),
+            expect("EXAMINE \"x\" (QRESYNC"),
+            send("$ BAD what?\r\n"),
+            expect("EXAMINE \"x\""),
+            send(&EXAMINED.replace("* 3", "* 1")),
+            expect("UID FETCH 1:8 "),
+            send("* 1 FETCH (UID 8 RFC822.SIZE 1)\r\n$ OK\r\n"),
+        ];
+        let (listing, found) = since("QRESYNC ENABLE", None, &[], script).expect("listed");
+        assert_eq!((listing.extent, found.len()), (Extent::Whole, 1));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod identity;
 mod messages;
 mod microsoft;
 mod network;
+mod target;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -117,6 +117,14 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// Is this shorter than the server says, and does it begin with no header field? Some servers leave the header out.
+/// (A wrong size alone proves nothing: whole families of servers tell wrong ones.)
+fn is_torso(octets: &[u8], told: Option<u64>) -> bool {
+    let name = octets.iter().take_while(|b| b.is_ascii_graphic() && **b != b':').count();
+    let has_field = name > 0 && octets.get(name) == Some(&b':');
+    !has_field && told.is_some_and(|told| told > octets.len() as u64)
+}
+
 impl Receiver for Incoming<'_> {
     fn body_begins(&mut self, len: u64) -> Take {
         self.current = Current::None;
@@ -156,6 +164,8 @@ impl Receiver for Incoming<'_> {
             return;
         };
         match (&items.body, current) {
+            // The server lost the header, or all of it: it counts as missing.
+            (BodyItem::Streamed, Current::Whole(octets)) if is_torso(&octets, items.size) => {}
             (BodyItem::Streamed, Current::Whole(octets)) => {
                 let body = self.whole(&octets);
                 self.message(uid, *items, body);

@@ -71,7 +71,10 @@ impl Ran {
     #[track_caller]
     fn told_everywhere(&self) {
         for e in self.json["errors"].as_array().expect("errors") {
-            let why = format!("{} — {}", e["what"].as_str().unwrap(), e["remedy"].as_str().unwrap());
+            let why = match (e["what"].as_str().unwrap(), e["remedy"].as_str().unwrap()) {
+                (what, "") => what.to_owned(),
+                (what, remedy) => format!("{what} — {remedy}"),
+            };
             for told in [&self.status, &self.report] {
                 let all = told["mailboxes"].as_array().expect("mailboxes");
                 let m = all.iter().find(|m| m["mailbox"] == e["mailbox"]).expect("the failed mailbox");

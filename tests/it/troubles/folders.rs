@@ -128,3 +128,69 @@ fn a_server_that_offers_the_extended_list_and_refuses_it_is_asked_plainly() {
     way.is_whole();
     way.all_fired();
 }
+
+#[test]
+fn shared_folders_and_those_of_others_are_left_out_unless_they_are_named() {
+    for (source, count) in [("", 2), ("namespaces = [\"Public/\"]\n", 4)] {
+        let options = ImapOptions {
+            shared: vec!["Public/".to_owned()],
+            others: vec!["Users/".to_owned()],
+            ..ImapOptions::default()
+        };
+        let way = Way::with(options, source, "");
+        way.fill("INBOX", 2);
+        way.fill("Public/News", 2);
+        way.fill("Users/canary.bob", 2);
+        way.stores(count);
+        assert_eq!(way.copies().len() as u64, count);
+    }
+}
+
+#[test]
+fn folders_that_are_left_out_by_name_stay_where_they_are() {
+    let way = Way::with(ImapOptions::default(), "leave_out = [\"[Gmail]/Chats\", \"Files\"]\n", "");
+    for folder in ["INBOX", "[Gmail]/Chats", "Files", "Files/2024", "Filesystem"] {
+        way.fill(folder, 2);
+    }
+    way.stores(4);
+    assert_eq!(way.counts().len(), 2, "{:?}", way.counts());
+}
+
+#[test]
+fn a_folder_without_uidvalidity_is_left_out_and_named_and_the_others_arrive() {
+    let way = Way::new();
+    way.fill("INBOX", 3);
+    way.fill("Work", 3);
+    assert!(way.mock().store().set_uid_validity(USER, "Work", 0));
+    let ran = way.run();
+    ran.ended(1);
+    assert_eq!(ran.count("stored"), 3);
+    let reasons = ran.mailbox(2)["reasons"].to_string();
+    assert!(reasons.contains("UIDVALIDITY"), "{reasons}");
+    assert_eq!(way.run().ended(1).count("stored"), 0);
+}
+
+#[test]
+fn a_folder_renamed_or_deleted_in_the_middle_of_a_pass_loses_nothing() {
+    let acts = [
+        Act::RenameBefore("Work".to_owned(), "Arbeit".to_owned()),
+        Act::DeleteBefore("Work".to_owned()),
+        Act::RenumberBefore("Work".to_owned()),
+    ];
+    for act in acts {
+        let mut fired = 0;
+        for nth in 1..=6 {
+            let way = Way::new();
+            way.fill("INBOX", 20);
+            way.fill("Work", 3);
+            way.mock().script([Rule::on("*", act.clone()).nth(nth + 4)]);
+            way.run();
+            way.run();
+            let ran = way.run();
+            assert_eq!(ran.code, 0, "{act:?} {nth}: {}", ran.json);
+            way.is_whole();
+            fired += usize::from(way.mock().unfired().is_empty());
+        }
+        assert!(fired > 1, "{act:?} never happened");
+    }
+}

@@ -184,3 +184,52 @@ fn a_message_larger_than_memory_goes_through_the_spool() {
     way.stores(3);
     way.is_whole();
 }
+
+#[test]
+fn a_message_that_comes_empty_or_not_at_all_is_never_stored_as_an_empty_one() {
+    for act in [Act::EmptyFetch, Act::NilBody] {
+        let way = Way::new();
+        way.fill("INBOX", 6);
+        way.mock().script([Rule::on("UID FETCH", act.clone()).uid(3).nth(2)]);
+        way.stores(6);
+        way.is_whole();
+        way.all_fired();
+    }
+    let way = Way::new();
+    way.fill("INBOX", 6);
+    way.mock().script([Rule::on("UID FETCH", Act::NilBody).uid(3).always()]);
+    let ran = way.run();
+    ran.ended(1);
+    assert_eq!((ran.count("stored"), ran.skipped().len()), (5, 1), "{}", ran.json);
+    assert_eq!(way.copies().len(), 5);
+}
+
+#[test]
+fn a_message_that_comes_without_its_header_is_not_taken_for_the_message() {
+    let way = Way::new();
+    way.fill("INBOX", 6);
+    way.mock().script([Rule::on("UID FETCH", Act::WithoutHeader).uid(3).nth(2)]);
+    way.run();
+    way.run().ended(0);
+    way.is_whole();
+    way.all_fired();
+}
+
+#[test]
+fn a_message_that_can_never_be_fetched_is_skipped_by_name_and_the_others_arrive() {
+    // Cut in the middle, far behind the end of what a listing answers.
+    let fault = Act::CloseAt(2_000);
+    let way = Way::new();
+    way.fill("INBOX", 2);
+    let bad = way.put("INBOX", [mail(USER, 9), vec![b'x'; 5_000]].concat(), &[]);
+    way.put("INBOX", mail("last", 1), &[]);
+    way.put("INBOX", mail("last", 2), &[]);
+    way.mock().script([Rule::on("UID FETCH", fault.clone()).uid(bad).always()]);
+    let ran = way.run();
+    assert_eq!(ran.code, 1, "{fault:?}: {}", ran.json);
+    assert_eq!((ran.count("stored"), ran.skipped().len()), (4, 1), "{fault:?}");
+    assert!(ran.skipped()[0].starts_with("unreadable: "), "{fault:?}: {:?}", ran.skipped());
+    assert_eq!(way.copies().len(), 4, "{fault:?}");
+    assert!(way.copies().iter().all(|c| c.octets.len() < 1_000), "{fault:?}: nothing half");
+    way.all_fired();
+}

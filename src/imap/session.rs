@@ -14,14 +14,14 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex as Turns, MutexGuard as Turn, Notify, RwLock};
 
 use super::answer::{self, Ignore, Receiver};
 use super::command::Piece;
 use super::response::Response;
 use super::select::Selected;
-use super::wire::{Stream, Wire};
+use super::wire::{Reader, Writer};
 use super::{
     Capabilities, Code, Command, Connection, Done, Habits, Limits, Status, Untagged, WireError, send,
 };
@@ -29,9 +29,6 @@ use crate::env::Env;
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
-type Writer = WriteHalf<Box<dyn Stream>>;
 
 /// A shared connection.
 pub struct Session {

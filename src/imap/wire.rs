@@ -14,6 +14,12 @@ use crate::env::Env;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// The half of a wire that reads.
+pub(super) type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
+
+/// The half that writes.
+pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
+
 /// Room asked for before each read, in bytes.
 const READ: usize = 128 << 10;
 
@@ -68,7 +74,7 @@ impl Wire {
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.
-    pub(super) fn split(self) -> (Wire<ReadHalf<Box<dyn Stream>>>, WriteHalf<Box<dyn Stream>>) {
+    pub(super) fn split(self) -> (Reader, Writer) {
         let (read, write) = tokio::io::split(self.stream);
         let Wire { buffer, searched, env, idle, line_limit, .. } = self;
         (Wire { stream: read, buffer, searched, env, idle, line_limit }, write)

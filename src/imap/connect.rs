@@ -73,9 +73,11 @@ pub(super) async fn connect_over(
         let bare = start_tls(connection).await?;
         connection = begin(handshake(env, endpoint, tls, bare).await?);
     }
-    // Whatever was said before the encryption, or in the greeting, is asked again: it may have been changed on the
-    // way, and greetings tell less.
-    connection.ask_capabilities().await.map_err(|e| e.scoped(Scope::Endpoint))?;
+    // Whatever was said before the encryption is asked again: it may have been changed on the way. So are greetings
+    // that tell little; one that tells how to log in (RFC 4959) saves a round trip for each mailbox.
+    if !connection.capabilities().has("SASL-IR") {
+        connection.ask_capabilities().await.map_err(|e| e.scoped(Scope::Endpoint))?;
+    }
     Ok(connection)
 }
 

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Session {
     state: Mutex<State>,
     /// Wakes the sender that waits for a `+`.
     go_on: Notify,
+    /// Round trips.
+    trips: Arc<AtomicU64>,
     /// Held for reading by those who use the open folder, for writing by whoever opens another.
     pub(super) desk: RwLock<()>,
 }
@@ -57,10 +60,11 @@ pub(super) struct State {
     broken: bool,
     leaving: bool,
     unread: u64,
-    round_trips: u64,
     /// SELECTs and EXAMINEs begun.
     pub selects: u64,
     pub selected: Option<Selected>,
+    /// What ENABLE turned on.
+    pub enabled: Vec<Capabilities>,
     /// The server does not take the extended LIST it offers.
     pub plain_list: bool,
 }
@@ -88,6 +92,11 @@ impl fmt::Debug for Session {
 impl Session {
     /// Shares a connection that was logged in.
     pub fn new(connection: Connection) -> Session {
+        Session::metered(connection, Arc::default())
+    }
+
+    /// As [`Session::new`]; its round trips are added to `trips`.
+    pub fn metered(connection: Connection, trips: Arc<AtomicU64>) -> Session {
         let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread, .. } = connection;
         let (reader, writer) = wire.split();
         let state = State { capabilities: Arc::new(capabilities), tags, broken, unread, ..State::default() };
@@ -100,6 +109,7 @@ impl Session {
             reader: Turns::new(reader),
             state: Mutex::new(state),
             go_on: Notify::new(),
+            trips,
             desk: RwLock::new(()),
         }
     }
@@ -111,6 +121,11 @@ impl Session {
     /// What the server said it can do, last.
     pub fn capabilities(&self) -> Arc<Capabilities> {
         self.state().capabilities.clone()
+    }
+
+    /// Did ENABLE turn `name` on?
+    pub fn has_enabled(&self, name: &str) -> bool {
+        self.state().enabled.iter().any(|names| names.has(name))
     }
 
     /// Must it not be used any more? A command in flight whose answer is on its way may still end well.
@@ -126,7 +141,7 @@ impl Session {
     /// Times a caller had to wait for an answer with nothing sent before it still in flight: commands sent together
     /// count once.
     pub fn round_trips(&self) -> u64 {
-        self.state().round_trips
+        self.trips.load(Ordering::Relaxed)
     }
 
     /// Commands in flight.
@@ -189,7 +204,7 @@ impl Session {
         let number = state.tags + 1;
         let pieces = command.encode(&tag(number), state.capabilities.literals())?;
         state.tags = number;
-        state.round_trips += u64::from(state.flights.is_empty());
+        self.trips.fetch_add(u64::from(state.flights.is_empty()), Ordering::Relaxed);
         state.flights.insert(number, Flight::default());
         Ok((InFlight { session: self, number, landed: false }, pieces))
     }
@@ -220,7 +235,7 @@ impl Session {
 
     /// Waits for the server's `+`; `false`: it answered the command instead.
     async fn told_to_go_on(&self, number: u64) -> bool {
-        self.state().round_trips += 1;
+        self.trips.fetch_add(1, Ordering::Relaxed);
         loop {
             let woken = self.go_on.notified();
             {

@@ -2,14 +2,17 @@
 //!
 //! A session belongs to one mailbox (it is logged in as it) and is leased from the endpoint's pool for each call.
 
+mod choose;
 mod config;
 mod fetch;
 mod folders;
+mod headers;
 mod incoming;
 mod list;
 mod places;
 mod plan;
 mod pool;
+mod walk;
 mod whole;
 
 use std::sync::Arc;
@@ -55,11 +58,13 @@ impl Source for ImapSource {
             return Err(Error::new(Kind::Config, Scope::Mailbox, "a mailbox has no name")
                 .remedy("name it in the list of mailboxes"));
         }
-        let mailbox =
-            ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
+        let owner = self.pool.owner();
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
-        self.pool.lease(mailbox.owner, &mailbox.name).await?.give_back();
-        Ok(Box::new(mailbox))
+        let lease = self.pool.lease(owner, mailbox).await?;
+        let object_ids = lease.session()?.capabilities().has("OBJECTID");
+        lease.give_back();
+        let pool = self.pool.clone();
+        Ok(Box::new(ImapMailbox { pool, owner, name: mailbox.to_owned(), object_ids }))
     }
 }
 
@@ -68,6 +73,7 @@ struct ImapMailbox {
     pool: Arc<Pool>,
     owner: u64,
     name: String,
+    object_ids: bool,
 }
 
 #[async_trait]
@@ -75,13 +81,13 @@ impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
         // Two batches a session: one is fetched while the other is on its way.
         let fetches = (2 * self.pool.settings.connections_per_mailbox).clamp(1, 16);
-        SourceCapabilities { fetches, ..SourceCapabilities::PLAIN }
+        SourceCapabilities { object_ids: self.object_ids, headers: true, fetches, ..SourceCapabilities::PLAIN }
     }
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
         let lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.session()?).await;
+        let folders = folders::folders(lease.session()?, &self.pool.settings).await;
         lease.give_back();
         folders
     }
@@ -89,15 +95,31 @@ impl SourceMailbox for ImapMailbox {
     async fn list(
         &self,
         folder: &SourceFolder,
-        _since: Option<&Since<'_>>,
+        since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
         let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
-        let listing = list::list(lease.session()?, &name, self.pool.settings.list_messages, sink).await;
+        let window = self.pool.settings.list_messages;
+        let folder = list::Folder { name: &name, counters: folder.counters, window };
+        let listing = list::list(lease.session()?, &folder, since, sink).await;
         lease.give_back();
         listing
+    }
+
+    async fn headers(
+        &self,
+        folder: &SourceFolder,
+        epoch: u64,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Option<u64>>> {
+        self.pool.env.step(Step::SourceFetch).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let name = folders::wire_name(&folder.handle);
+        let headers = headers::headers(lease.session()?, &name, epoch, wanted).await;
+        lease.give_back();
+        headers
     }
 
     async fn fetch(
@@ -124,6 +146,10 @@ impl SourceMailbox for ImapMailbox {
 
     async fn release(&self) {
         self.pool.end(self.owner).await;
+    }
+
+    fn round_trips(&self) -> u64 {
+        self.pool.round_trips(self.owner)
     }
 }
 

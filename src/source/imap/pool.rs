@@ -5,6 +5,8 @@
 //! a session while it waits for something else, and a mailbox that is busy keeps its login. Calls that only fetch share
 //! a session; a mailbox that has more of them under way gets a second one while there are places free.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ pub(super) struct Pool {
     endpoint: Endpoint,
     account: Account,
     places: Mutex<Places>,
+    /// Times each mailbox was waited for.
+    trips: Mutex<BTreeMap<u64, Arc<AtomicU64>>>,
     freed: Notify,
 }
 
@@ -43,7 +47,8 @@ impl Pool {
     pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint) -> Pool {
         let account = Account::new(&env, &settings.server);
         let places = Places::new(&settings);
-        Pool { env, settings, endpoint, account, places: Mutex::new(places), freed: Notify::new() }
+        let (places, trips) = (Mutex::new(places), Mutex::default());
+        Pool { env, settings, endpoint, account, places, trips, freed: Notify::new() }
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -86,7 +91,7 @@ impl Pool {
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
-                    match self.log_in(mailbox).await {
+                    match self.log_in(owner, mailbox).await {
                         Ok(session) => {
                             self.places().made(place, session.clone(), usage);
                             self.freed.notify_waiters();
@@ -116,7 +121,7 @@ impl Pool {
         }
     }
 
-    async fn log_in(&self, mailbox: &str) -> std::result::Result<Arc<Session>, NoSession> {
+    async fn log_in(&self, owner: u64, mailbox: &str) -> std::result::Result<Arc<Session>, NoSession> {
         let at = self.places().next_login(self.env.now(), self.settings.server.login_interval);
         self.account.ready().map_err(|error| NoSession { error, crowded: false })?;
         self.env.sleep_until(at).await;
@@ -126,13 +131,26 @@ impl Pool {
             // Whoever is told to wait before anybody is named is one too many.
             NoSession { crowded: e.kind == Kind::Throttled, error: at(e) }
         })?;
-        match self.account.log_in(&mut connection, mailbox).await {
+        let trips = self.trips_of(owner);
+        let logged_in = self.account.log_in(&mut connection, mailbox).await;
+        trips.fetch_add(connection.commands(), Ordering::Relaxed);
+        match logged_in {
             Ok(()) => match connection.compress(self.settings.server.compress).await {
-                Ok(connection) => Ok(Arc::new(Session::new(connection))),
+                Ok(connection) => Ok(Arc::new(Session::metered(connection, trips))),
                 Err(e) => Err(NoSession { error: e.into_error(), crowded: false }),
             },
             Err(e) => Err(NoSession { crowded: connection.was_crowded(), error: at(e) }),
         }
+    }
+
+    fn trips_of(&self, owner: u64) -> Arc<AtomicU64> {
+        let mut trips = self.trips.lock().unwrap_or_else(PoisonError::into_inner);
+        trips.entry(owner).or_default().clone()
+    }
+
+    /// Times a mailbox was waited for, from the login on.
+    pub fn round_trips(&self, owner: u64) -> u64 {
+        self.trips_of(owner).load(Ordering::Relaxed)
     }
 
     /// Ends the idle sessions of a mailbox politely. Their places are free only when the server has let go of them.
@@ -146,6 +164,7 @@ impl Pool {
 
     /// Closes the idle sessions of a mailbox that is gone, without a word.
     pub fn forget(&self, owner: u64) {
+        self.trips.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
         self.places().forget(owner);
         self.freed.notify_waiters();
     }

@@ -1,7 +1,7 @@
 //! What several test modules share.
 
-pub mod cyrus;
 pub mod corpus;
+pub mod cyrus;
 pub mod dovecot;
 pub mod holding;
 pub mod imap_client;
@@ -9,3 +9,4 @@ pub mod mailgen;
 pub mod memory;
 pub mod process;
 pub mod server;
+pub mod verdict;

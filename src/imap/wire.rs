@@ -14,6 +14,12 @@ use crate::env::Env;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// The half of a wire that reads.
+pub(super) type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
+
+/// The half that writes.
+pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
+
 /// Room asked for before each read, in bytes.
 const READ: usize = 128 << 10;
 

@@ -12,6 +12,7 @@ mod dovecot;
 mod files;
 mod graph_mock;
 mod graph_target;
+mod imap_login;
 mod imap_mock;
 mod kill;
 mod layers;

@@ -67,6 +67,10 @@ pub(super) struct RunArgs {
     /// Many messages (more than 20 % of a mailbox) are gone at the source and that is right: remove their copies too.
     #[arg(long)]
     pub(super) allow_removals: bool,
+    /// The last pass before cutover: compare the flags of every message and try every skipped item again, whatever it
+    /// costs.
+    #[arg(long = "final")]
+    pub(super) final_pass: bool,
     /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
     #[arg(long, value_name = "MAILBOX", num_args = 1..)]
     pub(super) only: Vec<String>,

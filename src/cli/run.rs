@@ -26,7 +26,12 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     let lines = plan.lines();
     let plan = plan.select(&args.only, args.wave.as_deref())?;
     let mailboxes = plan.mailboxes();
-    let parts = wire::parts(env, &settings, &mailboxes, args.start_over, args.allow_removals)?;
+    let wishes = wire::Wishes {
+        start_over: args.start_over,
+        allow_removals: args.allow_removals,
+        final_pass: args.final_pass,
+    };
+    let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
 
     let stop = Stop::default();
     stop::listen(env, &stop, talk)?;
@@ -143,6 +148,8 @@ struct Summary {
     skipped: u64,
     unknown: u64,
     bytes: u64,
+    /// Times source and target were waited for.
+    trips: (u64, u64),
     /// Copies at the target by its own count; `None` if it was not asked for all mailboxes.
     at_target: Option<u64>,
     /// Copies in the ledger, of the mailboxes of this run.
@@ -185,6 +192,7 @@ impl Summary {
             skipped: sum(|m| m.skipped),
             unknown: sum(|m| m.unknown),
             bytes: sum(|m| m.summary.bytes),
+            trips: (sum(|m| m.summary.source_trips), sum(|m| m.summary.target_trips)),
             at_target: all.iter().map(|m| m.summary.recounted).sum(),
             in_ledger,
             took,
@@ -238,6 +246,7 @@ impl Summary {
             },
             "copies": { "at_target": self.at_target, "in_ledger": self.in_ledger },
             "bytes": self.bytes,
+            "round_trips": { "source": self.trips.0, "target": self.trips.1 },
             "seconds": self.took.as_secs_f64(),
             "verdict": self.verdict.word(),
             "errors": failures,
@@ -386,7 +395,7 @@ mod tests {
         let (s, result) =
             summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0, false);
         let json = s.json(&result, &settings(), &BTreeMap::new(), true);
-        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","mailboxes":2,"messages":{"already_there":10,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"report":"mailwave-report","seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
+        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","mailboxes":2,"messages":{"already_there":10,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::exit::Exit;
 use super::talk::Talk;
 use super::{Failure, settings_and_plan, wire};
 use crate::env::Env;
-use crate::report::{About, Align, Report, bytes, count, table};
+use crate::report::{About, Align, LastPass, Report, bytes, count, table};
 
 pub(super) fn run(args: &ReadArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
@@ -33,6 +33,7 @@ pub(super) fn run(args: &ReadArgs, env: &Env, talk: &Talk) -> Result<Exit, Failu
         ("octets", Align::Right),
         ("skipped", Align::Right),
         ("unknown", Align::Right),
+        ("round trips", Align::Right),
     ];
     let rows: Vec<Vec<String>> = report
         .mailboxes
@@ -49,6 +50,7 @@ pub(super) fn run(args: &ReadArgs, env: &Env, talk: &Talk) -> Result<Exit, Failu
                 bytes(m.bytes),
                 count(m.skipped),
                 count(m.unknown),
+                m.last_pass.as_ref().map_or("-".to_owned(), LastPass::trips),
             ]
         })
         .collect();

@@ -68,10 +68,9 @@ async fn check(
         .get(&m.target_endpoint)
         .ok_or_else(|| Error::new(Kind::Internal, Scope::Mailbox, "its target endpoint was not set up"))?;
     let open = target.open(&m.target, &m.target_place, limits.gate(&m.target_endpoint, &m.target)).await?;
-    if !open.capabilities().stamps {
-        return Err(Error::new(Kind::Refused, Scope::Mailbox, "this target keeps no stamps to verify by"));
-    }
-    compare(expected, open.as_ref()).await
+    let check = compare(expected, open.as_ref()).await;
+    open.release().await;
+    check
 }
 
 fn exit(all: &[(&Row, Checked)]) -> Exit {

@@ -21,6 +21,17 @@ use crate::target::Target;
 use crate::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use crate::target::maildir::{self as maildir_target, MaildirTarget};
 
+/// What the operator wishes of one run, beside the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wishes {
+    /// The copies are gone: begin anew.
+    pub start_over: bool,
+    /// Remove the copies of however many messages are gone.
+    pub allow_removals: bool,
+    /// The last pass before cutover.
+    pub final_pass: bool,
+}
+
 /// Everything a run is made of. Only the endpoints the mailboxes use are set up: the secrets of others need not be
 /// there.
 ///
@@ -31,8 +42,7 @@ pub(super) fn parts(
     env: &Env,
     settings: &Settings,
     mailboxes: &[Mailbox],
-    start_over: bool,
-    allow_removals: bool,
+    wishes: Wishes,
 ) -> Result<Arc<Parts>> {
     let used = |name: fn(&Mailbox) -> &String| mailboxes.iter().map(|m| name(m).as_str()).collect::<Vec<_>>();
     let run = &settings.run;
@@ -69,9 +79,10 @@ pub(super) fn parts(
             store_deadline: run.store_deadline,
             max_message_bytes: run.max_message,
             recount: run.recount,
-            start_over,
+            start_over: wishes.start_over,
             mirror: run.mirror,
-            max_removed_percent: if allow_removals { 100 } else { 20 },
+            final_pass: wishes.final_pass,
+            max_removed_percent: if wishes.allow_removals { 100 } else { 20 },
         },
     }))
 }

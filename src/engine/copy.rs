@@ -1,43 +1,28 @@
-//! The copy loop of a mailbox: one fetcher, several stores at once, every outcome recorded.
+//! The copy loop of a mailbox: several fetches and several stores at once, every outcome recorded.
 //!
-//! reserve rate → reserve bytes → intent → fetch → store → outcome. Outcomes are recorded while the next batch waits
-//! for its reservation.
+//! reserve rate → reserve bytes → intent → fetch → store → outcome. Outcomes are recorded while the next batches wait
+//! for their reservations.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::batches::{self, BatchBounds};
+use super::batches::{self, BatchBounds, Queue, Work};
 use super::diff::NewMessage;
 use super::pass::{Book, Core, stopped};
 use super::retry::{self, Next};
-use super::settle::Reopened;
 use super::{Event, settle};
-use crate::env::{Step, Tick};
+use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
 use crate::limit::{MemoryPermit, Ticket};
 use crate::model::{
-    Digest, Error, Fact, Flags, FolderId, Kind, Outcome, Result, Scope, Skip, SkipReason, SourceId, Stamp,
-    Status, Timestamp,
+    Body, Digest, Error, Fact, Flags, FolderId, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
+    SourceId, Stamp, Status, Timestamp,
 };
 use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::{StoreItem, TargetFolderId};
-
-/// A batch to do.
-#[derive(Debug)]
-struct Work {
-    folder: FolderId,
-    messages: Vec<NewMessage>,
-    /// `Some`: they are stored again under this intent, which is still open: an earlier attempt's outcome is unknown.
-    batch: Option<BatchId>,
-    /// Failures so far, throttles apart: a server that says "later" is working.
-    attempt: u32,
-    /// Times the server said "later".
-    throttles: u32,
-    not_before: Tick,
-}
 
 /// A message that was fetched: what the ledger will keep of it.
 #[derive(Debug, Clone)]
@@ -46,6 +31,8 @@ pub(super) struct Carried {
     pub stamp: Stamp,
     pub digest: Digest,
     pub size: u64,
+    /// The beginning of its header block's digest; 0 if it is not known.
+    pub header: u64,
     pub flags: Flags,
     pub received: Option<Timestamp>,
 }
@@ -67,13 +54,52 @@ impl Carried {
                 digest: Some(self.digest),
                 size: self.size,
                 received: self.received,
-                header: 0,
-                object: 0,
+                header: self.header,
+                object: self.message.object,
                 bound: None,
                 losses: losses.join(","),
             },
         }
     }
+}
+
+/// The beginning of the digest of a message's header block, as [`SourceMailbox::headers`] tells it; 0 if its octets
+/// cannot be read just now (nothing is bound by it then).
+pub(super) fn header_digest(body: &Body) -> u64 {
+    const PIECE: u64 = 16 << 10;
+    let mut hasher = Hasher::new();
+    let (mut at, mut tail) = (0u64, Vec::new());
+    while at < body.len() {
+        let Ok(piece) = body.range(at, PIECE.min(body.len() - at)) else { return 0 };
+        // A blank line may lie across two pieces.
+        let known = tail.len();
+        tail.extend_from_slice(&piece);
+        if let Some(end) = header_end(&tail, at == 0) {
+            hasher.update(piece.get(..end.saturating_sub(known)).unwrap_or_default());
+            return hasher.finish().beginning();
+        }
+        hasher.update(&piece);
+        at += piece.len() as u64;
+        tail.drain(..tail.len().saturating_sub(3));
+    }
+    hasher.finish().beginning()
+}
+
+/// Where the first blank line ends.
+fn header_end(octets: &[u8], from_start: bool) -> Option<usize> {
+    if from_start {
+        for blank in [&b"\r\n"[..], b"\n"] {
+            if octets.starts_with(blank) {
+                return Some(blank.len());
+            }
+        }
+    }
+    let line_ends = octets.iter().enumerate().filter(|(_, b)| **b == b'\n');
+    line_ends.map(|(at, _)| at + 1).find_map(|next| match octets.get(next..)? {
+        [b'\n', ..] => Some(next + 1),
+        [b'\r', b'\n', ..] => Some(next + 2),
+        _ => None,
+    })
 }
 
 /// A batch whose stores have ended, one way or the other.
@@ -98,7 +124,7 @@ struct Prepared {
 }
 
 /// Shares of the byte budgets: memory, and the spool for large messages.
-type Permits = (MemoryPermit, Option<MemoryPermit>);
+pub(super) type Permits = (MemoryPermit, Option<MemoryPermit>);
 
 /// A message whose store has no known outcome.
 #[derive(Debug)]
@@ -129,23 +155,16 @@ pub(super) fn skip(m: &NewMessage, reason: SkipReason, detail: String, size: Opt
 pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     let caps = core.target.capabilities();
     let bounds = BatchBounds { messages: caps.batch_messages, bytes: caps.batch_bytes };
-    let mut queue = VecDeque::new();
+    super::moves::bind(core, book).await?;
+    let mut queue = Queue::new(bounds);
     // The inbox and the roles first: what a user misses first arrives first.
     let mut order: Vec<FolderId> = book.folders.keys().copied().collect();
     order.sort_by_key(|id| (!book.folders[id].source.path.is_inbox(), *id));
     for folder in order {
         let Some(work) = book.folders.get_mut(&folder) else { continue };
-        let new = std::mem::take(&mut work.new);
-        let (reopened, new): (Vec<_>, Vec<_>) =
-            new.into_iter().partition(|m| batch_of(&book.reopened, folder, m).is_some());
-        for message in reopened {
-            let batch = batch_of(&book.reopened, folder, &message);
-            queue.push_back(Work::new(folder, vec![message], batch));
-        }
-        let size = |m: &NewMessage| m.size.unwrap_or(64 << 10);
-        for messages in batches::cut(new, bounds, size) {
-            queue.push_back(Work::new(folder, messages, None));
-        }
+        let open = book.reopened.iter().filter(|r| r.folder == folder);
+        let open: BTreeMap<u64, BatchId> = open.map(|r| (r.item.number, r.batch)).collect();
+        queue.folder(folder, std::mem::take(&mut work.new), &open);
     }
     let mut unsettled = Vec::new();
     loop {
@@ -153,7 +172,7 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
         if unsettled.is_empty() || core.stop.asked() {
             break;
         }
-        for lost in settle::look(core, book, std::mem::take(&mut unsettled)).await? {
+        for lost in settle::look(core, source, book, std::mem::take(&mut unsettled)).await? {
             let attempt = lost.attempt + 1;
             if attempt >= core.parts.options.tries {
                 book.fail(
@@ -167,7 +186,7 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
                 continue;
             }
             let work = Work::new(lost.folder, vec![lost.carried.message], Some(lost.batch));
-            queue.push_back(Work { attempt, ..work });
+            queue.put(Work { attempt, ..work });
         }
         if queue.is_empty() {
             break;
@@ -179,113 +198,134 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
     Ok(())
 }
 
-impl Work {
-    fn new(folder: FolderId, messages: Vec<NewMessage>, batch: Option<BatchId>) -> Work {
-        Work { folder, messages, batch, attempt: 0, throttles: 0, not_before: Tick::ZERO }
-    }
-}
-
-/// The open batch a message belongs to, if an earlier run left it open.
-fn batch_of(reopened: &[Reopened], folder: FolderId, message: &NewMessage) -> Option<BatchId> {
-    reopened.iter().find(|r| r.folder == folder && r.item.number == message.number).map(|r| r.batch)
-}
-
 type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
+/// A batch that was not begun: a stop was asked for, or its target folder cannot be had.
+type NotBegun = (Work, Option<Error>);
+type Preparing<'a> =
+    Pin<Box<dyn Future<Output = Result<std::result::Result<Prepared, NotBegun>>> + Send + 'a>>;
+
+/// Batches that may be prepared while every lane is taken, for each fetch the source allows at once.
+const AHEAD: usize = 1;
 
 /// Works off the queue. A failure stops it from beginning anything new; what is under way is waited for and recorded.
+///
+/// Up to as many batches as the source allows are prepared at once, so that the next ones are fetched while others are
+/// stored. Each takes what it needs in the order that holds everywhere (rate → bytes → session → store) and holds
+/// nothing while it waits for something earlier; a fetched one waits for a lane, and those that hold lanes need nothing
+/// that it holds. A large message is not fetched before a lane is free: it would hold its bytes for nothing.
 async fn copy(
     core: &Core,
     source: &dyn SourceMailbox,
     book: &mut Book,
-    queue: &mut VecDeque<Work>,
+    queue: &mut Queue,
     unsettled: &mut Vec<Unsettled>,
 ) {
     let lanes = core.target.capabilities().lanes.clamp(1, 64);
+    let fetches = source.capabilities().fetches.clamp(1, 16);
+    let mut preparing: FuturesUnordered<Preparing<'_>> = FuturesUnordered::new();
+    let mut ready: VecDeque<Prepared> = VecDeque::new();
     let mut flying: FuturesUnordered<Landing> = FuturesUnordered::new();
     loop {
-        let go_on = book.fatal.is_none() && !core.stop.asked();
-        let next = if go_on && flying.len() < lanes { take_next(queue) } else { None };
-        let Some(work) = next else {
-            match flying.next().await {
-                Some(landed) => record(core, book, queue, unsettled, landed).await,
-                None => return,
+        while flying.len() < lanes
+            && let Some(prepared) = ready.pop_front()
+        {
+            let launched = match book.fatal {
+                None => launch(core, book, queue, prepared).await,
+                Some(_) => give_up(core, prepared).await.map(|()| None),
+            };
+            match launched {
+                Ok(landing) => flying.extend(landing),
+                Err(error) => book.fail(error),
             }
-            continue;
-        };
-        let folder = match book_folder(book, work.folder) {
-            Ok(folder) => folder,
-            Err(error) => {
-                book.fail(error);
-                continue;
+        }
+        while book.fatal.is_none() && !core.stop.asked() && preparing.len() < fetches {
+            let under_way = preparing.len() + ready.len() + flying.len();
+            let ahead = under_way >= lanes;
+            if under_way >= lanes + fetches * AHEAD {
+                break;
             }
-        };
-        let prepared = {
-            let mut preparing = std::pin::pin!(prepare(core, source, folder, work));
-            loop {
-                tokio::select! {
-                    biased;
-                    // Recorded at once, while the next batch still waits.
-                    Some(landed) = flying.next(), if !flying.is_empty() => {
-                        record(core, book, queue, unsettled, landed).await;
+            // A batch that still waits for its time holds no place but its own.
+            let waits = !preparing.is_empty() || !flying.is_empty();
+            let Some(work) = queue.take(core.parts.env.now(), ahead) else { break };
+            if work.not_before > core.parts.env.now() && waits {
+                queue.put(work);
+                break;
+            }
+            match book_folder(book, work.folder) {
+                Ok(folder) => preparing.push(Box::pin(prepare(core, source, folder, work))),
+                Err(error) => book.fail(error),
+            }
+        }
+        tokio::select! {
+            biased;
+            // Recorded at once, while the next batches still wait.
+            Some(landed) = flying.next(), if !flying.is_empty() => {
+                record(core, book, queue, unsettled, landed).await;
+            }
+            Some(prepared) = preparing.next(), if !preparing.is_empty() => match prepared {
+                Ok(Ok(prepared)) => ready.push_back(prepared),
+                Ok(Err((work, None))) => queue.put_back(work),
+                Ok(Err((work, Some(error)))) => {
+                    if let Err(error) = requeue(core, book, queue, work, error).await {
+                        book.fail(error);
                     }
-                    prepared = &mut preparing => break prepared,
+                }
+                Err(error) => book.fail(error),
+            },
+            else => {
+                if ready.is_empty() {
+                    return;
                 }
             }
-        };
-        let launched = match prepared {
-            Ok(Ok(prepared)) => launch(core, book, queue, prepared).await,
-            Ok(Err(work)) => {
-                queue.push_front(work);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        };
-        match launched {
-            Ok(landing) => flying.extend(landing),
-            Err(error) => book.fail(error),
         }
     }
 }
 
-/// The batch that may go first.
-fn take_next(queue: &mut VecDeque<Work>) -> Option<Work> {
-    let first = queue.iter().enumerate().min_by_key(|(i, w)| (w.not_before, *i))?.0;
-    queue.remove(first)
+/// The pass has failed: a batch that was fetched is not stored any more, and its intent ends.
+async fn give_up(core: &Core, prepared: Prepared) -> Result<()> {
+    let Prepared { work, batch, .. } = prepared;
+    if work.batch.is_some() {
+        return Ok(()); // an earlier attempt is unknown: its intent stays open
+    }
+    let unsent = work.messages.iter().map(|m| m.number).collect();
+    core.apply(Change::Outcome { batch, outcomes: Outcomes { unsent, ..Outcomes::default() } }).await?;
+    Ok(())
 }
 
 /// What preparing needs to know of a folder.
 struct FolderNow {
     source: crate::source::SourceFolder,
+    target: TargetFolderId,
     epoch: u64,
 }
 
 fn book_folder(book: &Book, folder: FolderId) -> Result<FolderNow> {
     let work = book.folders.get(&folder).ok_or_else(lost_folder)?;
-    Ok(FolderNow { source: work.source.clone(), epoch: work.listing.epoch })
+    Ok(FolderNow { source: work.source.clone(), target: work.target.clone(), epoch: work.listing.epoch })
 }
 
 fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for.
+/// Reserves, records the intent, fetches.
 async fn prepare(
     core: &Core,
     source: &dyn SourceMailbox,
     folder: FolderNow,
     work: Work,
-) -> Result<std::result::Result<Prepared, Work>> {
+) -> Result<std::result::Result<Prepared, NotBegun>> {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
-    let sizes: Vec<u64> = wanted.iter().map(batches::expected_size).collect();
+    let sizes: Vec<u64> = wanted.iter().map(|w| batches::expected_size(w.size)).collect();
     // Told to wait for minutes, a run is asked to stop: nothing of this batch was begun.
     let turn = core.stop.unless_asked(async {
         parts.env.sleep_until(work.not_before).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
         (ticket, reserve_bytes(core, &sizes).await)
     });
-    let Some((ticket, permits)) = turn.await else { return Ok(Err(work)) };
+    let Some((ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
     let batch = match work.batch {
         Some(open) => open,
         None => {
@@ -293,8 +333,11 @@ async fn prepare(
                 .iter()
                 .map(|w| IntentItem { number: w.number, id: w.id.clone(), size: w.size })
                 .collect();
-            let intent =
-                Change::Intent { folder: work.folder, epoch: folder.epoch, anchor: String::new(), items };
+            let anchor = match core.target.anchor(&folder.target).await {
+                Ok(anchor) => anchor,
+                Err(error) => return Ok(Err((work, Some(error)))),
+            };
+            let intent = Change::Intent { folder: work.folder, epoch: folder.epoch, anchor, items };
             match core.apply(intent).await? {
                 Applied::Batch(batch) => batch,
                 _ => return Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a batch no number")),
@@ -320,7 +363,7 @@ async fn prepare(
 
 /// Reserves what messages of these sizes (bytes) will take: in memory the octets, and beside them what a target that
 /// builds its own form of them makes of them; in the spool those above the memory limit.
-async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
+pub(super) async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
     let parts = &core.parts;
     let limit = parts.bodies.memory_limit;
     let large: u64 = sizes.iter().filter(|s| **s > limit).sum();
@@ -344,7 +387,7 @@ const UNREAD: &str = "a new message could not be read";
 async fn launch(
     core: &Core,
     book: &mut Book,
-    queue: &mut VecDeque<Work>,
+    queue: &mut Queue,
     prepared: Prepared,
 ) -> Result<Option<Landing>> {
     let Prepared { mut work, batch, ticket, permits, fetched } = prepared;
@@ -398,6 +441,7 @@ async fn launch(
                     stamp: core.stamp(folder, epoch, message.number),
                     digest: body.digest(),
                     size: body.len(),
+                    header: header_digest(&body),
                     flags: flags.unwrap_or_else(|| message.flags.clone()),
                     received: received.or(message.received),
                     message,
@@ -459,7 +503,7 @@ fn start_store(
 async fn record(
     core: &Core,
     book: &mut Book,
-    queue: &mut VecDeque<Work>,
+    queue: &mut Queue,
     unsettled: &mut Vec<Unsettled>,
     landed: Landed,
 ) {
@@ -479,7 +523,7 @@ async fn record(
 async fn record_all(
     core: &Core,
     book: &mut Book,
-    queue: &mut VecDeque<Work>,
+    queue: &mut Queue,
     unsettled: &mut Vec<Unsettled>,
     landed: Landed,
 ) -> Result<()> {
@@ -536,24 +580,37 @@ async fn record_all(
     }
     // Messages that failed for different reasons wait for different times.
     for (message, error) in retry {
-        if error.kind == Kind::NotFound && error.scope == Scope::Folder && work.attempt == 0 {
-            super::inventory::find_folder_again(core, book, work.folder).await?;
-            queue.push_back(Work { attempt: 1, ..Work::new(work.folder, vec![message], work.batch) });
-            continue;
-        }
         let one = Work {
             attempt: work.attempt,
             throttles: work.throttles,
             not_before: work.not_before,
             ..Work::new(work.folder, vec![message], work.batch)
         };
-        try_again(core, book, queue, one, error);
+        requeue(core, book, queue, one, error).await?;
+    }
+    Ok(())
+}
+
+/// Puts a batch back into the queue after a failure that had no effect; a target folder that is gone is found or made
+/// again, once.
+async fn requeue(
+    core: &Core,
+    book: &mut Book,
+    queue: &mut Queue,
+    work: Work,
+    error: Error,
+) -> Result<()> {
+    if error.kind == Kind::NotFound && error.scope == Scope::Folder && work.attempt == 0 {
+        super::inventory::find_folder_again(core, book, work.folder).await?;
+        queue.put(Work { attempt: 1, ..Work::new(work.folder, work.messages, work.batch) });
+    } else {
+        try_again(core, book, queue, work, error);
     }
     Ok(())
 }
 
 /// Puts a batch back into the queue after a failure that had no effect, or gives up on the pass.
-fn try_again(core: &Core, book: &mut Book, queue: &mut VecDeque<Work>, mut work: Work, error: Error) {
+fn try_again(core: &Core, book: &mut Book, queue: &mut Queue, mut work: Work, error: Error) {
     let counter = if error.status == Status::Throttled { &mut work.throttles } else { &mut work.attempt };
     *counter += 1;
     let (times, env) = (*counter, &core.parts.env);
@@ -562,7 +619,7 @@ fn try_again(core: &Core, book: &mut Book, queue: &mut VecDeque<Work>, mut work:
             work.not_before = env.now() + wait;
             let mailbox = core.mailbox.clone();
             core.watcher.event(Event::Waiting { mailbox, wait, why: error });
-            queue.push_back(work);
+            queue.put(work);
         }
         Next::GiveUp => book.fail(error),
     }

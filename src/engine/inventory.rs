@@ -1,15 +1,18 @@
 //! What the source holds: listed, matched with what is recorded, compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::diff::{self, NewMessage};
+use super::diff::{self, NewMessage, Told};
 use super::matching::{self, FoundFolder, Match};
 use super::pass::{Book, Core, stopped};
+use super::proof::{self, Way};
+use super::roll::Roll;
 use super::settle::Reopened;
+use super::{renumbered, reused};
 use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, FolderRow, FolderState, Outcomes};
-use crate::model::{Digest, Error, Fact, Flags, FolderId, Kind, Listed, Result, Scope, SourceId};
-use crate::source::{Listing, SourceFolder, SourceMailbox};
+use crate::model::{Digest, Error, Flags, FolderId, Kind, Listed, Result, Scope, Skip, SourceId};
+use crate::source::{Extent, Listing, Since, SourceFolder, SourceMailbox};
 use crate::target::{FolderWanted, TargetFolderId};
 
 /// A folder in the course of a pass.
@@ -21,16 +24,18 @@ pub(super) struct FolderWork {
     pub target: TargetFolderId,
     /// What the listing proved.
     pub listing: Listing,
-    /// The listing, until it is compared.
-    pub listed: Vec<Listed>,
+    /// What was listed, until it is compared.
+    pub listed: Roll,
+    /// UIDNEXT of the checkpoint, if only changes since it were asked for; else 0.
+    pub since: u64,
+    /// Numbers asked for beside the changes, ascending.
+    pub also: Vec<u64>,
     /// As recorded before this pass; `None` for a new folder.
     pub recorded: Option<FolderState>,
     /// Messages to copy.
-    pub new: Vec<NewMessage>,
+    pub new: Roll,
     /// Flags to sync: number and flags now.
     pub reflagged: Vec<(u64, Flags)>,
-    /// Live facts, if they had to be read.
-    pub facts: Option<Vec<Fact>>,
     /// Tells apart what a second listing shows.
     pub print: Print,
 }
@@ -45,99 +50,94 @@ pub(super) struct Print {
 }
 
 impl Print {
-    /// Of a whole listing.
-    pub(super) fn of(listed: &[Listed]) -> Print {
-        let mut print = Print::default();
-        for message in listed {
-            match &message.id {
-                SourceId::Number(n) => print.highest = print.highest.max(*n),
-                SourceId::Name(name) => {
-                    let digest = Digest::of(name.as_bytes());
-                    let part = digest.as_bytes().iter().take(8).fold(0u64, |v, b| v << 8 | u64::from(*b));
-                    print.names = print.names.wrapping_add(part);
-                }
+    fn add(&mut self, id: &SourceId) {
+        match id {
+            SourceId::Number(n) => self.highest = self.highest.max(*n),
+            SourceId::Name(name) => {
+                self.names = self.names.wrapping_add(Digest::of(name.as_bytes()).beginning());
             }
         }
-        print
     }
 
     /// Does a later listing show something that this one does not? Names only tell that something is different.
-    pub(super) fn something_came(&self, later: &Print) -> bool {
+    fn something_came(&self, later: &Print) -> bool {
         later.highest > self.highest || later.names != self.names
     }
 }
 
-/// Lists everything and settles which folder is which; every folder has its id and its counterpart afterwards.
+/// What looking at one folder told.
+struct Look {
+    listing: Listing,
+    listed: Roll,
+    since: u64,
+    also: Vec<u64>,
+    print: Print,
+}
+
+/// Lists what must be listed and settles which folder is which; every folder has its id and its counterpart afterwards.
 pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
-    let mut attempt = 0;
-    let folders = loop {
-        core.parts.env.step(Step::SourceList).await;
-        match source.folders().await {
-            Ok(folders) => break folders,
-            Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
-        }
+    let folders = list_folders(core, source).await?;
+    let known = std::mem::take(&mut book.state.folders);
+    // Folders that are there and could not be listed: what is recorded of them stays as it is. A container now, if it
+    // was a mail folder before: its absence proves nothing.
+    let (folders, mut unread): (Vec<_>, Vec<_>) = folders.into_iter().partition(|f| f.selectable);
+    let (matches, lost) = {
+        let view: Vec<FoundFolder<'_>> = folders
+            .iter()
+            .map(|f| FoundFolder { path: &f.path, object_id: f.object_id.as_deref() })
+            .collect();
+        (matching::by_name(&known, &view), matching::lost(&known, &view))
     };
     let mut found = Vec::new();
-    // Folders that are there and could not be listed: what is recorded of them stays as it is.
-    let mut unread: Vec<SourceFolder> = Vec::new();
-    for folder in folders {
+    let mut stale = 0u64;
+    for (folder, matched) in folders.into_iter().zip(matches) {
         if core.stop.asked() {
             return Err(stopped());
         }
-        if !folder.selectable {
-            unread.push(folder); // a container now; if it was a mail folder before, its absence proves nothing
-            continue;
-        }
-        let mut attempt = 0;
-        let listing = loop {
-            let mut listed = Vec::new();
-            match source.list(&folder, None, &mut |l| listed.push(l)).await {
-                Ok(listing) => break Ok((listing, listed)),
-                Err(error) => match core.wait_or_give_up(error, &mut attempt).await {
-                    Ok(()) => {}
-                    Err(error) if error.scope == Scope::Folder => break Err(error),
-                    Err(error) => return Err(error),
-                },
+        let recorded = matched.recorded().map(|k| &known[k]);
+        match look(core, source, book, &folder, recorded).await {
+            Ok(look) => {
+                stale += u64::from(matches!(look.listing.extent, Extent::Changes { stale_flags: true, .. }));
+                found.push((folder, matched, look));
             }
-        };
-        let (listing, mut listed) = match listing {
-            Ok(listing) => listing,
-            Err(error) => {
+            Err(error) if error.scope == Scope::Folder => {
                 book.doubts.push(format!("one folder could not be listed and was left as it is: {error}"));
                 book.hold = Some("a folder could not be listed");
                 unread.push(folder);
-                continue;
             }
-        };
-        if listed.iter().all(|l| matches!(l.id, SourceId::Number(_))) {
-            listed.sort_by(|a, b| a.id.cmp(&b.id));
+            Err(error) => return Err(error),
         }
-        found.push((folder, listing, listed));
+    }
+    if stale > 0 {
+        book.notes.push(format!(
+            "flags of {stale} folders were not compared: the server gives no cheap proof of them; `run --final` walks them"
+        ));
     }
 
-    let known = std::mem::take(&mut book.state.folders);
-    let matches = {
-        let view: Vec<FoundFolder<'_>> = found
-            .iter()
-            .map(|(folder, listing, listed)| FoundFolder {
-                path: &folder.path,
-                object_id: folder.object_id.as_deref(),
-                epoch: listing.epoch,
-                listed,
-            })
-            .collect();
-        let mut facts = BTreeMap::new();
-        if view.iter().any(|f| !known.iter().any(|k| k.path == *f.path)) {
-            for k in matching::lost(&known, &view) {
-                facts.insert(k, core.parts.ledger.facts(&core.claim, known[k].id).await?);
+    let mut facts = BTreeMap::new();
+    if found.iter().any(|(_, matched, _)| *matched == Match::New) {
+        for k in lost {
+            facts.insert(k, core.parts.ledger.facts(&core.claim, known[k].id).await?);
+        }
+    }
+    let mut by_content = BTreeSet::new();
+    for (_, matched, look) in found.iter_mut().filter(|(_, matched, _)| *matched == Match::New) {
+        *matched = matching::by_content(&facts, look.listing.epoch, &look.listed);
+        if let Some(k) = matched.recorded() {
+            // Two listings that both hold a folder's messages are two copies of it: neither is proven to be it.
+            if !by_content.insert(k) {
+                *matched = Match::New;
             }
         }
-        matching::match_folders(&known, &view, &facts)
-    };
+    }
 
     // A listing that shows nothing where much was is more likely a fault of the source than a wish of its user.
     let live: u64 = known.iter().map(|k| k.live + k.orphans).sum();
-    if live > 10 && found.iter().all(|(_, _, listed)| listed.is_empty()) {
+    let shows_nothing = |look: &Look| match look.listing.extent {
+        Extent::Whole => look.listed.is_empty(),
+        Extent::Changes { .. } => look.listing.messages == 0,
+    };
+    if live > 10 && found.iter().all(|(_, _, look)| shows_nothing(look)) {
         let what = format!(
             "the source lists no message at all where {live} were copied before; nothing was changed"
         );
@@ -152,15 +152,12 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         })
         .map(|k| k.id)
         .collect();
-    for ((folder, listing, listed), matched) in found.into_iter().zip(matches) {
-        let recorded = match matched {
-            Match::Same(k) | Match::Renamed(k) => Some(known[k].clone()),
-            Match::New => None,
-        };
+    for (folder, matched, look) in found {
+        let recorded = matched.recorded().map(|k| known[k].clone());
         if let Some(r) = &recorded {
-            check_numbers(r, &listing)?;
+            check_numbers(r, &look.listing)?;
         }
-        let (id, target) = match bind(core, &folder, &listing, recorded.as_ref(), matched).await {
+        let (id, target) = match bind(core, book, &folder, &look.listing, recorded.as_ref(), matched).await {
             Ok(bound) => bound,
             Err(error) if error.scope == Scope::Folder => {
                 book.doubts.push(format!("one folder has no counterpart and was left out: {error}"));
@@ -172,25 +169,30 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         };
         seen.push(id);
         let work = FolderWork {
-            print: Print::of(&listed),
             source: folder,
             target,
-            listing,
-            listed,
+            listing: look.listing,
+            listed: look.listed,
+            since: look.since,
+            also: look.also,
             recorded,
-            new: Vec::new(),
+            new: Roll::default(),
             reflagged: Vec::new(),
-            facts: None,
+            print: look.print,
         };
         book.folders.insert(id, work);
     }
-    for folder in &known {
+    for (k, folder) in known.iter().enumerate() {
         if !seen.contains(&folder.id) {
             if !folder.missing {
                 core.apply(Change::FolderMissing(folder.id)).await?;
             }
             if folder.live + folder.orphans > 0 {
-                let facts = core.parts.ledger.facts(&core.claim, folder.id).await?;
+                let facts = match facts.remove(&k) {
+                    Some(facts) => facts,
+                    None => core.parts.ledger.facts(&core.claim, folder.id).await?,
+                };
+                book.moves.add(&facts);
                 book.candidates.add(core, folder, facts);
             }
             let skipped = book.state.skips.iter().filter(|(f, _)| *f == folder.id);
@@ -201,6 +203,118 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         }
     }
     Ok(())
+}
+
+async fn list_folders(core: &Core, source: &dyn SourceMailbox) -> Result<Vec<SourceFolder>> {
+    let mut attempt = 0;
+    loop {
+        core.parts.env.step(Step::SourceList).await;
+        match source.folders().await {
+            Ok(folders) => return Ok(folders),
+            Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
+        }
+    }
+}
+
+/// Finds out what is in a folder by the cheapest way that proves it.
+async fn look(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    book: &Book,
+    folder: &SourceFolder,
+    recorded: Option<&FolderState>,
+) -> Result<Look> {
+    let open = book.state.open.iter().filter(|b| recorded.is_some_and(|r| r.id == b.folder));
+    let skips = book.state.skips.iter().filter(|(f, _)| recorded.is_some_and(|r| r.id == *f));
+    let skips: Vec<&Skip> = skips.map(|(_, skip)| skip).collect();
+    let options = &core.parts.options;
+    let known = proof::Known {
+        recorded,
+        open: open.filter(|b| recorded.is_some_and(|r| r.epoch == b.epoch)).flat_map(|b| &b.items).collect(),
+        skips: &skips,
+        limit: options.max_message_bytes.min(core.target.capabilities().max_message_bytes),
+        final_pass: options.final_pass,
+    };
+    let (way, also) = proof::way(&known, folder.counters);
+    match way {
+        Way::Unchanged(listing) => {
+            return Ok(Look { listing, listed: Roll::default(), since: 0, also, print: Print::default() });
+        }
+        Way::Since(counters, flags_may_be_stale) => {
+            let since = Since { counters, also: &also, flags_may_be_stale };
+            let (listing, listed, print) = list_one(core, source, folder, Some(&since)).await?;
+            let numbers: Vec<u64> = skips.iter().map(|s| s.number).collect();
+            let changes = listing.extent != Extent::Whole;
+            if recorded.is_some_and(|r| diff::adds_up(r, &numbers, &listing, &also, &listed)) {
+                let since = if changes { counters.next } else { 0 };
+                return Ok(Look { listing, listed, since, also, print });
+            }
+            tracing::debug!(
+                "what a folder's changes tell does not add up to what it holds: it is listed whole"
+            );
+        }
+        Way::Whole => {}
+    }
+    let (listing, listed, print) = list_one(core, source, folder, None).await?;
+    Ok(Look { listing, listed, since: 0, also: Vec::new(), print })
+}
+
+async fn list_one(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    folder: &SourceFolder,
+    since: Option<&Since<'_>>,
+) -> Result<(Listing, Roll, Print)> {
+    let mut attempt = 0;
+    loop {
+        let (mut listed, mut print, mut ascending, mut last) = (Roll::default(), Print::default(), true, 0);
+        let mut sink = |one: Listed| {
+            print.add(&one.id);
+            if let SourceId::Number(n) = one.id {
+                ascending &= n >= last;
+                last = n;
+            }
+            listed.add(one);
+        };
+        match source.list(folder, since, &mut sink).await {
+            Ok(listing) => {
+                if !ascending {
+                    let mut all: Vec<_> = listed.into_iter().collect();
+                    all.sort_by(|a, b| a.id.cmp(&b.id));
+                    listed = all.into_iter().collect();
+                }
+                return Ok((listing, listed, print));
+            }
+            Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
+        }
+    }
+}
+
+/// Did anything come since the source was listed? Asked before something is removed: it could be a moved message.
+pub(super) async fn something_came(core: &Core, source: &dyn SourceMailbox, book: &Book) -> Result<bool> {
+    let now = list_folders(core, source).await?;
+    for work in book.folders.values() {
+        let counters = now.iter().find(|f| f.handle == work.source.handle).and_then(|f| f.counters);
+        match counters {
+            // What comes is numbered from UIDNEXT on.
+            Some(c) if c.next > 0 && (c.epoch, c.next) == (work.listing.epoch, work.listing.next) => continue,
+            Some(c) if c.epoch != work.listing.epoch || c.next > work.listing.next => return Ok(true),
+            _ => {}
+        }
+        match list_one(core, source, &work.source, None).await {
+            Ok((listing, _, print)) => {
+                let came = listing.epoch != work.listing.epoch || listing.next > work.listing.next;
+                let told_whole = work.listing.extent == Extent::Whole;
+                if came || (told_whole && work.print.something_came(&print)) {
+                    return Ok(true);
+                }
+            }
+            // Gone or not to be listed now: nothing is proven.
+            Err(error) if error.scope == Scope::Folder => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// UIDNEXT never falls while UIDVALIDITY stays (RFC 3501 §2.3.1.1). Where it does, the server was put back to an older
@@ -221,6 +335,7 @@ fn check_numbers(recorded: &FolderState, listing: &Listing) -> Result<()> {
 /// Makes sure that a folder has its id and its counterpart, and that both are on record as they are now.
 async fn bind(
     core: &Core,
+    book: &mut Book,
     folder: &SourceFolder,
     listing: &Listing,
     recorded: Option<&FolderState>,
@@ -236,6 +351,16 @@ async fn bind(
             match core.target.rename_folder(&old, &wanted).await {
                 Ok(renamed) => {
                     target = Some(renamed);
+                    break;
+                }
+                // Ids of copies that carry no stamp would change with a move: the counterpart stays where it is.
+                Err(e)
+                    if matches!(e.kind, Kind::Conflict | Kind::NotFound | Kind::Denied)
+                        && !core.target.capabilities().stamps =>
+                {
+                    book.doubts.push(format!(
+                        "one folder was renamed at the source and keeps its old name at the target: {e}"
+                    ));
                     break;
                 }
                 // The new place is taken, the old folder gone or not to be renamed (a well-known one): the copies are
@@ -310,42 +435,69 @@ pub(super) async fn find_folder_again(core: &Core, book: &mut Book, id: FolderId
 }
 
 /// Compares each folder's listing with what is recorded now, and plans what is to be done.
-pub(super) async fn plan(core: &Core, book: &mut Book) -> Result<()> {
+pub(super) async fn plan(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     book.state = core.parts.ledger.load(&core.claim).await?;
     let limit = core.parts.options.max_message_bytes.min(core.target.capabilities().max_message_bytes);
-    for (id, work) in &mut book.folders {
-        let Some(state) = book.state.folders.iter().find(|f| f.id == *id) else {
+    let ids: Vec<FolderId> = book.folders.keys().copied().collect();
+    for id in ids {
+        let Some(state) = book.state.folders.iter().find(|f| f.id == id) else {
             return Err(Error::new(Kind::Internal, Scope::Run, "the ledger lost a folder"));
         };
+        let Some(work) = book.folders.get_mut(&id) else { continue };
         let listed = std::mem::take(&mut work.listed);
-        if diff::needs_facts(state, work.listing.epoch, &listed) {
-            work.facts = Some(core.parts.ledger.facts(&core.claim, *id).await?);
-        }
-        let skips: Vec<(u64, String)> = book
-            .state
-            .skips
-            .iter()
-            .filter(|(folder, _)| folder == id)
-            .map(|(_, skip)| (skip.number, skip.name.clone()))
-            .collect();
-        let mut diff = diff::compare(state, work.facts.as_deref(), &skips, work.listing.epoch, listed);
+        let epoch = work.listing.epoch;
+        let skips = book.state.skips.iter().filter(|(folder, _)| *folder == id);
+        let skips: Vec<(u64, String)> = skips.map(|(_, skip)| (skip.number, skip.name.clone())).collect();
+        let facts = match diff::needs_all_facts(state, &listed) {
+            true => Some(core.parts.ledger.facts(&core.claim, id).await?),
+            false => None,
+        };
+        let mut diff = if listed.is_named() {
+            diff::named(state, facts.as_deref().unwrap_or_default(), &skips, epoch, listed)
+        } else {
+            reused::check(core, state, &work.listing, &listed).await?;
+            let numbers: Vec<u64> = skips.iter().map(|(n, _)| *n).collect();
+            let (listing, since) = (&work.listing, work.since);
+            diff::numbered(state, &numbers, Told { listing, since, also: &work.also, listed })
+        };
+        let mut vanished = match facts {
+            Some(facts) => diff::vanished(state, epoch, &diff.gone, facts),
+            None if diff.gone.is_empty() => Vec::new(),
+            None => core.parts.ledger.facts_of(&core.claim, id, epoch, &diff.gone).await?,
+        };
         book.tally.already += diff.present;
         if !diff.unskip.is_empty() {
-            core.apply(Change::Unskip { folder: *id, numbers: std::mem::take(&mut diff.unskip) }).await?;
+            let numbers = std::mem::take(&mut diff.unskip);
+            core.apply(Change::Unskip { folder: id, numbers }).await?;
         }
-        take_reopened(core, *id, work.listing.epoch, &mut diff.new, &mut book.reopened).await?;
-        number_the_named(core, *id, &mut diff.new).await?;
-        let open =
-            |m: &NewMessage| book.reopened.iter().any(|r| r.folder == *id && r.item.number == m.number);
-        let (fits, too_large): (Vec<_>, Vec<_>) =
-            diff.new.into_iter().partition(|m| m.size.is_none_or(|s| s <= limit) || open(m));
+        if state.orphans > 0 {
+            let found = renumbered::bind(core, source, state, work, &mut diff, vanished).await?;
+            book.tally.already += found.bound;
+            vanished = found.left;
+        }
+        let mut new = diff.new;
+        if book.reopened.iter().any(|r| r.folder == id) {
+            new = take_reopened(core, id, epoch, new, &mut book.reopened).await?;
+        }
+        if new.is_named() {
+            new = number_the_named(core, id, new).await?;
+        }
+        let open: BTreeSet<u64> =
+            book.reopened.iter().filter(|r| r.folder == id).map(|r| r.item.number).collect();
+        let fits = |m: &NewMessage| m.size.is_none_or(|s| s <= limit) || open.contains(&m.number);
+        let mut too_large = Vec::new();
+        if !new.iter().all(|m| fits(&m)) {
+            let (taken, left): (Vec<_>, Vec<_>) = new.into_iter().partition(fits);
+            (new, too_large) = (taken.into_iter().collect(), left);
+        }
         if too_large.iter().any(|m| !skips.iter().any(|(number, _)| *number == m.number)) {
             book.hold = Some("a new message is too large");
         }
-        skip_too_large(core, *id, &too_large, limit, &skips).await?;
-        book.candidates.add(core, state, diff.vanished);
-        work.new = fits;
-        work.reflagged = diff.reflagged;
+        skip_too_large(core, id, &too_large, limit, &skips).await?;
+        book.moves.add(&vanished);
+        book.candidates.add(core, state, vanished);
+        work.new = new;
+        work.reflagged.append(&mut diff.reflagged);
         work.recorded = Some(state.clone());
     }
     Ok(())
@@ -357,46 +509,53 @@ async fn take_reopened(
     core: &Core,
     folder: FolderId,
     epoch: u64,
-    new: &mut [NewMessage],
+    new: Roll,
     reopened: &mut Vec<Reopened>,
-) -> Result<()> {
+) -> Result<Roll> {
+    let open = reopened.iter().filter(|r| r.folder == folder && r.epoch == epoch);
+    let open: BTreeMap<SourceId, u64> = open.map(|r| (r.item.id.clone(), r.item.number)).collect();
+    let mut found = BTreeSet::new();
+    let new: Roll = new
+        .into_iter()
+        .map(|mut message| {
+            if let Some(number) = open.get(&message.id) {
+                found.insert(*number);
+                message.from = if message.number == 0 { *number } else { message.from };
+                message.number = *number;
+            }
+            message
+        })
+        .collect();
     let mut gone: BTreeMap<BatchId, Vec<u64>> = BTreeMap::new();
     reopened.retain(|open| {
-        if open.folder != folder {
-            return true;
+        let stays = open.folder != folder || (open.epoch == epoch && found.contains(&open.item.number));
+        if !stays {
+            gone.entry(open.batch).or_default().push(open.item.number);
         }
-        let found = new.iter_mut().find(|m| m.id == open.item.id && open.epoch == epoch);
-        match found {
-            Some(message) => {
-                message.from = if message.number == 0 { open.item.number } else { message.from };
-                message.number = open.item.number;
-                true
-            }
-            None => {
-                gone.entry(open.batch).or_default().push(open.item.number);
-                false
-            }
-        }
+        stays
     });
     for (batch, gone) in gone {
         core.apply(Change::Outcome { batch, outcomes: Outcomes { gone, ..Outcomes::default() } }).await?;
     }
-    Ok(())
+    Ok(new)
 }
 
 /// Gives named messages their numbers.
-async fn number_the_named(core: &Core, folder: FolderId, new: &mut [NewMessage]) -> Result<()> {
-    let without = new.iter().filter(|m| m.number == 0 && matches!(m.id, SourceId::Name(_))).count() as u64;
+async fn number_the_named(core: &Core, folder: FolderId, new: Roll) -> Result<Roll> {
+    let nameless = |m: &NewMessage| m.number == 0 && matches!(m.id, SourceId::Name(_));
+    let without = new.iter().filter(nameless).count() as u64;
     if without == 0 {
-        return Ok(());
+        return Ok(new);
     }
     let mut next = core.parts.ledger.number(&core.claim, folder, without).await?;
-    for message in new.iter_mut().filter(|m| m.number == 0 && matches!(m.id, SourceId::Name(_))) {
-        message.number = next;
-        message.from = next;
-        next += 1;
-    }
-    Ok(())
+    let number = |mut m: NewMessage| {
+        if nameless(&m) {
+            (m.number, m.from) = (next, next);
+            next += 1;
+        }
+        m
+    };
+    Ok(new.into_iter().map(number).collect())
 }
 
 /// Records messages that are too large before anything of them is fetched.

@@ -2,20 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::roll::Roll;
 use crate::ledger::FolderState;
-use crate::model::{Fact, FolderPath, Listed, SourceId};
+use crate::model::{Fact, FolderPath, SourceId};
 
 /// A listed folder, as far as matching cares.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct FoundFolder<'a> {
     /// Its place.
     pub path: &'a FolderPath,
     /// Its object id, if the source has one.
     pub object_id: Option<&'a str>,
-    /// The epoch its listing told.
-    pub epoch: u64,
-    /// Its listing.
-    pub listed: &'a [Listed],
 }
 
 /// What a listed folder is.
@@ -29,65 +26,54 @@ pub(super) enum Match {
     New,
 }
 
-/// Matches by object id, then by path, then, among what is left over on both sides, by proof that the same messages
-/// are in it. Without proof a folder is new: its messages are then recognised one by one, by digest.
-pub(super) fn match_folders(
-    known: &[FolderState],
-    found: &[FoundFolder<'_>],
-    facts: &BTreeMap<usize, Vec<Fact>>,
-) -> Vec<Match> {
-    let mut result: Vec<Option<Match>> = vec![None; found.len()];
-    let settle = |result: &mut Vec<Option<Match>>, f: usize, k: usize| {
-        let same = known[k].path == *found[f].path;
-        result[f] = Some(if same { Match::Same(k) } else { Match::Renamed(k) });
+impl Match {
+    /// The index of the recorded folder.
+    pub fn recorded(self) -> Option<usize> {
+        match self {
+            Match::Same(k) | Match::Renamed(k) => Some(k),
+            Match::New => None,
+        }
+    }
+}
+
+/// Matches by object id, then by path. What is [`Match::New`] then may still be a renamed one: see [`by_content`].
+pub(super) fn by_name(known: &[FolderState], found: &[FoundFolder<'_>]) -> Vec<Match> {
+    let mut result = vec![Match::New; found.len()];
+    let mut taken = BTreeSet::new();
+    let matched = |f: usize, k: usize| {
+        if known[k].path == *found[f].path { Match::Same(k) } else { Match::Renamed(k) }
     };
     for (f, folder) in found.iter().enumerate() {
         let by_id =
             folder.object_id.and_then(|id| known.iter().position(|k| k.object_id.as_deref() == Some(id)));
-        if let Some(k) = by_id {
-            settle(&mut result, f, k);
+        if let Some(k) = by_id.filter(|k| taken.insert(*k)) {
+            result[f] = matched(f, k);
         }
     }
-    for (f, folder) in found.iter().enumerate() {
+    for (f, folder) in found.iter().enumerate().filter(|(f, _)| result[*f] == Match::New).collect::<Vec<_>>()
+    {
         // A folder deleted and made anew under its old path has another object id: it is another folder.
         let other_id = |state: &FolderState| {
             folder.object_id.is_some()
                 && state.object_id.is_some()
                 && folder.object_id != state.object_id.as_deref()
         };
-        let free =
-            |(k, state): (usize, &FolderState)| (state.path == *folder.path && !other_id(state)).then_some(k);
-        let by_path = known.iter().enumerate().find_map(free);
-        let claimed = |k: &usize, result: &[Option<Match>]| {
-            result.iter().any(|m| matches!(m, Some(Match::Same(x) | Match::Renamed(x)) if x == k))
-        };
-        if result[f].is_none()
-            && let Some(k) = by_path.filter(|k| !claimed(k, &result))
-        {
-            settle(&mut result, f, k);
+        let by_path = known.iter().position(|state| state.path == *folder.path && !other_id(state));
+        if let Some(k) = by_path.filter(|k| taken.insert(*k)) {
+            result[f] = matched(f, k);
         }
     }
-    for (f, folder) in found.iter().enumerate() {
-        if result[f].is_some() {
-            continue;
-        }
-        let taken_now: BTreeSet<usize> = result
-            .iter()
-            .filter_map(|m| match m {
-                Some(Match::Same(k) | Match::Renamed(k)) => Some(*k),
-                _ => None,
-            })
-            .collect();
-        let proven: Vec<usize> = facts
-            .iter()
-            .filter(|(k, facts)| !taken_now.contains(k) && holds_the_same(folder, facts))
-            .map(|(k, _)| *k)
-            .collect();
-        if let [k] = proven.as_slice() {
-            settle(&mut result, f, *k);
-        }
+    result
+}
+
+/// Among what is left over on both sides: the one recorded folder of which there is proof that its messages are in
+/// this listing. Without proof a folder is new: its messages are then recognised one by one, by digest.
+pub(super) fn by_content(facts: &BTreeMap<usize, Vec<Fact>>, epoch: u64, listed: &Roll) -> Match {
+    let mut proven = facts.iter().filter(|(_, facts)| holds_the_same(epoch, listed, facts));
+    match (proven.next(), proven.next()) {
+        (Some((k, _)), None) => Match::Renamed(*k),
+        _ => Match::New,
     }
-    result.into_iter().map(|m| m.unwrap_or(Match::New)).collect()
 }
 
 /// Candidates for a rename: recorded folders whose path is not listed any more.
@@ -103,31 +89,32 @@ pub(super) fn lost(known: &[FolderState], found: &[FoundFolder<'_>]) -> Vec<usiz
 /// Does the listing hold most of what the facts say, message by message, with nothing that contradicts? Numbers count
 /// only in their own epoch and with fitting size and equal date: two folders of one second may share a UIDVALIDITY.
 /// A file with LF lines is listed smaller than the message it gives, by one octet a line at most.
-fn holds_the_same(folder: &FoundFolder<'_>, facts: &[Fact]) -> bool {
+fn holds_the_same(epoch: u64, listed: &Roll, facts: &[Fact]) -> bool {
+    if facts.is_empty() {
+        return false;
+    }
     let mut numbers = BTreeMap::new();
     let mut names = BTreeSet::new();
-    for message in folder.listed {
-        match &message.id {
+    for message in listed {
+        match message.id {
             SourceId::Number(n) => {
-                numbers.insert(*n, message);
+                numbers.insert(n, (message.size, message.received));
             }
             SourceId::Name(name) => {
-                names.insert(name.as_str());
+                names.insert(name);
             }
         }
     }
     let mut agree = 0usize;
     for fact in facts {
         if !fact.name.is_empty() {
-            agree += usize::from(names.contains(fact.name.as_str()));
-        } else if fact.epoch == folder.epoch
-            && folder.epoch != 0
-            && let Some(message) = numbers.get(&fact.number)
+            agree += usize::from(names.contains(&fact.name));
+        } else if fact.epoch == epoch
+            && epoch != 0
+            && let Some((size, received)) = numbers.get(&fact.number)
         {
             let fits = |size: u64| size <= fact.size && fact.size <= size.saturating_mul(2);
-            if !message.size.is_some_and(fits)
-                || (fact.received.is_some() && message.received != fact.received)
-            {
+            if !size.is_some_and(fits) || (fact.received.is_some() && *received != fact.received) {
                 return false;
             }
             agree += 1;
@@ -139,7 +126,7 @@ fn holds_the_same(folder: &FoundFolder<'_>, facts: &[Fact]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FlagMap, Flags, FolderId, RunSet};
+    use crate::model::{FlagMap, Flags, FolderId, Listed, RunSet};
 
     fn path(name: &str) -> FolderPath {
         FolderPath::new(vec![name.to_owned()]).expect("a name")
@@ -203,10 +190,10 @@ mod tests {
             ([10, 9], Match::New),
             ([10, 21], Match::New),
         ] {
-            let list = [listed(1, sizes[0]), listed(2, sizes[1]), listed(3, 5)];
-            let found = [FoundFolder { path: &new, object_id: None, epoch: 5, listed: &list }];
-            assert_eq!(lost(&known, &found), [0]);
-            assert_eq!(match_folders(&known, &found, &facts), [expected]);
+            let list = [listed(1, sizes[0]), listed(2, sizes[1]), listed(3, 5)].into_iter().collect();
+            let found = [FoundFolder { path: &new, object_id: None }];
+            assert_eq!((lost(&known, &found), by_name(&known, &found)), (vec![0], vec![Match::New]));
+            assert_eq!(by_content(&facts, 5, &list), expected);
         }
     }
 
@@ -217,9 +204,9 @@ mod tests {
         let known = [a, state(2, "b", 2)];
         let (pa, pb) = (path("a"), path("b"));
         let found = [
-            FoundFolder { path: &pa, object_id: Some("y"), epoch: 9, listed: &[] },
-            FoundFolder { path: &pb, object_id: Some("x"), epoch: 1, listed: &[] },
+            FoundFolder { path: &pa, object_id: Some("y") },
+            FoundFolder { path: &pb, object_id: Some("x") },
         ];
-        assert_eq!(match_folders(&known, &found, &BTreeMap::new()), [Match::New, Match::Renamed(0)]);
+        assert_eq!(by_name(&known, &found), [Match::New, Match::Renamed(0)]);
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::copy::Carried;
-use super::inventory::Print;
 use super::pass::{Book, Core};
 use super::settle;
+use super::whereabouts::{self, OnRecord, short_answer};
 use crate::env::Step;
 use crate::ledger::{Change, FolderState};
-use crate::model::{Digest, Error, Fact, Flags, FolderId, Kind, Result, Scope, Stamp};
+use crate::model::{Digest, Fact, Flags, FolderId, Kind, Result, Scope, Status};
 use crate::source::SourceMailbox;
 use crate::target::{Copy, CopyRef, TargetFolderId};
 
@@ -17,8 +17,7 @@ use crate::target::{Copy, CopyRef, TargetFolderId};
 #[derive(Debug, Clone)]
 pub(super) struct Vanished {
     folder: FolderId,
-    target_folder: String,
-    stamp: Stamp,
+    copy: OnRecord,
     fact: Fact,
     /// Flags last synced; `None`: not known any more (its folder has another epoch since).
     flags: Option<Flags>,
@@ -30,22 +29,21 @@ pub(super) struct Candidates {
     by_digest: BTreeMap<Digest, Vec<Vanished>>,
     /// Those whose octets were never recorded.
     nameless: Vec<Vanished>,
+    /// Copies that were looked at by id in this pass: `false`, not there.
+    seen: BTreeMap<CopyRef, bool>,
 }
+
+/// Copies looked at along with one that is asked for: moved messages come in crowds.
+const ALONG: usize = 1000;
 
 impl Candidates {
     /// Adds the vanished messages of a folder.
     pub(super) fn add(&mut self, core: &Core, folder: &FolderState, facts: Vec<Fact>) {
         for fact in facts {
-            let stamp = fact.bound.clone().unwrap_or_else(|| core.stamp(folder.id, fact.epoch, fact.number));
+            let copy = core.on_record(folder.id, &folder.target_folder, &fact);
             let flags =
                 if fact.epoch == folder.epoch { folder.flags.get(fact.number).cloned() } else { None };
-            let vanished = Vanished {
-                folder: folder.id,
-                target_folder: folder.target_folder.clone(),
-                stamp,
-                flags,
-                fact,
-            };
+            let vanished = Vanished { folder: folder.id, copy, flags, fact };
             match vanished.fact.digest {
                 Some(digest) => self.by_digest.entry(digest).or_default().push(vanished),
                 None => self.nameless.push(vanished),
@@ -62,6 +60,46 @@ impl Candidates {
             self.by_digest.remove(&digest);
         }
         taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_digest.is_empty() && self.nameless.is_empty()
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Vanished> {
+        self.by_digest.values_mut().flatten().chain(&mut self.nameless)
+    }
+
+    /// Copies of a folder have other ids now.
+    pub(super) fn refresh(&mut self, folder: FolderId, facts: &[Fact]) {
+        let ids: BTreeMap<(u64, u64), &Fact> = facts.iter().map(|f| ((f.epoch, f.number), f)).collect();
+        for vanished in self.all_mut().filter(|v| v.folder == folder) {
+            if let Some(fact) = ids.get(&(vanished.fact.epoch, vanished.fact.number)) {
+                vanished.copy.at.id.clone_from(&fact.target_id);
+                vanished.fact = (*fact).clone();
+            }
+        }
+    }
+
+    /// Leaves the copies in a target folder alone.
+    pub(super) fn forget(&mut self, place: &TargetFolderId) {
+        self.by_digest.values_mut().for_each(|list| list.retain(|v| v.copy.at.folder != *place));
+        self.by_digest.retain(|_, list| !list.is_empty());
+        self.nameless.retain(|v| v.copy.at.folder != *place);
+    }
+
+    /// Is the copy where it is on record? Looks at others of its folder along with it.
+    async fn is_there(&mut self, core: &Core, copy: &OnRecord) -> Result<bool> {
+        if let Some(there) = self.seen.get(&copy.at) {
+            return Ok(*there);
+        }
+        let others = self.by_digest.values().flatten().map(|v| &v.copy.at);
+        let along = others.filter(|at| at.folder == copy.at.folder && !self.seen.contains_key(at));
+        let asked: Vec<CopyRef> = std::iter::once(&copy.at).chain(along.take(ALONG)).cloned().collect();
+        let flags = core.look(&asked).await?;
+        let there = flags.first().is_some_and(Option::is_some);
+        self.seen.extend(asked.into_iter().zip(flags.iter().map(Option::is_some)));
+        Ok(there)
     }
 
     fn drain(&mut self) -> Vec<Vanished> {
@@ -81,15 +119,15 @@ pub(super) async fn bind_moved(
     epoch: u64,
     one: &Carried,
 ) -> Result<bool> {
+    if super::anchored::adopt_stray(core, book, target_folder, folder, epoch, one).await? {
+        return Ok(true);
+    }
     let Some(old) = book.candidates.take(one.digest, folder) else { return Ok(false) };
-    core.parts.env.step(Step::TargetFind).await;
-    let found = core.locate(std::slice::from_ref(&old.stamp)).await?;
-    let copy = found.into_values().flatten().find(|c| c.complete);
-    let Some(copy) = copy else {
+    let Some(copy) = find(core, book, &old.copy).await? else {
         book.candidates.nameless.push(old); // nothing to bind: its fact ends with the other vanished ones
         return Ok(false);
     };
-    let lies_where_we_put_it = copy.folder.0 == old.target_folder;
+    let lies_where_we_put_it = copy.folder == old.copy.at.folder;
     let must_move = lies_where_we_put_it && copy.folder != *target_folder;
     if must_move && !(core.target.capabilities().moves && core.parts.options.mirror) {
         book.candidates.nameless.push(old);
@@ -97,7 +135,14 @@ pub(super) async fn bind_moved(
     }
     let mut id = copy.id.clone();
     if must_move {
-        id = relocate(core, &copy, target_folder).await?;
+        match relocate(core, &copy, target_folder).await {
+            Ok(moved) => id = moved,
+            Err(error) if error.kind == Kind::NotFound && error.scope == Scope::Message => {
+                book.candidates.nameless.push(old);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
         book.tally.moved += 1;
     } else {
         book.tally.already += 1;
@@ -107,7 +152,7 @@ pub(super) async fn bind_moved(
     // nothing is written: what the target's user changed stays.
     stored.flags = old.flags.clone().unwrap_or_else(|| one.flags.clone());
     stored.fact.losses = old.fact.losses.clone();
-    stored.fact.bound = Some(old.stamp.clone());
+    stored.fact.bound = Some(old.copy.stamp.clone());
     let from = (old.folder, old.fact.epoch, old.fact.number);
     core.apply(Change::Moved { from, to: folder, stored }).await?;
     if old.flags.as_ref().is_some_and(|flags| one.flags != *flags)
@@ -118,24 +163,35 @@ pub(super) async fn bind_moved(
     Ok(true)
 }
 
+/// The copy, if it is there and complete.
+async fn find(core: &Core, book: &mut Book, on_record: &OnRecord) -> Result<Option<Copy>> {
+    core.parts.env.step(Step::TargetFind).await;
+    if !core.target.capabilities().stamps {
+        let there = book.candidates.is_there(core, on_record).await?;
+        return Ok(there.then(|| whereabouts::copy(&on_record.stamp, &on_record.at, Flags::default())));
+    }
+    let found = core.locate(std::slice::from_ref(&on_record.stamp)).await?;
+    Ok(found.into_values().flatten().find(|c| c.complete))
+}
+
+/// Moves a copy, with bounded retries; its id from now on. Where copies carry no stamp and the answer is lost, the mailbox
+/// is left for now: the next try finds what came in by the intent of the message.
 async fn relocate(core: &Core, copy: &Copy, to: &TargetFolderId) -> Result<String> {
     let mut attempt = 0;
     loop {
         let mut results = core.target.relocate(&[copy.to_ref()], to).await;
         match results.pop() {
             Some(Ok(id)) => return Ok(id),
-            Some(Err(error)) => core.wait_or_give_up(error, &mut attempt).await?,
+            Some(Err(error)) => {
+                let undone = error.status == Status::Throttled || core.target.capabilities().stamps;
+                if error.may_pass() && !undone {
+                    return Err(error.scoped(Scope::Mailbox));
+                }
+                core.wait_or_give_up(error, &mut attempt).await?;
+            }
             None => return Err(short_answer()),
         }
     }
-}
-
-fn short_answer() -> Error {
-    Error::new(
-        Kind::Internal,
-        crate::model::Scope::Mailbox,
-        "the target accounted for another number of copies",
-    )
 }
 
 /// Mirrors deletions: copies of vanished messages are removed, recoverably, if the target's user left them as they
@@ -158,65 +214,41 @@ pub(super) async fn vanished(core: &Core, source: &dyn SourceMailbox, book: &mut
         ));
         return Ok(());
     }
-    if book.hold.is_none() && something_came(core, source, book).await? {
+    if book.hold.is_none() && super::inventory::something_came(core, source, book).await? {
         book.hold = Some("new messages came while the source was read");
     }
     if let Some(why) = book.hold {
         book.doubts.push(format!("{gone} copies of vanished messages were not removed in this pass: {why}"));
         return Ok(());
     }
-    let stamps: Vec<Stamp> = vanished.iter().map(|v| v.stamp.clone()).collect();
+    let copies: Vec<OnRecord> = vanished.iter().map(|v| v.copy.clone()).collect();
     core.parts.env.step(Step::TargetFind).await;
-    let mut found = core.locate(&stamps).await?;
+    let mut found = core.whereabouts(&copies).await?;
     let mut ended: BTreeMap<FolderId, Vec<(u64, u64)>> = BTreeMap::new();
     let mut doomed = Vec::new();
     for v in &vanished {
         let untouched = |c: &Copy| {
             let same_flags =
                 v.flags.as_ref().is_some_and(|f| (c.flags.seen, c.flags.flagged) == (f.seen, f.flagged));
-            c.folder.0 == v.target_folder && same_flags
+            c.folder == v.copy.at.folder && same_flags
         };
-        let copies = found.remove(&v.stamp).unwrap_or_default();
+        let copies = found.remove(&v.copy.stamp).unwrap_or_default();
         if copies.iter().all(untouched) {
             doomed.extend(copies);
             ended.entry(v.folder).or_default().push((v.fact.epoch, v.fact.number));
         }
     }
-    settle::remove(core, &doomed).await?;
-    book.tally.removed += doomed.len() as u64;
+    let removed = doomed.len() as u64;
+    settle::remove(core, doomed.iter().map(Copy::to_ref).collect()).await?;
+    book.tally.removed += removed;
     for (folder, numbers) in ended {
         core.apply(Change::Ended { folder, numbers }).await?;
     }
     Ok(())
 }
 
-/// Lists the source once more: did anything come since it was listed?
-async fn something_came(core: &Core, source: &dyn SourceMailbox, book: &Book) -> Result<bool> {
-    for work in book.folders.values() {
-        let mut attempt = 0;
-        loop {
-            let mut listed = Vec::new();
-            core.parts.env.step(Step::SourceList).await;
-            match source.list(&work.source, None, &mut |l| listed.push(l)).await {
-                Ok(listing) => {
-                    if listing.epoch != work.listing.epoch
-                        || listing.next > work.listing.next
-                        || work.print.something_came(&Print::of(&listed))
-                    {
-                        return Ok(true);
-                    }
-                    break;
-                }
-                // Gone or not to be listed now: nothing is proven.
-                Err(error) if error.scope == Scope::Folder => return Ok(true),
-                Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
-            }
-        }
-    }
-    Ok(false)
-}
-
-/// The copies of a folder still lie in a place its counterpart has left: moves them into the present one.
+/// The copies of a folder still lie in a place its counterpart has left: moves them into the present one. (Where copies
+/// carry no stamp, their ids would change unrecorded: such a counterpart keeps its place.)
 pub(super) async fn carry_over(
     core: &Core,
     recorded: &FolderState,
@@ -227,10 +259,9 @@ pub(super) async fn carry_over(
         return Ok(());
     }
     let facts = core.parts.ledger.facts(&core.claim, recorded.id).await?;
-    let stamp = |f: &Fact| f.bound.clone().unwrap_or_else(|| core.stamp(recorded.id, f.epoch, f.number));
-    let stamps: Vec<Stamp> = facts.iter().map(stamp).collect();
+    let copies: Vec<OnRecord> = facts.iter().map(|f| core.on_record(recorded.id, &old.0, f)).collect();
     core.parts.env.step(Step::TargetFind).await;
-    for copy in core.locate(&stamps).await?.into_values().flatten().filter(|c| c.folder == *old) {
+    for copy in core.whereabouts(&copies).await?.into_values().flatten().filter(|c| c.folder == *old) {
         match relocate(core, &copy, to).await {
             Ok(_) => {}
             Err(e) if e.kind == Kind::NotFound => {}
@@ -275,18 +306,19 @@ async fn sync(
     facts: &BTreeMap<u64, Fact>,
     changed: &[(u64, Flags)],
 ) -> Result<u64> {
-    let stamp_of = |number: u64| {
-        let bound = facts.get(&number).and_then(|f| f.bound.clone());
-        bound.unwrap_or_else(|| core.stamp(state.id, state.epoch, number))
-    };
-    let stamps: Vec<Stamp> = changed.iter().map(|(n, _)| stamp_of(*n)).collect();
+    let copies: Vec<Option<OnRecord>> = changed
+        .iter()
+        .map(|(n, _)| facts.get(n).map(|fact| core.on_record(state.id, &state.target_folder, fact)))
+        .collect();
+    let asked: Vec<OnRecord> = copies.iter().flatten().cloned().collect();
     core.parts.env.step(Step::TargetFind).await;
-    let found = core.locate(&stamps).await?;
+    let found = core.whereabouts(&asked).await?;
     let mut wishes: Vec<(CopyRef, Flags)> = Vec::new();
-    for (number, source) in changed {
+    for ((number, source), on_record) in changed.iter().zip(&copies) {
+        let there = on_record.as_ref().and_then(|c| found.get(&c.stamp));
         let base = state.flags.get(*number).cloned().unwrap_or_default();
         // None: gone at the target, its user's wish. More than one: a late twin, kept alike until it is swept.
-        for copy in found.get(&stamp_of(*number)).into_iter().flatten().filter(|c| c.complete) {
+        for copy in there.into_iter().flatten().filter(|c| c.complete) {
             let merged = Flags::merge(&base, source, &copy.flags);
             if merged != copy.flags {
                 wishes.push((copy.to_ref(), merged));

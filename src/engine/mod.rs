@@ -3,9 +3,12 @@
 //! Per batch: reserve → intent → fetch → store → outcome. Nothing is fetched before it may be sent; nothing is sent
 //! before its intent is durable; nothing is stored again before it was looked for.
 //!
-//! Deciding is apart from doing: `lanes`, `retry`, `batches`, `matching` and `diff` are plain functions and state
-//! machines over values; `wave`, `pass`, `copy`, `settle` and `mirror` carry out what they decide.
+//! Deciding is apart from doing: `lanes`, `retry`, `batches`, `matching`, `proof`, `diff` and `arrivals` are plain
+//! functions and state machines over values; `wave`, `pass`, `copy`, `settle`, `anchored` and `mirror` carry out what they
+//! decide.
 
+mod anchored;
+mod arrivals;
 mod batches;
 mod copy;
 mod diff;
@@ -14,12 +17,18 @@ mod inventory;
 mod lanes;
 mod matching;
 mod mirror;
+mod moves;
 mod options;
 mod pass;
+mod proof;
 mod recount;
+mod renumbered;
 mod retry;
+mod reused;
+mod roll;
 mod settle;
 mod wave;
+mod whereabouts;
 
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
 pub use options::{Options, Parts};

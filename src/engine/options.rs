@@ -59,6 +59,9 @@ pub struct Options {
     pub start_over: bool,
     /// Mirror moves and deletions of the source on untouched copies.
     pub mirror: bool,
+    /// The last pass before cutover: flags are compared also where that takes listing a folder whole, and every skipped
+    /// item is tried again.
+    pub final_pass: bool,
     /// If more than this share of a mailbox's copies (and more than ten) would be removed in one pass, none is, and the
     /// operator is asked; percent, 0–100.
     pub max_removed_percent: u8,
@@ -76,6 +79,7 @@ impl Default for Options {
             recount: true,
             start_over: false,
             mirror: true,
+            final_pass: false,
             max_removed_percent: 20,
         }
     }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::anchored::Strays;
 use super::inventory::FolderWork;
 use super::mirror::Candidates;
+use super::moves::Moves;
 use super::options::Parts;
 use super::retry::{self, Next};
 use super::settle::Reopened;
@@ -13,7 +15,7 @@ use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary};
 use crate::limit::Gate;
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
 use crate::source::SourceMailbox;
-use crate::target::{Copy, TargetMailbox};
+use crate::target::{TargetFolderId, TargetMailbox};
 
 /// What every step of a pass needs and none changes.
 pub(super) struct Core {
@@ -34,11 +36,17 @@ pub(super) struct Book {
     pub candidates: Candidates,
     /// Messages an earlier run left open and that are not at the target.
     pub reopened: Vec<Reopened>,
+    /// What came into target folders beside messages left open that cannot be read any more.
+    pub strays: BTreeMap<TargetFolderId, Strays>,
     /// Why nothing may be removed in this pass; absence is not proven then.
     pub hold: Option<&'static str>,
     pub tally: PassSummary,
+    /// Vanished messages by an id that outlives a move.
+    pub moves: Moves,
     /// Copies that should be there and are not, twins left alone …: one line each.
     pub doubts: Vec<String>,
+    /// What an operator should know and what casts no doubt on the copies: one line each.
+    pub notes: Vec<String>,
     /// The first thing that stopped the pass.
     pub fatal: Option<Error>,
 }
@@ -70,42 +78,6 @@ impl Core {
     /// The prefix of every stamp of this mailbox.
     pub(super) fn all_stamps(&self) -> StampPrefix {
         StampPrefix::mailbox(&self.parts.source_name, &self.mailbox.key)
-    }
-
-    /// Asks the target for copies, with bounded retries.
-    pub(super) async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
-        let mut attempt = 0;
-        loop {
-            match self.target.find(prefix).await {
-                Ok(copies) => return Ok(copies),
-                Err(error) => self.wait_or_give_up(error, &mut attempt).await?,
-            }
-        }
-    }
-
-    /// The copies of these stamps, by stamp: one question each for a few, one for the whole mailbox for many.
-    pub(super) async fn locate(&self, stamps: &[Stamp]) -> Result<BTreeMap<Stamp, Vec<Copy>>> {
-        const FEW: usize = 8;
-        let mut found: BTreeMap<Stamp, Vec<Copy>> = stamps.iter().map(|s| (s.clone(), Vec::new())).collect();
-        let copies = if found.len() <= FEW {
-            let mut copies = Vec::new();
-            for stamp in found.keys() {
-                copies.extend(self.find(&StampPrefix::exactly(stamp)).await?);
-            }
-            copies
-        } else {
-            self.find(&self.all_stamps()).await?
-        };
-        for copy in copies {
-            if let Some(list) = found.get_mut(&copy.stamp) {
-                list.push(copy);
-            }
-        }
-        for list in found.values_mut() {
-            // The same choice each time: complete ones first, then the one made first.
-            list.sort_by(|a, b| (!a.complete, a.made, &a.id).cmp(&(!b.complete, b.made, &b.id)));
-        }
-        Ok(found)
     }
 
     /// After a failure: waits if another try makes sense, else gives the error back.
@@ -161,6 +133,7 @@ pub(super) async fn run(
     let skipped = state.skips.len() as u64;
     let unknown = state.open.iter().map(|b| b.items.len() as u64).sum();
     super::recount::judge(&mut tally, &state, error.as_ref());
+    tally.reasons.append(&mut book.notes);
     if let Some(claim) = &claim {
         let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
         // The failure comes last: a pass that ended incomplete alone counts as one still to go on.
@@ -224,10 +197,11 @@ async fn walk(
 async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     super::inventory::list(core, source, book).await?;
     super::settle::left_open(core, source, book).await?;
-    super::inventory::plan(core, book).await?;
+    super::inventory::plan(core, source, book).await?;
+    super::anchored::survey(core, book).await?;
     super::recount::sweep_early(core, book).await?;
-    let new = book.folders.values().flat_map(|f| &f.new);
-    let (messages, bytes) = new.fold((0, 0), |(n, b), m| (n + 1, b + m.size.unwrap_or(0)));
+    let new = book.folders.values().map(|f| &f.new);
+    let (messages, bytes) = new.fold((0, 0), |(n, b), new| (n + new.len(), b + new.bytes()));
     core.watcher.event(Event::Planned { mailbox: core.mailbox.clone(), messages, bytes });
 
     super::copy::all(core, source, book).await?;
@@ -247,7 +221,8 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     super::recount::sweep_and_count(core, book).await
 }
 
-/// Is the target mailbox the one the ledger's copies are in?
+/// Is the target mailbox the one the ledger's copies are in? Where copies carry no stamp, its identity alone tells, and a
+/// ledger that was lost or begun anew does not see the copies an earlier one made.
 async fn check_identity(core: &Core, book: &mut Book, first_try: bool) -> Result<()> {
     let identity = core.target.identity().to_owned();
     let same = book.state.target_identity.as_deref() == Some(identity.as_str());

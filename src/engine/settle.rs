@@ -1,44 +1,75 @@
 //! Unknown outcomes, resolved by looking.
 
-use super::copy::{Carried, Unsettled};
+use super::anchored;
+use super::copy::{Carried, Unsettled, reserve_bytes};
 use super::diff::NewMessage;
 use super::pass::{Book, Core};
 use crate::env::Step;
-use crate::ledger::{BatchId, Change, IntentItem, OpenBatch, Outcomes};
-use crate::model::{Digest, FolderId, Result, Stamp};
+use crate::ledger::{BatchId, Change, IntentItem, OpenBatch, Outcomes, Stored};
+use crate::model::{Body, Error, Flags, FolderId, Kind, Result, Scope, Stamp};
 use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::{Copy, CopyRef};
+use crate::transform::message_id::message_id;
 
 /// Recorded as the loss of a copy whose store was never answered: what the target could not keep, it did not say.
 pub const UNCONFIRMED: &str = "unconfirmed";
 
-/// What a look at the target says of one stamp.
+/// Octets of a message read for its `Message-ID`, in bytes: a longer header block is told apart by its beginning.
+const HEADER: u64 = 1 << 20;
+
+/// A message of an open batch, looked for.
+#[derive(Debug)]
+pub(super) struct Sought<'a> {
+    pub batch: BatchId,
+    pub folder: FolderId,
+    pub epoch: u64,
+    pub item: IntentItem,
+    /// What is known of it if it was read in this pass.
+    pub carried: Option<&'a Carried>,
+}
+
+/// What a look at the target says of one message.
 enum Look {
-    /// A complete copy is there.
-    There(Copy),
+    /// A complete copy is there: its id and flags, and the message, if it had to be read again to know its copy.
+    There(String, Flags, Option<Carried>),
     /// None is, or only an incomplete one, which was removed.
     Absent,
 }
 
-/// Looks for stamps; incomplete copies are removed, so that they can be made anew.
-async fn look_for(core: &Core, stamps: &[Stamp]) -> Result<Vec<Look>> {
+/// Looks for copies of messages whose outcome is unknown, in order.
+async fn look_for(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    book: &mut Book,
+    sought: &[Sought<'_>],
+) -> Result<Vec<Look>> {
+    if !core.target.capabilities().stamps {
+        let arrived = anchored::arrived(core, source, book, sought).await?;
+        let look = |found: anchored::Arrived| match found {
+            Some((arrival, read)) => Look::There(arrival.id, arrival.flags, read),
+            None => Look::Absent,
+        };
+        return Ok(arrived.into_iter().map(look).collect());
+    }
     core.parts.env.step(Step::TargetFind).await;
-    let mut found = core.locate(stamps).await?;
+    let stamps: Vec<Stamp> = sought.iter().map(|s| core.stamp(s.folder, s.epoch, s.item.number)).collect();
+    let mut found = core.locate(&stamps).await?;
     let mut looks = Vec::with_capacity(stamps.len());
     for stamp in stamps {
-        let copies = found.remove(stamp).unwrap_or_default();
+        let copies = found.remove(&stamp).unwrap_or_default();
         let (complete, incomplete): (Vec<_>, Vec<_>) = copies.into_iter().partition(|c| c.complete);
         if !incomplete.is_empty() {
-            remove(core, &incomplete).await?;
+            remove(core, incomplete.iter().map(Copy::to_ref).collect()).await?;
         }
-        looks.push(complete.into_iter().next().map_or(Look::Absent, Look::There));
+        let first = complete.into_iter().next();
+        looks.push(first.map_or(Look::Absent, |copy| Look::There(copy.id, copy.flags, None)));
     }
     Ok(looks)
 }
 
 /// Removes copies, with bounded retries.
-pub(super) async fn remove(core: &Core, copies: &[Copy]) -> Result<()> {
-    let mut ids: Vec<CopyRef> = copies.iter().map(Copy::to_ref).collect();
+pub(super) async fn remove(core: &Core, copies: Vec<CopyRef>) -> Result<()> {
+    let mut ids = copies;
     let mut attempt = 0;
     while !ids.is_empty() {
         let results = core.target.remove(&ids).await;
@@ -61,7 +92,12 @@ pub(super) async fn remove(core: &Core, copies: &[Copy]) -> Result<()> {
 /// Settles the unknown outcomes of this pass: look, wait, look again. Returns those that are not there now and must be
 /// copied again, **under the same intent**: it stays open, so that a stop between here and the next store does not
 /// forget that a copy may still arrive. A twin that appears later is the sweep's matter.
-pub(super) async fn look(core: &Core, book: &mut Book, unsettled: Vec<Unsettled>) -> Result<Vec<Unsettled>> {
+pub(super) async fn look(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    book: &mut Book,
+    unsettled: Vec<Unsettled>,
+) -> Result<Vec<Unsettled>> {
     let mut open = unsettled;
     for last in [false, true] {
         if last && !open.is_empty() {
@@ -70,15 +106,15 @@ pub(super) async fn look(core: &Core, book: &mut Book, unsettled: Vec<Unsettled>
         if open.is_empty() {
             break;
         }
-        let stamps: Vec<Stamp> = open.iter().map(|u| u.carried.stamp.clone()).collect();
-        let looks = look_for(core, &stamps).await?;
+        let sought: Vec<Sought<'_>> = open.iter().map(Unsettled::sought).collect();
+        let looks = look_for(core, source, book, &sought).await?;
         let mut absent = Vec::new();
         for (one, look) in open.into_iter().zip(looks) {
-            let Look::There(copy) = look else {
+            let Look::There(id, ..) = look else {
                 absent.push(one);
                 continue;
             };
-            let stored = one.carried.stored(one.carried.stamp.epoch, copy.id, &[UNCONFIRMED]);
+            let stored = one.carried.stored(one.carried.stamp.epoch, id, &[UNCONFIRMED]);
             let outcomes = Outcomes { stored: vec![stored], ..Outcomes::default() };
             core.apply(Change::Outcome { batch: one.batch, outcomes }).await?;
             book.tally.stored += 1;
@@ -87,6 +123,19 @@ pub(super) async fn look(core: &Core, book: &mut Book, unsettled: Vec<Unsettled>
         open = absent;
     }
     Ok(open)
+}
+
+impl Unsettled {
+    fn sought(&self) -> Sought<'_> {
+        let message = &self.carried.message;
+        Sought {
+            batch: self.batch,
+            folder: self.folder,
+            epoch: self.carried.stamp.epoch,
+            item: IntentItem { number: message.number, id: message.id.clone(), size: message.size },
+            carried: Some(&self.carried),
+        }
+    }
 }
 
 /// A message of an open batch that is not at the target: it is copied again under the intent it has.
@@ -118,37 +167,31 @@ pub(super) async fn left_open(core: &Core, source: &dyn SourceMailbox, book: &mu
         if last && !waiting.is_empty() {
             core.parts.env.sleep(core.parts.options.settle).await;
         }
-        let stamps: Vec<Stamp> = waiting
+        let sought: Vec<Sought<'_>> = waiting
             .iter()
-            .flat_map(|b| b.items.iter().map(|i| core.stamp(b.folder, b.epoch, i.number)))
+            .flat_map(|b| {
+                let (batch, folder, epoch) = (b.id, b.folder, b.epoch);
+                b.items.iter().map(move |i| Sought { batch, folder, epoch, item: i.clone(), carried: None })
+            })
             .collect();
-        if stamps.is_empty() {
+        if sought.is_empty() {
             break;
         }
-        let mut looks = look_for(core, &stamps).await?.into_iter();
+        let mut looks = look_for(core, source, book, &sought).await?.into_iter();
         let mut absent = Vec::new();
         for batch in waiting {
             let mut outcomes = Outcomes::default();
             let mut rest = OpenBatch { items: Vec::new(), ..batch.clone() };
             for item in batch.items {
+                let stamp = core.stamp(batch.folder, batch.epoch, item.number);
                 match looks.next() {
-                    Some(Look::There(copy)) => {
-                        let message = NewMessage {
-                            number: item.number,
-                            id: item.id,
-                            size: item.size,
-                            received: None,
-                            flags: copy.flags.clone(),
-                            from: item.number,
-                        };
-                        let stored = reread(core, source, book, &rest, message, &copy).await?;
+                    Some(Look::There(id, flags, read)) => {
+                        let stored = found(core, source, book, &rest, item, (id, flags, read)).await?;
                         outcomes.stored.push(stored);
                     }
                     _ => {
                         if !last {
-                            outcomes
-                                .unknown
-                                .push((item.number, core.stamp(batch.folder, batch.epoch, item.number)));
+                            outcomes.unknown.push((item.number, stamp));
                         }
                         rest.items.push(item);
                     }
@@ -173,56 +216,123 @@ pub(super) async fn left_open(core: &Core, source: &dyn SourceMailbox, book: &mu
 }
 
 /// What is recorded of a copy found after a stop: the digest needs the octets, which the source still has, or not.
-async fn reread(
+async fn found(
     core: &Core,
     source: &dyn SourceMailbox,
     book: &Book,
     open: &OpenBatch,
-    message: NewMessage,
-    copy: &Copy,
-) -> Result<crate::ledger::Stored> {
-    let stamp = core.stamp(open.folder, open.epoch, message.number);
-    let listed = book.folders.get(&open.folder).filter(|f| f.listing.epoch == open.epoch);
-    let mut carried = Carried {
-        stamp,
-        digest: Digest::default(),
-        size: message.size.unwrap_or(0),
-        flags: copy.flags.clone(),
-        received: None,
-        message,
+    item: IntentItem,
+    (id, flags, read): (String, Flags, Option<Carried>),
+) -> Result<Stored> {
+    let read = match read {
+        Some(read) => Some(read),
+        None => {
+            let (batch, folder, epoch) = (open.id, open.folder, open.epoch);
+            let sought = Sought { batch, folder, epoch, item: item.clone(), carried: None };
+            let again = read_again(core, source, book, &[&sought]).await?;
+            again.into_iter().next().flatten().map(|(carried, _)| carried)
+        }
     };
-    let mut known = false;
-    if let Some(folder) = listed {
-        let as_listed = folder.listed.iter().find(|l| l.id == carried.message.id);
-        if let Some(l) = as_listed {
-            carried.received = l.received;
-            carried.message.received = l.received;
-        }
-        let wanted = [Wanted {
-            number: carried.message.number,
-            id: carried.message.id.clone(),
-            size: carried.message.size,
-        }];
-        let _permit = core.parts.limits.memory(carried.size).await;
-        let mut attempt = 0;
-        let fetched = loop {
-            core.parts.env.step(Step::SourceFetch).await;
-            match source.fetch(&folder.source, open.epoch, &wanted, &core.parts.bodies).await {
-                Ok(fetched) => break fetched,
-                Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
-            }
-        };
-        // The flags recorded are those the copy has: if the source's changed since, the pass syncs the difference.
-        if let Some(Fetched::Message { body, received, .. }) = fetched.into_iter().next() {
-            carried.digest = body.digest();
-            carried.size = body.len();
-            carried.received = received.or(carried.received);
-            known = true;
-        }
-    }
-    let mut stored = carried.stored(open.epoch, copy.id.clone(), &[UNCONFIRMED]);
+    let known = read.is_some();
+    let stamp = core.stamp(open.folder, open.epoch, item.number);
+    let mut carried = read.unwrap_or_else(|| Carried::unread(stamp, &item));
+    // The flags recorded are those the copy has: if the source's changed since, the pass syncs the difference.
+    carried.flags = flags;
+    let mut stored = carried.stored(open.epoch, id, &[UNCONFIRMED]);
     if !known {
         stored.fact.digest = None;
     }
     Ok(stored)
+}
+
+impl Carried {
+    /// A message that was not read, or cannot be any more.
+    fn unread(stamp: Stamp, item: &IntentItem) -> Carried {
+        let message = NewMessage {
+            number: item.number,
+            id: item.id.clone(),
+            size: item.size,
+            received: None,
+            object: 0,
+            flags: Flags::default(),
+            from: item.number,
+        };
+        let size = item.size.unwrap_or(0);
+        Carried {
+            message,
+            stamp,
+            digest: Default::default(),
+            size,
+            header: 0,
+            flags: Flags::default(),
+            received: None,
+        }
+    }
+}
+
+/// Reads messages of open batches once more at the source, batch by batch, within the byte budgets: what is known of each
+/// and its Message-ID, hashed. `None` for those that are not there any more under the key of their intent. In order.
+pub(super) async fn read_again(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    book: &Book,
+    sought: &[&Sought<'_>],
+) -> Result<Vec<Option<(Carried, u64)>>> {
+    let mut told = Vec::with_capacity(sought.len());
+    for batch in sought.chunk_by(|a, b| a.batch == b.batch) {
+        told.extend(read_batch(core, source, book, batch).await?);
+    }
+    Ok(told)
+}
+
+async fn read_batch(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    book: &Book,
+    sought: &[&Sought<'_>],
+) -> Result<Vec<Option<(Carried, u64)>>> {
+    let nothing = || sought.iter().map(|_| None).collect();
+    let Some(first) = sought.first() else { return Ok(Vec::new()) };
+    let listed = book.folders.get(&first.folder).filter(|f| f.listing.epoch == first.epoch);
+    let Some(folder) = listed else { return Ok(nothing()) };
+    let wanted: Vec<Wanted> = sought
+        .iter()
+        .map(|s| Wanted { number: s.item.number, id: s.item.id.clone(), size: s.item.size })
+        .collect();
+    let sizes: Vec<u64> = wanted.iter().map(|w| super::batches::expected_size(w.size)).collect();
+    let _permits = reserve_bytes(core, &sizes).await;
+    let mut attempt = 0;
+    let fetched = loop {
+        core.parts.env.step(Step::SourceFetch).await;
+        match source.fetch(&folder.source, first.epoch, &wanted, &core.parts.bodies).await {
+            Ok(fetched) => break fetched,
+            Err(error) => match core.wait_or_give_up(error, &mut attempt).await {
+                // The folder is gone, or was made anew since it was listed.
+                Err(error) if error.scope == Scope::Folder => return Ok(nothing()),
+                other => other?,
+            },
+        }
+    };
+    let mut fetched = fetched.into_iter();
+    let read = sought.iter().map(|one| {
+        let Some(Fetched::Message { body, flags, received }) = fetched.next() else { return Ok(None) };
+        let as_listed = folder.listed.iter().find(|l| l.id == one.item.id);
+        let mut carried = Carried::unread(core.stamp(one.folder, one.epoch, one.item.number), &one.item);
+        carried.digest = body.digest();
+        carried.header = super::copy::header_digest(&body);
+        carried.size = body.len();
+        carried.message.object = as_listed.as_ref().map_or(0, |l| l.object);
+        carried.received = received.or(as_listed.as_ref().and_then(|l| l.received));
+        carried.message.received = carried.received;
+        carried.flags = flags.or_else(|| as_listed.map(|l| l.flags)).unwrap_or_default();
+        Ok(Some((carried, message_id_of(&body)?)))
+    });
+    read.collect()
+}
+
+fn message_id_of(body: &Body) -> Result<u64> {
+    let octets = body.range(0, body.len().min(HEADER)).map_err(|e| {
+        Error::new(Kind::Io, Scope::Mailbox, format!("a spooled message cannot be read back ({e})"))
+    })?;
+    Ok(message_id(&octets))
 }

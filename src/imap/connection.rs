@@ -62,6 +62,11 @@ impl Connection {
         &self.capabilities
     }
 
+    /// Commands run over it so far, each waited for by itself.
+    pub fn commands(&self) -> u64 {
+        self.tags
+    }
+
     /// Must it not be used any more? Also true after a call was dropped half way.
     pub fn is_broken(&self) -> bool {
         self.broken

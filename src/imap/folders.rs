@@ -45,6 +45,7 @@ impl Session {
         });
         let done = self.run(command, &mut each).await.map_err(WireError::into_error)?;
         done.check(Scope::Mailbox, "turning on extensions")?;
+        self.state().enabled.push(enabled.clone());
         Ok(enabled)
     }
 

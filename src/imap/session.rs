@@ -59,6 +59,8 @@ pub(super) struct State {
     /// SELECTs and EXAMINEs begun.
     pub selects: u64,
     pub selected: Option<Selected>,
+    /// What ENABLE turned on.
+    pub enabled: Vec<Capabilities>,
     /// The server does not take the extended LIST it offers.
     pub plain_list: bool,
 }
@@ -108,6 +110,11 @@ impl Session {
     /// What the server said it can do, last.
     pub fn capabilities(&self) -> Arc<Capabilities> {
         self.state().capabilities.clone()
+    }
+
+    /// Did ENABLE turn `name` on?
+    pub fn has_enabled(&self, name: &str) -> bool {
+        self.state().enabled.iter().any(|names| names.has(name))
     }
 
     /// Must it not be used any more? A command in flight whose answer is on its way may still end well.

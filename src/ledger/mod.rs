@@ -346,6 +346,23 @@ pub trait Ledger: Send + Sync {
     /// `Kind::Ledger`: stale claim, or the facts log is damaged (its chain does not verify).
     async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>>;
 
+    /// As [`Ledger::facts`], but only those of these numbers of an epoch: what is held at once depends on them, not on
+    /// the folder.
+    ///
+    /// # Errors
+    /// As [`Ledger::facts`].
+    async fn facts_of(
+        &self,
+        claim: &Claim,
+        folder: FolderId,
+        epoch: u64,
+        numbers: &RunSet,
+    ) -> Result<Vec<Fact>> {
+        let mut facts = self.facts(claim, folder).await?;
+        facts.retain(|f| f.epoch == epoch && numbers.contains(f.number));
+        Ok(facts)
+    }
+
     /// Gives the next `count` numbers of a folder to named messages; returns the first. Gaps are harmless.
     ///
     /// # Errors

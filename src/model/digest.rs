@@ -23,6 +23,11 @@ impl Digest {
         &self.0
     }
 
+    /// The first eight bytes as a number, never 0: enough to tell apart what is alike in size and date too.
+    pub fn beginning(&self) -> u64 {
+        self.0.iter().take(8).fold(0u64, |v, b| v << 8 | u64::from(*b)).max(1)
+    }
+
     /// Lower-case hexadecimal, 64 characters.
     pub fn to_hex(&self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()

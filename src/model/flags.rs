@@ -114,6 +114,20 @@ impl FlagMap {
         self.0.iter().find_map(|(flags, set)| set.contains(number).then_some(flags))
     }
 
+    /// Are these the flags last synced for message `number`? As [`FlagMap::get`], without looking through all of them.
+    pub fn holds(&self, number: u64, flags: &Flags) -> bool {
+        self.0.get(flags).is_some_and(|set| set.contains(number))
+    }
+
+    /// The messages with flags on record.
+    pub fn numbers(&self) -> RunSet {
+        let mut runs: Vec<_> = self.0.values().flat_map(RunSet::runs).collect();
+        runs.sort_unstable_by_key(|run| *run.start());
+        let mut all = RunSet::default();
+        runs.into_iter().for_each(|run| all.insert(*run.start(), *run.end()));
+        all
+    }
+
     /// Records the flags of message `number`.
     pub fn set(&mut self, number: u64, flags: &Flags) {
         self.remove(number);
@@ -195,6 +209,8 @@ mod tests {
         assert_eq!(back, map);
         assert_eq!(back.get(500), Some(&flags(&["\\Seen", "x"])));
         assert_eq!(back.get(1001), None);
+        assert!(back.holds(499, &flags(&["\\Seen"])) && !back.holds(500, &flags(&["\\Seen"])));
+        assert_eq!(back.numbers().runs().collect::<Vec<_>>(), [1..=1000]);
         assert_eq!(FlagMap::decode(&[5, 1]), None);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::table::count;
 use crate::ledger::{LedgerView, MailboxLine, PassSummary};
 use crate::model::{MailboxKey, Result, Timestamp, Verdict};
 
@@ -114,10 +115,28 @@ pub struct LastPass {
     pub reflagged: u64,
     /// The target's own count of copies, in messages.
     pub recounted: Option<u64>,
+    /// Times the source and the target were waited for.
+    pub round_trips: RoundTrips,
     /// When it began, UTC.
     pub began: String,
     /// How long it took, in seconds.
     pub seconds: f64,
+}
+
+/// Times the ends of a pass were waited for; commands sent together count once.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RoundTrips {
+    /// The source.
+    pub source: u64,
+    /// The target.
+    pub target: u64,
+}
+
+impl LastPass {
+    /// Its round trips in a table's cell: source, target.
+    pub fn trips(&self) -> String {
+        format!("{} + {}", count(self.round_trips.source), count(self.round_trips.target))
+    }
 }
 
 /// One skipped item.
@@ -284,6 +303,7 @@ fn last_pass(last: PassSummary) -> LastPass {
         removed: last.removed,
         reflagged: last.reflagged,
         recounted: last.recounted,
+        round_trips: RoundTrips { source: last.source_trips, target: last.target_trips },
         began: utc(last.began),
         seconds: (last.ended - last.began).max(0) as f64 / 1000.0,
     }

@@ -18,6 +18,8 @@ pub(super) fn mailboxes(rows: &[MailboxReport]) -> Result<Vec<u8>> {
         "skipped",
         "unknown",
         "recounted",
+        "source_round_trips",
+        "target_round_trips",
         "reasons",
         "error",
     ];
@@ -34,6 +36,8 @@ pub(super) fn mailboxes(rows: &[MailboxReport]) -> Result<Vec<u8>> {
             m.skipped.to_string(),
             m.unknown.to_string(),
             optional(m.last_pass.as_ref().and_then(|p| p.recounted)),
+            optional(m.last_pass.as_ref().map(|p| p.round_trips.source)),
+            optional(m.last_pass.as_ref().map(|p| p.round_trips.target)),
             text(&m.reasons.join("; ")),
             text(m.error.as_deref().unwrap_or("")),
         ]

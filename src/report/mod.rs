@@ -9,7 +9,7 @@ mod table;
 mod text;
 mod write;
 
-pub use build::{About, LastPass, MailboxReport, Report, SkippedItem, Totals};
+pub use build::{About, LastPass, MailboxReport, Report, RoundTrips, SkippedItem, Totals};
 pub use table::{Align, bytes, count, table};
 pub use text::shown;
 pub use write::{FILES, write};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::build::Report;
+use super::build::{LastPass, Report};
 use super::table::{Align, bytes, count, table};
 use crate::guard::Shown;
 
@@ -43,6 +43,7 @@ fn body(report: &Report, out: &mut String) -> std::fmt::Result {
         ("octets", Align::Right),
         ("skipped", Align::Right),
         ("unknown", Align::Right),
+        ("round trips", Align::Right),
     ];
     let rows: Vec<Vec<String>> = report
         .mailboxes
@@ -59,16 +60,18 @@ fn body(report: &Report, out: &mut String) -> std::fmt::Result {
                 bytes(m.bytes),
                 count(m.skipped),
                 count(m.unknown),
+                m.last_pass.as_ref().map_or("-".to_owned(), LastPass::trips),
             ]
         })
         .collect();
     out.push_str(&table(&header, &rows));
+    writeln!(out, "round trips: of the last pass, source + target")?;
     more(out, report.mailboxes.len(), "mailboxes", "report-mailboxes.csv")?;
 
     let reasons: Vec<_> =
         report.mailboxes.iter().filter(|m| m.ordinal > 0 && !m.reasons.is_empty()).collect();
     if !reasons.is_empty() {
-        writeln!(out, "\nWhy not perfect\n")?;
+        writeln!(out, "\nReasons and notes\n")?;
         for m in reasons.iter().take(MOST_LISTED) {
             let all: Vec<_> = m.reasons.iter().map(|r| shown(r)).collect();
             writeln!(out, "  {} (no. {}): {}", m.mailbox, m.ordinal, all.join("; "))?;

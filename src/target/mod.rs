@@ -185,11 +185,12 @@ pub trait TargetMailbox: Send + Sync {
         Ok(String::new())
     }
 
-    /// Every message that came into the folder after the anchor and is not among the `known` ids, read back. Complete or
-    /// an error. `Conflict` if the anchor means nothing any more (the folder was numbered anew).
+    /// Every message that came into the folder after the anchor and is not among the `known` ids, read back. An empty
+    /// anchor asks for everything in the folder. Complete or an error.
     ///
     /// # Errors
-    /// As said; `Internal` if [`TargetCapabilities::stamps`] is true.
+    /// `Conflict` if the anchor means nothing any more (the folder was numbered anew), `Folder` with `NotFound` if the
+    /// folder is gone; `Internal` if [`TargetCapabilities::stamps`] is true.
     async fn stored_since(
         &self,
         _folder: &TargetFolderId,
@@ -199,10 +200,12 @@ pub trait TargetMailbox: Send + Sync {
         Err(anchored())
     }
 
-    /// Looks at copies by id: the flags they have now, `None` for those that are not there. In order.
+    /// Looks at copies by id: the flags they have now, `None` for those that are not there (or whose folder is not). In
+    /// order.
     ///
     /// # Errors
-    /// Complete or an error; `Internal` if [`TargetCapabilities::stamps`] is true.
+    /// Complete or an error. `Conflict` if all of these ids are of one folder and none of them means anything any more:
+    /// it was numbered anew. `Internal` if [`TargetCapabilities::stamps`] is true.
     async fn look(&self, _copies: &[CopyRef]) -> Result<Vec<Option<Flags>>> {
         Err(anchored())
     }

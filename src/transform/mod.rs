@@ -8,6 +8,7 @@ pub mod decode;
 pub mod graph;
 pub mod json;
 pub mod line_ends;
+pub mod message_id;
 pub mod mime;
 pub mod names;
 pub mod utf7;

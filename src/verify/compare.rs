@@ -1,14 +1,18 @@
-//! Two sets of stamps, compared.
+//! What is on record and what is at the target, compared: two sets of stamps, or, where copies carry none, the ids on
+//! record against what is there under them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::ledger::LedgerView;
-use crate::model::{FolderId, MailboxKey, Result, SourceName, Stamp, StampPrefix};
-use crate::target::TargetMailbox;
+use crate::model::{Error, FolderId, Kind, MailboxKey, Result, Scope, SourceName, Stamp, StampPrefix};
+use crate::target::{CopyRef, TargetFolderId, TargetMailbox};
 
 /// Findings kept of one mailbox; further ones are counted only.
 const MOST_FINDINGS: usize = 10_000;
+
+/// Copies looked at in one call.
+const LOOK: usize = 2000;
 
 /// How a copy compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,13 +52,22 @@ impl serde::Serialize for Sigil {
 pub struct Recorded {
     mailbox: String,
     prefix: Option<StampPrefix>,
-    /// Stamp → the folder it is recorded in now, and that folder's id at the target.
-    copies: BTreeMap<Stamp, (FolderId, String)>,
+    copies: BTreeMap<Stamp, Place>,
     /// Stamps recorded more than once: a defect of the ledger.
     doubled: u64,
     /// Stamps of batches without a recorded outcome.
     open: BTreeSet<Stamp>,
+    /// Stamps that had none for a while: a late copy may still come.
+    watched: BTreeSet<Stamp>,
     folders: BTreeSet<FolderId>,
+}
+
+/// Where a copy is recorded.
+#[derive(Debug, Clone)]
+struct Place {
+    folder: FolderId,
+    /// The folder's id at the target, and the copy's.
+    at: CopyRef,
 }
 
 impl Recorded {
@@ -163,7 +176,8 @@ pub fn recorded(
         for fact in view.facts(mailbox, folder.id)? {
             let own = stamp(folder.id, fact.epoch, fact.number);
             let stamp = fact.bound.unwrap_or(own);
-            if recorded.copies.insert(stamp, (folder.id, folder.target_folder.clone())).is_some() {
+            let at = CopyRef { folder: TargetFolderId(folder.target_folder.clone()), id: fact.target_id };
+            if recorded.copies.insert(stamp, Place { folder: folder.id, at }).is_some() {
                 recorded.doubled += 1;
             }
         }
@@ -171,23 +185,25 @@ pub fn recorded(
     for batch in &state.open {
         recorded.open.extend(batch.items.iter().map(|item| stamp(batch.folder, batch.epoch, item.number)));
     }
-    recorded.open.extend(state.watch.into_iter().map(|watch| watch.stamp));
+    recorded.watched = state.watch.into_iter().map(|watch| watch.stamp).collect();
     Ok(Some(recorded))
 }
 
-/// Asks the target for every copy of the mailbox and compares.
+/// How one copy differs.
+type Difference = (Stamp, Sigil, &'static str);
+
+/// Asks the target for every copy of the mailbox and compares. Where copies carry no stamp, it is asked for those on
+/// record; what else is there cannot be told from its users' own mail.
 ///
 /// # Errors
 /// The target could not tell all of them; nothing is known then.
 pub async fn compare(recorded: &Recorded, target: &dyn TargetMailbox) -> Result<MailboxCheck> {
-    let Some(prefix) = &recorded.prefix else { return Ok(MailboxCheck::default()) };
-    let found = target.find(prefix).await?;
     let mut folders: BTreeMap<FolderId, FolderCheck> = BTreeMap::new();
     for id in &recorded.folders {
         folders.entry(*id).or_default();
     }
-    for (folder, _) in recorded.copies.values() {
-        folders.entry(*folder).or_default().recorded += 1;
+    for place in recorded.copies.values() {
+        folders.entry(place.folder).or_default().recorded += 1;
     }
     let mut check = MailboxCheck {
         mailbox: recorded.mailbox.clone(),
@@ -195,12 +211,84 @@ pub async fn compare(recorded: &Recorded, target: &dyn TargetMailbox) -> Result<
         more_findings: recorded.doubled,
         ..MailboxCheck::default()
     };
-    let mut findings: Vec<(Stamp, Sigil, &'static str)> = Vec::new();
+    let mut findings = if target.capabilities().stamps {
+        by_stamp(recorded, target, &mut check, &mut folders).await?
+    } else {
+        by_id(recorded, target, &mut check, &mut folders).await?
+    };
+    findings.sort();
+    check.more_findings += findings.len().saturating_sub(MOST_FINDINGS) as u64;
+    findings.truncate(MOST_FINDINGS);
+    check.findings =
+        findings.into_iter().map(|(s, sigil, note)| Finding { sigil, stamp: s.to_string(), note }).collect();
+    check.folders = folders.into_iter().map(|(id, f)| FolderCheck { folder: id.0, ..f }).collect();
+    Ok(check)
+}
+
+/// Looks at every copy on record by its id.
+async fn by_id(
+    recorded: &Recorded,
+    target: &dyn TargetMailbox,
+    check: &mut MailboxCheck,
+    folders: &mut BTreeMap<FolderId, FolderCheck>,
+) -> Result<Vec<Difference>> {
+    let mut findings = Vec::new();
+    // By place, so that one call asks for neighbours of one folder.
+    let mut copies: Vec<(&Stamp, &Place)> = recorded.copies.iter().collect();
+    copies.sort_by_key(|(_, place)| &place.at.folder);
+    let mut taken: BTreeSet<&CopyRef> = BTreeSet::new();
+    for of_folder in copies.chunk_by(|a, b| a.1.at.folder == b.1.at.folder) {
+        for some in of_folder.chunks(LOOK) {
+            let asked: Vec<CopyRef> =
+                some.iter().map(|(_, p)| p.at.clone()).filter(|at| !at.id.is_empty()).collect();
+            let mut flags = match target.look(&asked).await {
+                Ok(flags) if flags.len() == asked.len() => flags.into_iter(),
+                Ok(_) => {
+                    return Err(Error::new(Kind::Internal, Scope::Mailbox, "the target's answer is short"));
+                }
+                // Numbered anew: none of these ids means anything.
+                Err(e) if e.kind == Kind::Conflict && e.scope == Scope::Folder => Vec::new().into_iter(),
+                Err(e) => return Err(e),
+            };
+            for (stamp, place) in some {
+                let told = if place.at.id.is_empty() { None } else { flags.next().flatten() };
+                let folder = folders.entry(place.folder).or_default();
+                if told.is_none() {
+                    folder.missing += 1;
+                    let note = "recorded, but not where it was put: moved or deleted at the target, or lost";
+                    findings.push(((*stamp).clone(), Sigil::Missing, note));
+                } else if taken.insert(&place.at) {
+                    folder.equal += 1;
+                    check.at_target += 1;
+                } else {
+                    folder.differs += 1;
+                    findings.push(((*stamp).clone(), Sigil::Differs, "shares its copy with another message"));
+                }
+            }
+        }
+    }
+    for stamp in recorded.open.iter().filter(|s| !recorded.copies.contains_key(s)) {
+        folders.entry(stamp.folder).or_default().differs += 1;
+        findings.push((stamp.clone(), Sigil::Differs, "its outcome is not recorded yet; run again"));
+    }
+    Ok(findings)
+}
+
+/// Compares every stamp the target tells.
+async fn by_stamp(
+    recorded: &Recorded,
+    target: &dyn TargetMailbox,
+    check: &mut MailboxCheck,
+    folders: &mut BTreeMap<FolderId, FolderCheck>,
+) -> Result<Vec<Difference>> {
+    let Some(prefix) = &recorded.prefix else { return Ok(Vec::new()) };
+    let found = target.find(prefix).await?;
+    let mut findings: Vec<Difference> = Vec::new();
     // A cut store may lie beside its complete successor: a complete copy decides, whatever order they come in.
     let mut seen: BTreeMap<Stamp, bool> = BTreeMap::new();
     for copy in found {
         let (at, place) = match recorded.copies.get(&copy.stamp) {
-            Some((folder, place)) => (*folder, Some(place)),
+            Some(place) => (place.folder, Some(&place.at.folder)),
             None => (copy.stamp.folder, None),
         };
         let folder = folders.entry(at).or_default();
@@ -223,11 +311,11 @@ pub async fn compare(recorded: &Recorded, target: &dyn TargetMailbox) -> Result<
             }
             (Some(place), _) => {
                 folder.equal += 1;
-                if *place != copy.folder.0 {
+                if *place != copy.folder {
                     folder.elsewhere += 1;
                 }
             }
-            (None, _) if recorded.open.contains(&copy.stamp) => {
+            (None, _) if recorded.open.contains(&copy.stamp) || recorded.watched.contains(&copy.stamp) => {
                 folder.differs += 1;
                 let note = "stored, but its outcome is not recorded yet; run again";
                 findings.push((copy.stamp.clone(), Sigil::Differs, note));
@@ -239,19 +327,13 @@ pub async fn compare(recorded: &Recorded, target: &dyn TargetMailbox) -> Result<
         }
         seen.insert(copy.stamp, true);
     }
-    for (stamp, (folder, _)) in &recorded.copies {
+    for (stamp, place) in &recorded.copies {
         if !seen.contains_key(stamp) {
-            folders.entry(*folder).or_default().missing += 1;
+            folders.entry(place.folder).or_default().missing += 1;
             findings.push((stamp.clone(), Sigil::Missing, "recorded, but not at the target"));
         }
     }
-    findings.sort();
-    check.more_findings += findings.len().saturating_sub(MOST_FINDINGS) as u64;
-    findings.truncate(MOST_FINDINGS);
-    check.findings =
-        findings.into_iter().map(|(s, sigil, note)| Finding { sigil, stamp: s.to_string(), note }).collect();
-    check.folders = folders.into_iter().map(|(id, f)| FolderCheck { folder: id.0, ..f }).collect();
-    Ok(check)
+    Ok(findings)
 }
 
 #[cfg(test)]
@@ -259,15 +341,35 @@ mod tests {
     use super::*;
     use crate::ledger::{FolderState, IntentItem, MailboxLine, MailboxState, OpenBatch, SkipLine};
     use crate::limit::{Cost, Ticket};
-    use crate::model::{Error, Fact, FlagMap, Flags, FolderPath, Outcome, RunSet, SourceId};
-    use crate::target::{Copy, CopyRef, FolderWanted, StoreItem, TargetCapabilities, TargetFolderId};
+    use crate::model::{Fact, FlagMap, Flags, FolderPath, Outcome, RunSet, SourceId};
+    use crate::target::{Copy, FolderWanted, StoreItem, TargetCapabilities};
 
-    struct Told(Vec<Copy>);
+    /// Tells copies by stamp; by id, those that have one.
+    struct Told(Vec<Copy>, TargetCapabilities);
+
+    fn told(copies: Vec<Copy>, stamps: bool) -> Told {
+        let can = TargetCapabilities {
+            stamps,
+            keeps_octets: true,
+            keeps_received: true,
+            keeps_keywords: true,
+            moves: true,
+            max_message_bytes: 1,
+            lanes: 1,
+            batch_messages: 1,
+            batch_bytes: 1,
+        };
+        Told(copies, can)
+    }
 
     #[async_trait::async_trait]
     impl TargetMailbox for Told {
         fn capabilities(&self) -> &TargetCapabilities {
-            unimplemented!()
+            &self.1
+        }
+        async fn look(&self, copies: &[CopyRef]) -> Result<Vec<Option<Flags>>> {
+            let one = |at: &CopyRef| self.0.iter().find(|c| c.to_ref() == *at).map(|c| c.flags.clone());
+            Ok(copies.iter().map(one).collect())
         }
         fn identity(&self) -> &str {
             ""
@@ -380,7 +482,7 @@ mod tests {
     async fn check(facts: Vec<Fact>, copies: Vec<Copy>) -> MailboxCheck {
         let key = MailboxKey::of(&source(), "ann");
         let recorded = recorded(&View(facts), &source(), &key).expect("readable").expect("known");
-        compare(&recorded, &Told(copies)).await.expect("told")
+        compare(&recorded, &told(copies, true)).await.expect("told")
     }
 
     #[tokio::test]
@@ -430,5 +532,20 @@ mod tests {
         let first = check.folders[0];
         assert_eq!((first.recorded, first.equal, first.missing, first.extra, first.differs), (4, 2, 1, 1, 3));
         assert_eq!(check.folders[1].extra, 1);
+    }
+
+    #[tokio::test]
+    async fn without_stamps_each_copy_is_looked_for_where_it_was_put() {
+        let by_id = |number: u64, id: &str| Fact { target_id: id.to_owned(), ..fact(number) };
+        let at = |folder: &str, id: &str| Copy { id: id.to_owned(), ..copy(stamp(9, 9), folder, true) };
+        let facts = vec![by_id(1, "a"), by_id(2, "b"), by_id(3, "c"), by_id(4, "a"), by_id(5, "")];
+        let there = vec![at("inbox", "a"), at("inbox", "b"), at("filed", "c")];
+        let key = MailboxKey::of(&source(), "ann");
+        let recorded = recorded(&View(facts), &source(), &key).expect("readable").expect("known");
+        let check = compare(&recorded, &told(there, false)).await.expect("told");
+        let found: Vec<_> = check.findings.iter().map(|f| (f.sigil.to_string(), f.stamp.clone())).collect();
+        let is = |sigil: &str, number| (sigil.to_owned(), stamp(1, number).to_string());
+        assert_eq!(found, [is("-", 3), is("*", 4), is("-", 5), is("*", 50)]);
+        assert_eq!((check.recorded, check.at_target, check.total().equal), (5, 2, 2));
     }
 }

@@ -1,12 +1,13 @@
 //! Checks the copies, on a code path of its own: the stamps the target tells against the stamps the ledger's facts
-//! give. Nothing is written, at neither end.
+//! give; where copies carry no stamp, the ids on record against what is there under them. Nothing is written, at neither
+//! end.
 //!
 //! | sigil | meaning |
 //! |---|---|
 //! | `=` | the copy is there, complete, once |
-//! | `-` | recorded, but missing at the target |
-//! | `+` | at the target, but not recorded (or once more than recorded) |
-//! | `*` | there, but it differs: incomplete, or its outcome is not recorded yet |
+//! | `-` | recorded, but missing at the target (without stamps: not where it was put) |
+//! | `+` | at the target, but not recorded (or once more than recorded); without stamps this cannot be told |
+//! | `*` | there, but it differs: incomplete, shared by two messages, or its outcome is not recorded yet |
 //! | `!` | could not be checked |
 
 mod compare;

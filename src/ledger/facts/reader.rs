@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::frame::{self, HASH, HEADER, Head, Header};
 use super::record::Record;
 use super::{SEGMENT_HEADER, damaged, segment_header, segment_path};
-use crate::model::{Error, Fact, Kind, Result, Scope};
+use crate::model::{Error, Fact, Kind, Result, RunSet, Scope};
 
 /// Segments held open at once, at most.
 const OPEN_SEGMENTS: usize = 16;
@@ -56,13 +56,22 @@ impl FactsReader {
         Ok(())
     }
 
-    /// The live facts of a folder, ascending by (epoch, number).
+    /// The live facts of a folder, ascending by (epoch, number): all, or those of some numbers of an epoch.
     ///
     /// # Errors
     /// As [`FactsReader::walk`].
-    pub(in crate::ledger) fn live(&mut self, owner: (i64, u32), head: Option<Head>) -> Result<Vec<Fact>> {
+    pub(in crate::ledger) fn live(
+        &mut self,
+        owner: (i64, u32),
+        head: Option<Head>,
+        only: Option<&(u64, RunSet)>,
+    ) -> Result<Vec<Fact>> {
         let mut newest: BTreeMap<(u64, u64), Option<Fact>> = BTreeMap::new();
         self.walk(owner, head, |record| {
+            let (epoch, number) = record.key();
+            if only.is_some_and(|(e, numbers)| *e != epoch || !numbers.contains(number)) {
+                return;
+            }
             newest.entry(record.key()).or_insert(match record {
                 Record::Stored(fact) => Some(fact),
                 Record::Ended { .. } => None,

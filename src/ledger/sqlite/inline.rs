@@ -13,7 +13,7 @@ use super::reader::Reader;
 use super::{GROUP_MOST, LedgerOptions};
 use crate::env::{Env, Step};
 use crate::ledger::{Claim, MailboxState};
-use crate::model::{Error, Fact, FolderId, Kind, Result, Scope};
+use crate::model::{Error, Fact, FolderId, Kind, Result, RunSet, Scope};
 
 struct Job {
     work: Work,
@@ -66,8 +66,13 @@ impl Inline {
         lock(&self.state).reader.as_mut().ok_or_else(gone)?.load(claim)
     }
 
-    pub(super) fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
-        lock(&self.state).reader.as_mut().ok_or_else(gone)?.facts(claim, folder)
+    pub(super) fn facts(
+        &self,
+        claim: &Claim,
+        folder: FolderId,
+        only: Option<(u64, RunSet)>,
+    ) -> Result<Vec<Fact>> {
+        lock(&self.state).reader.as_mut().ok_or_else(gone)?.facts(claim, folder, only.as_ref())
     }
 
     pub(super) fn synced(&self) -> Option<(PathBuf, u64)> {

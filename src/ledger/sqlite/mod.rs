@@ -39,7 +39,7 @@ use super::facts::{FactsReader, FactsWriter, check_segments, has_segments};
 use super::{Applied, Change, Claim, Ledger, MailboxState};
 use crate::env::{Env, Step};
 use crate::guard::Shown;
-use crate::model::{Error, Fact, FolderId, Kind, Mailbox, Result, Scope, SourceName};
+use crate::model::{Error, Fact, FolderId, Kind, Mailbox, Result, RunSet, Scope, SourceName};
 
 pub use self::reader::SqliteView;
 
@@ -123,6 +123,18 @@ impl SqliteLedger {
         match &self.driver {
             Driver::Inline(inline) => inline.synced(),
             Driver::Threads(_) => None,
+        }
+    }
+
+    async fn read_facts(
+        &self,
+        claim: &Claim,
+        folder: FolderId,
+        only: Option<(u64, RunSet)>,
+    ) -> Result<Vec<Fact>> {
+        match &self.driver {
+            Driver::Threads(threads) => threads.facts(claim, folder, only).await,
+            Driver::Inline(inline) => inline.facts(claim, folder, only),
         }
     }
 
@@ -237,10 +249,17 @@ impl Ledger for SqliteLedger {
     }
 
     async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
-        match &self.driver {
-            Driver::Threads(threads) => threads.facts(claim, folder).await,
-            Driver::Inline(inline) => inline.facts(claim, folder),
-        }
+        self.read_facts(claim, folder, None).await
+    }
+
+    async fn facts_of(
+        &self,
+        claim: &Claim,
+        folder: FolderId,
+        epoch: u64,
+        numbers: &RunSet,
+    ) -> Result<Vec<Fact>> {
+        self.read_facts(claim, folder, Some((epoch, numbers.clone()))).await
     }
 
     async fn number(&self, claim: &Claim, folder: FolderId, count: u64) -> Result<u64> {

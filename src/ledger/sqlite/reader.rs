@@ -16,7 +16,7 @@ use crate::ledger::facts::FactsReader;
 use crate::ledger::{
     BatchId, Claim, FolderState, LedgerView, MailboxLine, MailboxState, OpenBatch, SkipLine, Watch,
 };
-use crate::model::{Fact, FolderId, FolderPath, MailboxKey, Result};
+use crate::model::{Fact, FolderId, FolderPath, MailboxKey, Result, RunSet};
 
 /// A connection that only reads, and the facts log beside it.
 pub(super) struct Reader {
@@ -41,9 +41,14 @@ impl Reader {
         self.snapshot(|conn, _| state(conn, &claimed(conn, claim)?))
     }
 
-    /// [`crate::ledger::Ledger::facts`].
-    pub(super) fn facts(&mut self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
-        self.snapshot(|conn, facts| live_facts(conn, facts, claimed(conn, claim)?.row, folder))
+    /// [`crate::ledger::Ledger::facts`], or [`crate::ledger::Ledger::facts_of`] some numbers of an epoch.
+    pub(super) fn facts(
+        &mut self,
+        claim: &Claim,
+        folder: FolderId,
+        only: Option<&(u64, RunSet)>,
+    ) -> Result<Vec<Fact>> {
+        self.snapshot(|conn, facts| live_facts(conn, facts, claimed(conn, claim)?.row, folder, only))
     }
 
     /// Runs `read` inside one read transaction: all it sees is of one commit.
@@ -66,10 +71,16 @@ fn by_key(conn: &Connection, key: &MailboxKey) -> Result<Option<MailboxRow>> {
     list(conn, "key = ?1", &[Value::Text(key.as_str().to_owned())]).map(|mut rows| rows.pop())
 }
 
-fn live_facts(conn: &Connection, facts: &mut FactsReader, row: i64, folder: FolderId) -> Result<Vec<Fact>> {
+fn live_facts(
+    conn: &Connection,
+    facts: &mut FactsReader,
+    row: i64,
+    folder: FolderId,
+    only: Option<&(u64, RunSet)>,
+) -> Result<Vec<Fact>> {
     let keys = [Value::Integer(row), Value::Integer(i64::from(folder.0))];
     let chain: Option<Chain> = get(conn, &keys)?;
-    facts.live((row, folder.0), chain.map(|c| c.head))
+    facts.live((row, folder.0), chain.map(|c| c.head), only)
 }
 
 fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
@@ -239,7 +250,7 @@ impl LedgerView for SqliteView {
 
     fn facts(&self, mailbox: &MailboxKey, folder: FolderId) -> Result<Vec<Fact>> {
         self.0.borrow_mut().snapshot(|conn, facts| match by_key(conn, mailbox)? {
-            Some(row) => live_facts(conn, facts, row.row, folder),
+            Some(row) => live_facts(conn, facts, row.row, folder, None),
             None => Ok(Vec::new()),
         })
     }

@@ -17,7 +17,7 @@ use super::reader::Reader;
 use super::{GROUP_MOST, LedgerOptions};
 use crate::env::{Env, Step};
 use crate::ledger::{Claim, MailboxState};
-use crate::model::{Error, Fact, FolderId, Kind, Result, Scope};
+use crate::model::{Error, Fact, FolderId, Kind, Result, RunSet, Scope};
 
 /// Callers that may queue at the writer at once; others wait in order before the queue.
 const QUEUE: usize = 4 * GROUP_MOST;
@@ -34,7 +34,7 @@ struct Job {
 
 enum Read {
     Load(Claim, oneshot::Sender<Result<MailboxState>>),
-    Facts(Claim, FolderId, oneshot::Sender<Result<Vec<Fact>>>),
+    Facts(Claim, FolderId, Option<(u64, RunSet)>, oneshot::Sender<Result<Vec<Fact>>>),
 }
 
 /// The two threads, from outside.
@@ -79,8 +79,13 @@ impl Threads {
         self.read(|reply| Read::Load(claim.clone(), reply)).await
     }
 
-    pub(super) async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
-        self.read(|reply| Read::Facts(claim.clone(), folder, reply)).await
+    pub(super) async fn facts(
+        &self,
+        claim: &Claim,
+        folder: FolderId,
+        only: Option<(u64, RunSet)>,
+    ) -> Result<Vec<Fact>> {
+        self.read(|reply| Read::Facts(claim.clone(), folder, only, reply)).await
     }
 
     async fn read<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T>>) -> Read) -> Result<T> {
@@ -185,7 +190,9 @@ fn read(reader: &mut Reader, asked: &Receiver<Read>) {
     while let Ok(read) = asked.recv() {
         match read {
             Read::Load(claim, reply) => drop(reply.send(reader.load(&claim))),
-            Read::Facts(claim, folder, reply) => drop(reply.send(reader.facts(&claim, folder))),
+            Read::Facts(claim, folder, only, reply) => {
+                drop(reply.send(reader.facts(&claim, folder, only.as_ref())));
+            }
         }
     }
 }

@@ -1,40 +1,64 @@
-//! Folders: LIST and NAMESPACE made into paths.
+//! Folders: LIST and NAMESPACE made into paths, with what each folder holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::choose::{choose, open_namespaces};
 use super::config::ImapSettings;
-use crate::imap::{ListEntry, Namespaces, Session, utf7};
+use super::walk;
+use crate::imap::{FolderStatus, ListEntry, Namespaces, Session, utf7};
 use crate::model::{FolderPath, Result, SpecialUse};
-use crate::source::SourceFolder;
+use crate::source::{Counters, SourceFolder};
 
 /// Handles that begin so hold a name that is no text, in hexadecimal.
 const HEX: &str = "hex:";
 
-/// Asks for the folders of the user's own namespaces, and of those of others that are wanted.
+/// Folders whose status is asked for together, where the list of folders does not tell it.
+const TOGETHER: usize = 256;
+
+/// Asks for the folders of the user's own namespaces and of those of others that are wanted, and what each holds: in one
+/// round trip where the server can.
 pub(super) async fn folders(session: &Session, settings: &ImapSettings) -> Result<Vec<SourceFolder>> {
-    let mut namespaces = session.namespaces().await?;
+    // Of a folder that is open some servers tell what this session was told last, not what is there.
+    let enable = async {
+        walk::leave(session).await?;
+        if session.capabilities().has("QRESYNC") && !session.has_enabled("QRESYNC") {
+            session.enable(&["QRESYNC"]).await?; // now or never: no folder may be open
+        }
+        Ok(())
+    };
+    let (left, namespaces, entries) =
+        futures_util::join!(enable, session.namespaces(), session.list_status(b"*"));
+    left?;
+    let (mut namespaces, mut entries) = (namespaces?, entries?);
     let opened = open_namespaces(&mut namespaces, &settings.namespaces);
-    let mut entries = session.list(b"*").await?;
-    for (prefix, _) in namespaces.personal.iter().filter(|(prefix, _)| !prefix.is_empty()) {
-        // Some servers leave a namespace out unless it is asked for by name.
-        entries.extend(session.list(&[prefix, &b"*"[..]].concat()).await?);
+    for (prefix, separator) in namespaces.personal.iter().filter(|(prefix, _)| !prefix.is_empty()) {
+        // Some servers leave a namespace out unless it is asked for by name; never one below the inbox.
+        let told = |e: &ListEntry| e.name.starts_with(prefix) || is_root(&e.name, prefix, *separator);
+        let below_inbox = prefix.get(..5).is_some_and(is_inbox);
+        if !below_inbox && !entries.iter().any(told) {
+            entries.extend(session.list_status(&[prefix, &b"*"[..]].concat()).await?);
+        }
     }
     for prefix in opened {
-        entries.extend(session.list(&[&prefix, &b"*"[..]].concat()).await?);
+        if !entries.iter().any(|e| e.name.starts_with(&prefix)) {
+            entries.extend(session.list_status(&[&prefix, &b"*"[..]].concat()).await?);
+        }
     }
     if !entries.iter().any(|e| is_inbox(&e.name)) {
-        entries.extend(session.list(b"INBOX").await?);
+        entries.extend(session.list_status(b"INBOX").await?);
     }
+    statuses(session, &mut entries).await?;
+    let inbox = entries.iter().find(|e| is_inbox(&e.name)).and_then(|e| e.status.clone());
     for entry in &mut entries {
         let root =
             namespaces.personal.iter().any(|(prefix, separator)| is_root(&entry.name, prefix, *separator));
         if root
             && !is_inbox(&entry.name)
             && is_selectable(entry)
-            && !holds_own_mail(session, &entry.name).await?
+            && !holds_own_mail(session, entry, inbox.as_ref()).await?
         {
             entry.attributes.push("\\Noselect".to_owned());
         }
@@ -42,19 +66,45 @@ pub(super) async fn folders(session: &Session, settings: &ImapSettings) -> Resul
     Ok(choose(arrange(entries, &namespaces), settings))
 }
 
+/// Asks for the status of the folders that were listed without it; many at once. A folder that refuses stays without.
+async fn statuses(session: &Session, entries: &mut [ListEntry]) -> Result<()> {
+    let mut without: Vec<&mut ListEntry> =
+        entries.iter_mut().filter(|e| e.status.is_none() && is_selectable(e)).collect();
+    for some in without.chunks_mut(TOGETHER) {
+        let told = join_all(some.iter().map(|e| session.status(&e.name))).await;
+        for (entry, told) in some.iter_mut().zip(told) {
+            match told {
+                Ok(status) => entry.status = Some(status),
+                Err(e) if session.is_broken() => return Err(e),
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a status tells of a folder's messages, if it tells enough.
+fn counters(status: &FolderStatus) -> Option<Counters> {
+    let (epoch, next) = (u64::from(status.uid_validity?), u64::from(status.uid_next?));
+    let messages = u64::from(status.messages?);
+    let told = epoch > 0 && next > 0;
+    told.then_some(Counters { epoch, next, messages, modseq: status.modseq.unwrap_or(0) })
+}
+
 /// Does the root of the namespace hold mail that is not the inbox's? Dovecot lists it as a folder, and opening it opens
 /// the inbox by another name: migrated as well, each message would be there twice.
-async fn holds_own_mail(session: &Session, root: &[u8]) -> Result<bool> {
-    let inbox = match session.examine(b"INBOX").await {
-        Ok(examined) => Some(examined),
-        Err(e) if session.is_broken() => return Err(e),
-        Err(_) => None,
-    };
-    match session.examine(root).await {
-        Ok(examined) => Ok(inbox != Some(examined)),
-        Err(e) if session.is_broken() => Err(e),
-        Err(_) => Ok(false),
+async fn holds_own_mail(session: &Session, root: &ListEntry, inbox: Option<&FolderStatus>) -> Result<bool> {
+    if let (Some(root), Some(inbox)) = (&root.status, inbox)
+        && (counters(root).is_some() || root.mailbox_id.is_some())
+    {
+        return Ok(root != inbox);
     }
+    let (inbox, own) = futures_util::join!(session.examine(b"INBOX"), session.examine(&root.name));
+    if session.is_broken() {
+        inbox?;
+        return own.map(|_| true);
+    }
+    Ok(own.is_ok_and(|own| inbox.ok().is_none_or(|inbox| inbox != own)))
 }
 
 /// Is `name` the root of the namespace with this prefix? It is listed without the separator at the prefix's end.
@@ -139,8 +189,8 @@ fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder
             path,
             special,
             selectable,
-            object_id: None,
-            counters: None,
+            object_id: entry.status.as_ref().and_then(|s| s.mailbox_id.clone()),
+            counters: entry.status.as_ref().and_then(counters),
             handle: handle(&entry.name),
         });
     }

@@ -6,8 +6,10 @@ mod choose;
 mod config;
 mod fetch;
 mod folders;
+mod headers;
 mod list;
 mod pool;
+mod walk;
 
 use std::sync::Arc;
 
@@ -52,11 +54,13 @@ impl Source for ImapSource {
             return Err(Error::new(Kind::Config, Scope::Mailbox, "a mailbox has no name")
                 .remedy("name it in the list of mailboxes"));
         }
-        let mailbox =
-            ImapMailbox { owner: self.pool.owner(), pool: self.pool.clone(), name: mailbox.to_owned() };
+        let owner = self.pool.owner();
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
-        self.pool.lease(mailbox.owner, &mailbox.name).await?.give_back();
-        Ok(Box::new(mailbox))
+        let lease = self.pool.lease(owner, mailbox).await?;
+        let object_ids = lease.session()?.capabilities().has("OBJECTID");
+        lease.give_back();
+        let pool = self.pool.clone();
+        Ok(Box::new(ImapMailbox { pool, owner, name: mailbox.to_owned(), object_ids }))
     }
 }
 
@@ -65,12 +69,13 @@ struct ImapMailbox {
     pool: Arc<Pool>,
     owner: u64,
     name: String,
+    object_ids: bool,
 }
 
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::PLAIN
+        SourceCapabilities { object_ids: self.object_ids, headers: true, ..SourceCapabilities::PLAIN }
     }
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
@@ -84,15 +89,31 @@ impl SourceMailbox for ImapMailbox {
     async fn list(
         &self,
         folder: &SourceFolder,
-        _since: Option<&Since<'_>>,
+        since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
         let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
-        let listing = list::list(lease.session()?, &name, self.pool.settings.list_messages, sink).await;
+        let window = self.pool.settings.list_messages;
+        let folder = list::Folder { name: &name, counters: folder.counters, window };
+        let listing = list::list(lease.session()?, &folder, since, sink).await;
         lease.give_back();
         listing
+    }
+
+    async fn headers(
+        &self,
+        folder: &SourceFolder,
+        epoch: u64,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Option<u64>>> {
+        self.pool.env.step(Step::SourceFetch).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let name = folders::wire_name(&folder.handle);
+        let headers = headers::headers(lease.session()?, &name, epoch, wanted).await;
+        lease.give_back();
+        headers
     }
 
     async fn fetch(
@@ -119,6 +140,10 @@ impl SourceMailbox for ImapMailbox {
 
     async fn release(&self) {
         self.pool.end(self.owner).await;
+    }
+
+    fn round_trips(&self) -> u64 {
+        self.pool.round_trips(self.owner)
     }
 }
 

@@ -4,7 +4,7 @@
 //! that wants a session may have its place once it lay idle for the grace time. So nobody can block others by keeping
 //! a session while it waits for something else, and a mailbox that is busy keeps its login.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ struct State {
     /// Oldest first.
     idle: VecDeque<Idle>,
     owners: u64,
+    /// Times each mailbox was waited for.
+    trips: BTreeMap<u64, u64>,
     next_login: Tick,
 }
 
@@ -79,18 +81,18 @@ impl Pool {
             freed.as_mut().enable(); // before looking, so that nothing freed in between is missed
             match self.turn(owner) {
                 Turn::Resume(session, idle) => {
-                    let lease = Lease { pool: self.clone(), owner, session: Some(session) };
+                    let lease = Lease::of(self, owner, Some(session));
                     if idle < STALE || lease.is_alive().await {
                         return Ok(lease);
                     }
                     drop(lease);
                 }
                 Turn::LogIn(evicted) => {
-                    let mut lease = Lease { pool: self.clone(), owner, session: None };
+                    let mut lease = Lease::of(self, owner, None);
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
-                    lease.session = Some(self.log_in(mailbox).await?);
+                    lease.session = Some(self.log_in(owner, mailbox).await?);
                     return Ok(lease);
                 }
                 Turn::Wait(None) => freed.await,
@@ -130,7 +132,7 @@ impl Pool {
         }
     }
 
-    async fn log_in(&self, mailbox: &str) -> Result<Arc<Session>> {
+    async fn log_in(&self, owner: u64, mailbox: &str) -> Result<Arc<Session>> {
         let at = {
             let mut state = self.state();
             let at = state.next_login.max(self.env.now());
@@ -142,19 +144,33 @@ impl Pool {
         let place = format!("{}:{}", self.settings.server.host, self.settings.server.port);
         let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
         let mut connection = connect(&self.env, &self.endpoint).await.map_err(at)?;
-        self.account.log_in(&mut connection, mailbox).await.map_err(at)?;
+        let logged_in = self.account.log_in(&mut connection, mailbox).await.map_err(at);
+        self.count(owner, connection.commands());
+        logged_in?;
         Ok(Arc::new(Session::new(connection)))
     }
 
     /// Ends the idle session of a mailbox politely. Its place is free only when the server has let go of it.
     pub async fn end(self: &Arc<Self>, owner: u64) {
         let Some(session) = self.take_idle(owner, 1) else { return };
-        let _place = Lease { pool: self.clone(), owner, session: None };
-        session.logout().await;
+        let place = Lease::of(self, owner, Some(session));
+        if let Ok(session) = place.session() {
+            session.logout().await;
+        }
+    }
+
+    fn count(&self, owner: u64, trips: u64) {
+        *self.state().trips.entry(owner).or_default() += trips;
+    }
+
+    /// Times a mailbox was waited for, from the login on.
+    pub fn round_trips(&self, owner: u64) -> u64 {
+        self.state().trips.get(&owner).copied().unwrap_or(0)
     }
 
     /// Closes the idle session of a mailbox that is gone, without a word.
     pub fn forget(&self, owner: u64) {
+        self.state().trips.remove(&owner);
         drop(self.take_idle(owner, 0));
         self.freed.notify_waiters();
     }
@@ -175,9 +191,23 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     owner: u64,
     session: Option<Arc<Session>>,
+    /// Its round trips when the lease began.
+    trips: u64,
 }
 
 impl Lease {
+    fn of(pool: &Arc<Pool>, owner: u64, session: Option<Arc<Session>>) -> Lease {
+        let trips = session.as_ref().map_or(0, |s| s.round_trips());
+        Lease { pool: pool.clone(), owner, session, trips }
+    }
+
+    /// Counts what it cost.
+    fn count(&self) {
+        if let Some(session) = &self.session {
+            self.pool.count(self.owner, session.round_trips().saturating_sub(self.trips));
+        }
+    }
+
     /// The session. There is one for as long as the lease is held.
     pub fn session(&self) -> Result<&Arc<Session>> {
         self.session.as_ref().ok_or_else(|| WireError::Broken.into_error())
@@ -192,6 +222,7 @@ impl Lease {
 
     /// Lays the session aside for the mailbox's next call; a broken one is closed.
     pub fn give_back(mut self) {
+        self.count();
         let session = self.session.take().filter(|s| !s.is_broken());
         if let Some(session) = session {
             let since = self.pool.env.now();
@@ -203,6 +234,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.count();
         self.session = None;
         let mut state = self.pool.state();
         state.held = state.held.saturating_sub(1);

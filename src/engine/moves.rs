@@ -1,0 +1,83 @@
+//! Messages that moved to another folder, told by an id of theirs that outlives the move (EMAILID, X-GM-MSGID): bound
+//! to their new place without being fetched.
+
+use std::collections::BTreeMap;
+
+use super::copy::Carried;
+use super::mirror;
+use super::pass::{Book, Core};
+use super::roll::Roll;
+use crate::model::{Digest, Fact, FolderId, Result};
+
+/// Vanished messages by their object id.
+#[derive(Debug, Default)]
+pub(super) struct Moves(BTreeMap<u64, Vec<Known>>);
+
+/// What is recorded of one.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    digest: Digest,
+    size: u64,
+    header: u64,
+}
+
+impl Moves {
+    /// Adds vanished messages.
+    pub(super) fn add(&mut self, facts: &[Fact]) {
+        for fact in facts {
+            if let (Some(digest), true) = (fact.digest, fact.object != 0) {
+                let known = Known { digest, size: fact.size, header: fact.header };
+                self.0.entry(fact.object).or_default().push(known);
+            }
+        }
+    }
+
+    /// Takes the one that is named so, if it is as large.
+    fn take(&mut self, object: u64, size: Option<u64>) -> Option<Known> {
+        let known = self.0.get_mut(&object)?;
+        let at = known.iter().position(|k| Some(k.size) == size)?;
+        Some(known.swap_remove(at))
+    }
+}
+
+/// Binds the copies of moved messages to their new places; the others are left to be fetched, where their digest tells.
+pub(super) async fn bind(core: &Core, book: &mut Book) -> Result<()> {
+    let mut moves = std::mem::take(&mut book.moves);
+    if moves.0.is_empty() {
+        return Ok(());
+    }
+    let folders: Vec<FolderId> = book.folders.keys().copied().collect();
+    for folder in folders {
+        let Some(work) = book.folders.get_mut(&folder) else { continue };
+        let known = |object: u64| object != 0 && moves.0.contains_key(&object);
+        if !work.new.iter().any(|m| known(m.object)) {
+            continue;
+        }
+        let (new, target, epoch) = (std::mem::take(&mut work.new), work.target.clone(), work.listing.epoch);
+        let mut rest = Roll::default();
+        for message in new {
+            let open = book.reopened.iter().any(|r| r.folder == folder && r.item.number == message.number);
+            let known = if open { None } else { moves.take(message.object, message.size) };
+            let Some(known) = known else {
+                rest.push(&message);
+                continue;
+            };
+            let one = Carried {
+                stamp: core.stamp(folder, epoch, message.number),
+                digest: known.digest,
+                size: known.size,
+                header: known.header,
+                flags: message.flags.clone(),
+                received: message.received,
+                message,
+            };
+            if !mirror::bind_moved(core, book, folder, &target, epoch, &one).await? {
+                rest.push(&one.message);
+            }
+        }
+        if let Some(work) = book.folders.get_mut(&folder) {
+            work.new = rest;
+        }
+    }
+    Ok(())
+}

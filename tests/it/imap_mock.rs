@@ -6,6 +6,7 @@ mod dialogues;
 mod faults;
 mod login;
 mod maildirs;
+mod quirks;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -13,6 +13,7 @@ mod dovecot;
 mod files;
 mod graph_mock;
 mod graph_target;
+mod imap_login;
 mod imap_mock;
 mod imap_target;
 mod kill;

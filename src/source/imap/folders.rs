@@ -43,7 +43,9 @@ pub(super) async fn folders(session: &Session, settings: &ImapSettings) -> Resul
         }
     }
     for prefix in opened {
-        entries.extend(session.list_status(&[&prefix, &b"*"[..]].concat()).await?);
+        if !entries.iter().any(|e| e.name.starts_with(&prefix)) {
+            entries.extend(session.list_status(&[&prefix, &b"*"[..]].concat()).await?);
+        }
     }
     if !entries.iter().any(|e| is_inbox(&e.name)) {
         entries.extend(session.list_status(b"INBOX").await?);

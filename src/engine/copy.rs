@@ -199,8 +199,15 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
 }
 
 type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
+<<<<<<< HEAD
 type Preparing<'a> =
     Pin<Box<dyn Future<Output = Result<std::result::Result<Prepared, (Work, Option<Error>)>>> + Send + 'a>>;
+=======
+/// A batch that was not begun: a stop was asked for, or its target folder cannot be had.
+type NotBegun = (Work, Option<Error>);
+type PreparedOrNot = Result<std::result::Result<Prepared, NotBegun>>;
+type Preparing<'a> = Pin<Box<dyn Future<Output = PreparedOrNot> + Send + 'a>>;
+>>>>>>> main
 
 /// Batches that may be prepared while every lane is taken, for each fetch the source allows at once.
 const AHEAD: usize = 1;
@@ -220,15 +227,32 @@ async fn copy(
 ) {
     let lanes = core.target.capabilities().lanes.clamp(1, 64);
     let fetches = source.capabilities().fetches.clamp(1, 16);
-    let mut preparing: FuturesUnordered<Preparing<'_>> = FuturesUnordered::new();
+    let mut preparing = Preparations { under_way: FuturesUnordered::new(), ended: VecDeque::new() };
     let mut ready: VecDeque<Prepared> = VecDeque::new();
     let mut flying: FuturesUnordered<Landing> = FuturesUnordered::new();
     loop {
+        while let Some(prepared) = preparing.ended.pop_front() {
+            let put_back = match prepared {
+                Ok(Ok(prepared)) => {
+                    ready.push_back(prepared);
+                    Ok(())
+                }
+                Ok(Err((work, None))) => {
+                    queue.put_back(work);
+                    Ok(())
+                }
+                Ok(Err((work, Some(error)))) => requeue(core, book, queue, work, error).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = put_back {
+                book.fail(error);
+            }
+        }
         while flying.len() < lanes
             && let Some(prepared) = ready.pop_front()
         {
             let launched = match book.fatal {
-                None => launch(core, book, queue, prepared).await,
+                None => preparing.beside(launch(core, book, queue, prepared)).await,
                 Some(_) => give_up(core, prepared).await.map(|()| None),
             };
             match launched {
@@ -243,23 +267,29 @@ async fn copy(
                 break;
             }
             // A batch that still waits for its time holds no place but its own.
-            let waits = !preparing.is_empty() || !flying.is_empty();
+            let waits = preparing.len() > 0 || !flying.is_empty();
             let Some(work) = queue.take(core.parts.env.now(), ahead) else { break };
             if work.not_before > core.parts.env.now() && waits {
                 queue.put(work);
                 break;
             }
             match book_folder(book, work.folder) {
-                Ok(folder) => preparing.push(Box::pin(prepare(core, source, folder, work))),
+                Ok(folder) => preparing.under_way.push(Box::pin(prepare(core, source, folder, work))),
                 Err(error) => book.fail(error),
             }
         }
+        if !preparing.ended.is_empty() {
+            continue;
+        }
         tokio::select! {
             biased;
-            // Recorded at once, while the next batches still wait.
             Some(landed) = flying.next(), if !flying.is_empty() => {
-                record(core, book, queue, unsettled, landed).await;
+                preparing.beside(record(core, book, queue, unsettled, landed)).await;
             }
+            Some(prepared) = preparing.under_way.next(), if !preparing.under_way.is_empty() => {
+                preparing.ended.push_back(prepared);
+            }
+<<<<<<< HEAD
             Some(prepared) = preparing.next(), if !preparing.is_empty() => match prepared {
                 Ok(Ok(prepared)) => ready.push_back(prepared),
                 Ok(Err((work, None))) => queue.put_back(work),
@@ -270,11 +300,42 @@ async fn copy(
                 }
                 Err(error) => book.fail(error),
             },
+=======
+>>>>>>> main
             else => {
                 if ready.is_empty() {
                     return;
                 }
             }
+<<<<<<< HEAD
+=======
+        }
+    }
+}
+
+/// Batches that are being prepared.
+struct Preparations<'a> {
+    under_way: FuturesUnordered<Preparing<'a>>,
+    ended: VecDeque<PreparedOrNot>,
+}
+
+impl Preparations<'_> {
+    fn len(&self) -> usize {
+        self.under_way.len() + self.ended.len()
+    }
+
+    /// Does something else while they go on: a fetch is not left lying while an outcome is recorded.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = work.as_mut() => return done,
+                Some(prepared) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.ended.push_back(prepared);
+                }
+            }
+>>>>>>> main
         }
     }
 }
@@ -306,14 +367,8 @@ fn lost_folder() -> Error {
     Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass")
 }
 
-/// Reserves, records the intent, fetches. The inner `Err` gives a batch back that was not begun: a stop was asked for, or
-/// its target folder cannot be had.
-async fn prepare(
-    core: &Core,
-    source: &dyn SourceMailbox,
-    folder: FolderNow,
-    work: Work,
-) -> Result<std::result::Result<Prepared, (Work, Option<Error>)>> {
+/// Reserves, records the intent, fetches.
+async fn prepare(core: &Core, source: &dyn SourceMailbox, folder: FolderNow, work: Work) -> PreparedOrNot {
     let parts = &core.parts;
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();

@@ -23,7 +23,8 @@ pub(super) async fn check(
     listing: &Listing,
     listed: &Roll,
 ) -> Result<()> {
-    if recorded.epoch != listing.epoch || recorded.uidnext == 0 || recorded.live == 0 {
+    let nothing = listed.is_empty() || recorded.uidnext == 0 || recorded.live == 0;
+    if nothing || recorded.epoch != listing.epoch {
         return Ok(());
     }
     let mut newest = BTreeMap::new();

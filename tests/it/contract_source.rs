@@ -13,7 +13,9 @@ use mailwave::env::Env;
 use mailwave::model::{Bodies, Flags, FolderPath, Kind, Listed, Scope, SourceId, SpecialUse, Timestamp};
 use mailwave::source::maildir::{Layout, MaildirSettings, MaildirSource, Numbers, Received};
 use mailwave::source::mbox::{MboxSettings, MboxSource};
-use mailwave::source::{Fetched, Listing, Source, SourceFolder, SourceMailbox, Wanted};
+use mailwave::source::{
+    Counters, Extent, Fetched, Listing, Since, Source, SourceFolder, SourceMailbox, Wanted,
+};
 
 /// A message as it lies at the source, in the octets it must come out with.
 #[derive(Debug, Clone)]
@@ -263,8 +265,74 @@ pub async fn suite(mut harness: impl SourceHarness) {
     assert_eq!(wrong.kind, Kind::Conflict);
     assert_eq!(harness.fingerprint().await, before, "the source was only read");
 
+    deltas(&mut harness).await;
     changes(&mut harness, &at).await;
     strangers(&harness, &at).await;
+}
+
+/// A listing since another one tells what the two differ by, or is whole.
+async fn deltas(harness: &mut impl SourceHarness) {
+    let note = |n: u8| format!("Subject: note {n}\r\n\r\nnote {n}\r\n").into_bytes();
+    harness.plant(&["INBOX"], &[1, 2, 3].map(|n| planted(note(n), "", 1_700_000_050 + i64::from(n)))).await;
+    let mut mailbox = harness.source().open(&harness.mailbox()).await.expect("open");
+    let folders = mailbox.folders().await.expect("folders");
+    let (before, then) = list(&mut mailbox, find(&folders, &["INBOX"])).await;
+    let counters =
+        Counters { epoch: then.epoch, next: then.next, messages: then.messages, modseq: then.modseq };
+    if let Some(told) = find(&folders, &["INBOX"]).counters {
+        assert_eq!(told, counters, "the list of folders tells what a listing tells");
+    }
+    for step in 0..4 {
+        match step {
+            1 => harness.plant(&["INBOX"], &[planted(note(4), "S", 1_700_000_060)]).await,
+            2 => drop(harness.reflag(&["INBOX"], &note(2), "FS").await),
+            3 => harness.expunge(&["INBOX"], &note(1)).await,
+            _ => {}
+        }
+        for flags_may_be_stale in [true, false] {
+            let fresh = mailbox.folders().await.expect("folders");
+            let at = find(&fresh, &["INBOX"]);
+            let (now, whole) = list(&mut mailbox, at).await;
+            let last = before.iter().filter_map(number).max().unwrap_or(0);
+            let also = [last];
+            let since = Since { counters, also: &also, flags_may_be_stale };
+            let mut told = Vec::new();
+            let listing = mailbox.list(at, Some(&since), &mut |l| told.push(l)).await.expect("a listing");
+            assert_eq!((listing.epoch, listing.messages), (whole.epoch, whole.messages));
+            assert!(told.is_sorted_by_key(|l| number(l)), "numbers ascend");
+            let Extent::Changes { vanished, stale_flags } = &listing.extent else {
+                assert_eq!(told, now, "step {step}");
+                continue;
+            };
+            assert!(flags_may_be_stale || !stale_flags);
+            assert!(last == 0 || told.iter().any(|l| number(l) == Some(last) && l.size.is_some()));
+            let mut merged: BTreeMap<Option<u64>, Listed> = before
+                .iter()
+                .filter(|l| number(l).is_some_and(|n| !vanished.contains(n)))
+                .map(|l| (number(l), l.clone()))
+                .collect();
+            for one in told {
+                let known = merged.remove(&number(&one));
+                let received = one.received.or_else(|| known.as_ref().and_then(|k| k.received));
+                let size = one.size.or_else(|| known.as_ref().and_then(|k| k.size));
+                let object = one.object.max(known.map_or(0, |k| k.object));
+                merged.insert(number(&one), Listed { received, size, object, ..one });
+            }
+            let merged: Vec<Listed> = merged.into_values().collect();
+            let plain = |list: &[Listed]| -> Vec<Listed> {
+                let flags = |l: &Listed| if *stale_flags { Flags::default() } else { l.flags.clone() };
+                list.iter().map(|l| Listed { flags: flags(l), ..l.clone() }).collect()
+            };
+            assert_eq!(plain(&merged), plain(&now), "step {step}: what was plus what changed is what is");
+        }
+    }
+}
+
+fn number(listed: &Listed) -> Option<u64> {
+    match listed.id {
+        SourceId::Number(n) => Some(n),
+        SourceId::Name(_) => None,
+    }
 }
 
 /// What happens at the source while it is read.
@@ -335,6 +403,8 @@ async fn changes(harness: &mut impl SourceHarness, at: &SourceFolder) {
 /// Names nobody gave.
 async fn strangers(harness: &impl SourceHarness, at: &SourceFolder) {
     let source = harness.source();
+    // Credentials that were right once are not given up for a few names that are wrong.
+    let mailbox = source.open(&harness.mailbox()).await.expect("open");
     for name in ["nobody@example.org", "../other", "/etc", "a/../../b", "", "x\0y"] {
         if name.starts_with("nobody") && !harness.knows_its_mailboxes() {
             continue;
@@ -343,7 +413,6 @@ async fn strangers(harness: &impl SourceHarness, at: &SourceFolder) {
         assert_eq!(e.scope, Scope::Mailbox, "{e}");
         assert!(name.is_empty() || !e.to_string().contains(name), "an error names nobody: {e}");
     }
-    let mailbox = source.open(&harness.mailbox()).await.expect("open");
     for handle in ["nowhere", "../..", "/etc", "//x"] {
         let folder = SourceFolder { handle: handle.to_owned(), ..at.clone() };
         let e = mailbox.list(&folder, None, &mut |_| ()).await.expect_err("a folder that is not there");

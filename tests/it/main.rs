@@ -8,6 +8,7 @@ mod contract_ledger;
 mod contract_source;
 mod contract_target;
 mod cyrus;
+mod deltas;
 mod dovecot;
 mod files;
 mod graph_mock;

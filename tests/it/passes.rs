@@ -14,7 +14,7 @@ use mailwave::mock::graph::{GraphMock, GraphOptions, MessageTruth};
 use mailwave::model::{Bodies, Kind, Mailbox, MailboxKey, SourceName};
 
 use crate::support::mailgen::MailGen;
-use crate::support::memory::{MemorySource, Store};
+use crate::support::memory::{Asked, Habits, MemorySource, Store};
 use crate::trial::{Observer, VirtualClock, graph_target};
 
 const ANN: &str = "ann";
@@ -25,7 +25,7 @@ struct Desk {
     mock: Arc<GraphMock>,
     clock: Arc<VirtualClock>,
     dir: tempfile::TempDir,
-    max_removed_percent: u8,
+    options: Options,
 }
 
 impl Desk {
@@ -46,12 +46,25 @@ impl Desk {
             mock: GraphMock::new(GraphOptions::default(), clock.clone()),
             clock,
             dir: tempfile::tempdir().unwrap(),
-            max_removed_percent: Options::default().max_removed_percent,
+            options: Options::default(),
         }
     }
 
     fn source<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
         change(&mut self.store.lock().unwrap())
+    }
+
+    /// What the source offers from now on.
+    fn offering(count: u64, habits: Habits) -> Desk {
+        let desk = Desk::new(count);
+        desk.source(|s| s.1 = habits);
+        desk
+    }
+
+    /// A run that must come to its end, and what it asked of the source.
+    fn watched(&self) -> (MailboxResult, Asked) {
+        self.source(|s| s.asked());
+        (self.good(), self.source(|s| s.asked()))
     }
 
     /// One run of the engine.
@@ -91,7 +104,7 @@ impl Desk {
                     max: 200 << 20,
                     spool: self.dir.path().to_path_buf(),
                 },
-                options: Options { max_removed_percent: self.max_removed_percent, ..Options::default() },
+                options: self.options.clone(),
             };
             let result =
                 engine::run(Arc::new(parts), vec![mailbox], Arc::new(Unwatched), Stop::default()).await;
@@ -202,7 +215,7 @@ fn a_source_that_lists_little_where_much_was_removes_nothing_until_it_is_allowed
         "{:?}",
         second.summary.reasons
     );
-    desk.max_removed_percent = 100;
+    desk.options.max_removed_percent = 100;
     assert_eq!(desk.good().summary.removed, 29);
     assert_eq!(desk.copies("Inbox").len(), 1);
 }
@@ -284,4 +297,188 @@ fn a_folder_its_user_removed_at_the_target_is_made_again_for_new_mail() {
         "the copy that went with the folder is missed: {:?}",
         second.summary
     );
+}
+
+/// A server with CONDSTORE or better.
+const MODSEQ: Habits =
+    Habits { counters: true, modseq: true, headers: false, objects: false, silent: false, fetches: 1 };
+
+#[test]
+fn a_pass_without_changes_lists_no_folder_and_fetches_nothing() {
+    for habits in [MODSEQ, Habits { modseq: false, ..MODSEQ }] {
+        let desk = Desk::offering(6, habits);
+        desk.source(|s| {
+            s.folder(ANN, "Empty");
+        });
+        let (first, asked) = desk.watched();
+        assert_eq!(
+            (first.summary.stored, asked.whole, asked.folders),
+            (7, 1, 1),
+            "an empty folder is not listed"
+        );
+        let (second, asked) = desk.watched();
+        assert_eq!((second.summary.stored, second.summary.already), (0, 7));
+        assert_eq!(asked, Asked { folders: 1, ..Asked::default() });
+        let stale = second.summary.reasons.iter().filter(|r| r.contains("run --final")).count();
+        assert_eq!(stale, usize::from(!habits.modseq), "{:?}", second.summary.reasons);
+        assert_eq!(second.summary.verdict, first.summary.verdict, "stale flags cast no doubt on the copies");
+    }
+}
+
+#[test]
+fn only_what_changed_is_listed_and_all_of_it_is_mirrored() {
+    let desk = Desk::offering(20, MODSEQ);
+    desk.good();
+    desk.source(|s| {
+        s.expunge(ANN, "INBOX", 5);
+        s.reflag(ANN, "INBOX", 7, |f| f.seen = !f.seen);
+        s.add(ANN, "INBOX", b"Subject: new\r\n\r\nnew\r\n".to_vec(), &[], 1_700_000_000);
+    });
+    let (second, asked) = desk.watched();
+    assert_eq!((asked.since, asked.whole, asked.lines, asked.bodies), (1, 0, 2, 1));
+    let summary = &second.summary;
+    assert_eq!((summary.stored, summary.removed, summary.reflagged), (1, 1, 1), "{summary:?}");
+    assert_eq!(desk.copies("Inbox").len(), 21);
+    assert_eq!(desk.watched().1, Asked { folders: 1, ..Asked::default() });
+}
+
+#[test]
+fn without_modification_sequences_flags_wait_for_the_final_pass() {
+    let mut desk = Desk::offering(9, Habits { modseq: false, ..MODSEQ });
+    desk.source(|s| s.folder(ANN, "INBOX").messages.values_mut().for_each(|m| m.flags.seen = false));
+    desk.good();
+    desk.source(|s| {
+        s.expunge(ANN, "INBOX", 2);
+        s.reflag(ANN, "INBOX", 7, |f| f.seen = true);
+        s.add(ANN, "INBOX", b"Subject: new\r\n\r\nnew\r\n".to_vec(), &[], 1_700_000_000);
+    });
+    let (second, asked) = desk.watched();
+    assert_eq!((asked.since, asked.whole, asked.lines), (1, 0, 1));
+    let summary = &second.summary;
+    assert_eq!((summary.stored, summary.removed, summary.reflagged), (1, 1, 0), "{summary:?}");
+    desk.options.final_pass = true;
+    let (last, asked) = desk.watched();
+    assert_eq!((asked.whole, last.summary.reflagged), (1, 1));
+    assert_eq!(desk.copies("Inbox").iter().filter(|m| m.is_read).count(), 1);
+    assert!(!last.summary.reasons.iter().any(|r| r.contains("--final")), "{:?}", last.summary.reasons);
+}
+
+#[test]
+fn a_source_whose_changes_do_not_add_up_is_listed_whole() {
+    let desk = Desk::offering(20, Habits { silent: true, ..MODSEQ });
+    desk.good();
+    desk.source(|s| s.expunge(ANN, "INBOX", 5));
+    let (second, asked) = desk.watched();
+    assert_eq!((asked.since, asked.whole, second.summary.removed), (1, 1, 1));
+}
+
+#[test]
+fn removals_held_back_are_found_again_though_nothing_changed_since() {
+    let mut desk = Desk::offering(29, MODSEQ);
+    desk.good();
+    desk.source(|s| (1..=20).for_each(|n| drop(s.expunge(ANN, "INBOX", n))));
+    assert_eq!(desk.good().summary.removed, 0);
+    desk.options.max_removed_percent = 100;
+    assert_eq!(desk.good().summary.removed, 20);
+    assert_eq!(desk.copies("Inbox").len(), 10);
+    assert_eq!(desk.watched().1.whole, 0);
+}
+
+#[test]
+fn a_folder_numbered_anew_is_recognised_by_its_headers_and_only_the_ambiguous_are_fetched() {
+    let desk = Desk::offering(8, Habits { headers: true, ..MODSEQ });
+    let like = |body: &str| format!("Subject: alike\r\nMessage-ID: <a@b>\r\n\r\n{body}\r\n").into_bytes();
+    desk.source(|s| {
+        s.add(ANN, "INBOX", like("this"), &[], 1_600_000_000);
+        s.add(ANN, "INBOX", like("that"), &[], 1_600_000_000);
+    });
+    assert_eq!(desk.good().summary.stored, 11);
+    let writes = desk.mock.writes();
+    desk.source(|s| {
+        let folder = s.folder(ANN, "INBOX");
+        folder.epoch += 1;
+        // Numbered in another order, too.
+        let mails: Vec<_> = std::mem::take(&mut folder.messages).into_values().rev().collect();
+        folder.messages = (101..).zip(mails).collect();
+        folder.next = 200;
+    });
+    let (second, asked) = desk.watched();
+    assert_eq!((second.summary.stored, second.summary.already, second.summary.removed), (0, 11, 0));
+    assert_eq!((asked.headers, asked.bodies), (11, 2));
+    assert_eq!(desk.mock.writes(), writes, "nothing was written to the target");
+    assert_eq!(desk.copies("Inbox").len(), 11);
+    let (third, asked) = desk.watched();
+    assert_eq!((third.summary.already, asked), (11, Asked { folders: 1, ..Asked::default() }));
+}
+
+#[test]
+fn flags_that_changed_with_the_numbers_are_synced() {
+    let desk = Desk::offering(4, Habits { headers: true, ..MODSEQ });
+    desk.source(|s| s.folder(ANN, "INBOX").messages.values_mut().for_each(|m| m.flags.seen = false));
+    desk.good();
+    desk.source(|s| {
+        s.folder(ANN, "INBOX").epoch += 1;
+        s.reflag(ANN, "INBOX", 4, |f| f.seen = true);
+    });
+    let (second, asked) = desk.watched();
+    assert_eq!((second.summary.reflagged, asked.bodies), (1, 0));
+    assert_eq!(desk.copies("Inbox").iter().filter(|m| m.is_read).count(), 1);
+}
+
+#[test]
+fn a_moved_message_is_known_by_its_id_and_not_fetched() {
+    let desk = Desk::offering(12, Habits { objects: true, ..MODSEQ });
+    desk.source(|s| s.add(ANN, "Archive", b"Subject: old\r\n\r\nold\r\n".to_vec(), &[], 0));
+    desk.good();
+    desk.source(|s| {
+        s.move_message(ANN, "INBOX", 6, "Archive");
+        s.move_message(ANN, "INBOX", 1, "Archive"); // one of two twins
+    });
+    let (second, asked) = desk.watched();
+    let summary = &second.summary;
+    assert_eq!((summary.stored, summary.moved, summary.removed, asked.bodies), (0, 2, 0, 0), "{summary:?}");
+    assert_eq!((desk.copies("Inbox").len(), desk.copies("Archive").len()), (11, 3));
+    assert_eq!(desk.watched().1, Asked { folders: 1, ..Asked::default() });
+}
+
+#[test]
+fn a_message_too_large_is_not_asked_for_again_until_the_limit_is_raised() {
+    let mut desk = Desk::offering(3, MODSEQ);
+    desk.options.max_message_bytes = 100_000;
+    let large = [&b"Subject: large\r\n\r\n"[..], &b"0123456789abcdef\r\n".repeat(10_000)].concat();
+    desk.source(|s| s.add(ANN, "INBOX", large, &[], 0));
+    assert_eq!(desk.good().skipped, 1);
+    let (second, asked) = desk.watched();
+    assert_eq!((second.skipped, asked), (1, Asked { folders: 1, ..Asked::default() }));
+    desk.options.max_message_bytes = 1 << 20;
+    let (third, asked) = desk.watched();
+    assert_eq!((third.summary.stored, third.skipped, asked.lines), (1, 0, 1));
+}
+
+#[test]
+fn a_number_that_names_another_message_is_noticed_before_anything_is_changed() {
+    let desk = Desk::offering(6, MODSEQ);
+    desk.good();
+    let writes = desk.mock.writes();
+    desk.source(|s| {
+        s.reflag(ANN, "INBOX", 7, |f| f.seen = true);
+        let mail = s.folder(ANN, "INBOX").messages.get_mut(&7).unwrap();
+        mail.octets = b"Subject: another\r\n\r\nanother\r\n".to_vec();
+        mail.received = mailwave::model::Timestamp::utc(1_234_567_890);
+    });
+    let error = desk.run().error.unwrap();
+    assert_eq!(error.kind, Kind::Conflict);
+    assert!(error.what.contains("message 7 has another size and date"), "{error}");
+    assert_eq!(desk.mock.writes(), writes);
+}
+
+#[test]
+fn as_many_fetches_are_under_way_as_the_source_allows() {
+    for fetches in [1, 3] {
+        let desk = Desk::offering(120, Habits { fetches, ..MODSEQ });
+        let (first, asked) = desk.watched();
+        assert_eq!((first.summary.stored, asked.bodies), (121, 121));
+        assert_eq!(asked.fetching, (0, fetches));
+        assert_eq!(desk.copies("Inbox").len(), 121);
+    }
 }

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use futures_util::future::{OptionFuture, join4};
 
 use super::walk::{self, Entry, Walk, Window};
-use crate::imap::{Access, Examined, Receiver, Resync, SelectOptions, Session, UidSet, Untagged, WireError};
+use crate::imap::{
+    Access, Done, Examined, Receiver, Resync, SelectOptions, Session, UidSet, Untagged, WireError,
+};
 use crate::model::{Error, Kind, Listed, Result, RunSet, Scope, SourceId};
 use crate::source::{Counters, Extent, Listing, Since};
 
@@ -102,7 +104,7 @@ async fn whole(
             let fetch = session.uid_fetch(&set, items, &mut window);
             let (examined, done) = futures_util::join!(session.examine(folder.name), fetch);
             let examined = examined?;
-            let complete = done.map_err(WireError::into_error)?.ok() && window.is_complete();
+            let complete = heeded(done)?.ok() && window.is_complete();
             (examined, complete.then_some((last, window)))
         }
     };
@@ -166,6 +168,9 @@ impl Asked {
     fn new(session: &Session, folder: &Folder<'_>, since: &Since<'_>) -> Option<Asked> {
         let then = since.counters;
         let (offer, now) = (session.capabilities(), folder.counters);
+        if now.is_some_and(|c| c.modseq > 0 && c.modseq < then.modseq) {
+            return None; // flags may have changed at numbers that were given out before
+        }
         let keeps_modseq = then.modseq > 0 && now.is_none_or(|c| c.modseq >= then.modseq);
         let way = match keeps_modseq {
             true if offer.has("QRESYNC") => Way::Resync,
@@ -180,6 +185,16 @@ impl Asked {
         let last = u32::try_from(then.next - 1).ok().filter(|last| *last < u32::MAX)?;
         Some(Asked { then, uid_validity: u32::try_from(then.epoch).ok()?, last, way })
     }
+}
+
+/// How a command ended that was only a guess: its refusal means no more than that it is asked again, unless the server
+/// says how long it wants to be left alone.
+fn heeded(done: Result<Done, WireError>) -> Result<Done> {
+    let done = done.map_err(WireError::into_error)?;
+    if done.backoff.is_some() {
+        return Err(done.refusal(Scope::Mailbox, "listing a folder"));
+    }
+    Ok(done)
 }
 
 /// What was told.
@@ -227,7 +242,7 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
     let mut complete = !resynced.unreadable;
     for (done, window) in [(flags_done, &flags), (also_done, &asked_for), (new_done, &new)] {
         if let Some(done) = done {
-            complete &= done.map_err(WireError::into_error)?.ok() && window.is_complete();
+            complete &= heeded(done)?.ok() && window.is_complete();
         }
     }
     complete &= resynced.entries.values().chain(flags.entries.values()).all(|e| e.flags_told);
@@ -320,7 +335,7 @@ impl Receiver for Changed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imap::script::{Script, close, expect, on_a_runtime, send, session};
+    use crate::imap::script::{Script, close, expect, on_a_runtime, send, session, session_with};
 
     const EXAMINED: &str = "* 3 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 9] x\r\n* OK [HIGHESTMODSEQ 5] x\r\n$ OK [READ-ONLY] x\r\n";
 
@@ -418,5 +433,154 @@ mod tests {
     fn a_folder_without_uidvalidity_cannot_be_listed() {
         let script = vec![expect("EXAMINE"), send("* 3 EXISTS\r\n* OK [UIDNEXT 9] x\r\n$ OK\r\n")];
         assert!(run(script).is_err_and(|e| e.kind == Kind::Protocol && !e.may_pass()));
+    }
+
+    const THEN: Counters = Counters { epoch: 7, next: 9, messages: 3, modseq: 5 };
+
+    /// What changed since [`THEN`], at a server that offers `capabilities`, told `now` with the list of folders.
+    fn since(
+        capabilities: &str,
+        now: Option<Counters>,
+        also: &[u64],
+        script: Vec<Script>,
+    ) -> Result<(Listing, Vec<Listed>)> {
+        on_a_runtime(async move {
+            let (session, peer) = session_with(capabilities, script);
+            let mut found = Vec::new();
+            let folder = Folder { name: b"x", counters: now, window: 100 };
+            let since = Since { counters: THEN, also, flags_may_be_stale: true };
+            let listing = list(&session, &folder, Some(&since), &mut |l| found.push(l)).await;
+            drop(session);
+            peer.await.expect("the peer saw what it expected");
+            listing.map(|l| (l, found))
+        })
+    }
+
+    fn examined(exists: u32, next: u32, modseq: &str, more: &str, tag: u32) -> Script {
+        send(&format!(
+            "* {exists} EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT {next}] x\r\n* OK [{modseq}] x\r\n{more}${tag} OK x\r\n"
+        ))
+    }
+
+    fn vanished(listing: &Listing) -> (Vec<u64>, bool) {
+        match &listing.extent {
+            Extent::Changes { vanished, stale_flags } => (vanished.iter().collect(), *stale_flags),
+            Extent::Whole => panic!("all of it was listed"),
+        }
+    }
+
+    #[test]
+    fn with_qresync_all_changes_are_asked_for_at_once() {
+        let now = Counters { next: 11, messages: 3, modseq: 8, ..THEN };
+        let script = vec![
+            expect("ENABLE QRESYNC"),
+            send("* ENABLED QRESYNC\r\n$ OK\r\n"),
+            expect("EXAMINE \"x\" (QRESYNC (7 5 1:8))"),
+            expect("UID FETCH 3 (UID FLAGS INTERNALDATE RFC822.SIZE EMAILID)"),
+            expect("UID FETCH 9:4294967295 (UID FLAGS"),
+            examined(
+                3,
+                11,
+                "HIGHESTMODSEQ 8",
+                "* VANISHED (EARLIER) 1,4:5\r\n* 1 FETCH (UID 2 FLAGS (\\Seen) MODSEQ (7))\r\n",
+                2,
+            ),
+            send("* 2 FETCH (UID 3 FLAGS () RFC822.SIZE 7)\r\n$3 OK\r\n"),
+            send(
+                "* 3 FETCH (UID 10 FLAGS () RFC822.SIZE 9 EMAILID (M1))\r\n* 4 FETCH (UID 11 RFC822.SIZE 1)\r\n$4 OK\r\n",
+            ),
+        ];
+        let (listing, found) =
+            since("QRESYNC ENABLE CONDSTORE OBJECTID", Some(now), &[3], script).expect("listed");
+        assert_eq!(numbers(&found), [2, 3, 10].map(SourceId::Number), "what came later is the next pass's");
+        assert!(found[0].flags.seen && found[2].object != 0);
+        assert_eq!(vanished(&listing), (vec![1, 4, 5], false));
+        assert_eq!((listing.next, listing.modseq, listing.messages), (11, 8, 3));
+    }
+
+    #[test]
+    fn with_condstore_a_search_is_made_only_if_the_count_tells_that_something_went() {
+        let now = Counters { next: 10, modseq: 8, ..THEN };
+        let asked = |exists: u32| {
+            vec![
+                expect("EXAMINE \"x\" (CONDSTORE)"),
+                expect("UID FETCH 1:8 (UID FLAGS) (CHANGEDSINCE 5)"),
+                expect("UID FETCH 9:4294967295 "),
+                examined(exists, 10, "HIGHESTMODSEQ 8", "", 1),
+                send("* 1 FETCH (UID 2 FLAGS (\\Seen) MODSEQ (7))\r\n$2 OK\r\n"),
+                send("* 3 FETCH (UID 9 FLAGS () RFC822.SIZE 9)\r\n$3 OK\r\n"),
+            ]
+        };
+        let (listing, found) = since("CONDSTORE", Some(now), &[], asked(4)).expect("listed");
+        assert_eq!(
+            (numbers(&found), vanished(&listing)),
+            ([2, 9].map(SourceId::Number).to_vec(), (vec![], false))
+        );
+        let mut script = asked(3);
+        script.extend([expect("UID SEARCH UID 1:8 ALL"), send("* SEARCH 2 8\r\n$ OK\r\n")]);
+        let (listing, _) = since("CONDSTORE", Some(now), &[], script).expect("listed");
+        assert_eq!(vanished(&listing), (vec![1, 3, 4, 5, 6, 7], false));
+    }
+
+    #[test]
+    fn without_either_flags_are_declared_stale_and_the_count_proves_the_rest() {
+        let now = Counters { modseq: 0, ..THEN };
+        let script = vec![expect("EXAMINE \"x\""), examined(3, 9, "UNSEEN 1", "", 1)];
+        let (listing, found) = since("", Some(now), &[], script).expect("listed");
+        assert_eq!((found.len(), vanished(&listing)), (0, (vec![], true)));
+        let script = vec![
+            expect("EXAMINE \"x\""),
+            examined(2, 9, "UNSEEN 1", "", 1),
+            expect("UID SEARCH RETURN (ALL COUNT MIN MAX) UID 1:8 ALL"),
+            send("* ESEARCH (TAG \"m2\") UID ALL 1,3:4\r\n$ OK\r\n"),
+        ];
+        let (listing, _) = since("ESEARCH", Some(now), &[], script).expect("listed");
+        assert_eq!(vanished(&listing), (vec![2, 5, 6, 7, 8], true));
+    }
+
+    #[test]
+    fn a_server_that_contradicts_itself_has_all_of_the_folder_listed() {
+        let all = || {
+            vec![
+                expect("UID FETCH 1:8 (UID FLAGS INTERNALDATE RFC822.SIZE)"),
+                send(
+                    "* 1 FETCH (UID 2 RFC822.SIZE 1)\r\n* 2 FETCH (UID 5 RFC822.SIZE 1)\r\n* 3 FETCH (UID 8 RFC822.SIZE 1)\r\n$ OK\r\n",
+                ),
+            ]
+        };
+        for (exists, modseq) in [(3, "HIGHESTMODSEQ 4"), (3, "NOMODSEQ"), (4, "HIGHESTMODSEQ 5")] {
+            let mut script = vec![
+                expect("EXAMINE \"x\" (CONDSTORE)"),
+                expect("UID FETCH 1:8 (UID FLAGS) (CHANGEDSINCE 5)"),
+                examined(exists, 9, modseq, "", 1),
+                send("$2 OK\r\n"),
+            ];
+            script.extend(all());
+            let short = exists > 3;
+            if short {
+                script.extend([expect("NOOP"), send("* 4 EXPUNGE\r\n$ OK\r\n")]);
+            }
+            let (listing, found) = since("CONDSTORE", None, &[], script).expect("listed");
+            assert_eq!((listing.extent, found.len()), (Extent::Whole, 3), "{modseq}");
+        }
+    }
+
+    #[test]
+    fn a_small_folder_is_opened_and_listed_in_one_go() {
+        on_a_runtime(async {
+            let script = vec![
+                expect("EXAMINE \"x\""),
+                expect("UID FETCH 1:8 (UID"),
+                send(&EXAMINED.replace('$', "$1")),
+                send(
+                    "* 1 FETCH (UID 2 RFC822.SIZE 1)\r\n* 2 FETCH (UID 3 RFC822.SIZE 1)\r\n* 3 FETCH (UID 8 RFC822.SIZE 1)\r\n$2 OK\r\n",
+                ),
+            ];
+            let (session, _peer) = session_with("", script);
+            let folder = Folder { name: b"x", counters: Some(THEN), window: 100 };
+            let mut found = Vec::new();
+            list(&session, &folder, None, &mut |l| found.push(l)).await.expect("listed");
+            assert_eq!((found.len(), session.round_trips()), (3, 1));
+        });
     }
 }

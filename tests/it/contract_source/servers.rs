@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use mailwave::env::Env;
 use mailwave::mock::imap::{ImapMock, ImapOptions, ImapServer, InternalDate, Users};
 use mailwave::mock::server::RealWorld;
-use mailwave::model::{Flags, Timestamp};
+use mailwave::model::Flags;
 use mailwave::source::Source;
 use mailwave::source::imap::{Credentials, ImapSettings, ImapSource, MasterForm, Server, TlsMode};
 
 use super::{Planted, SourceHarness, planted, suite};
 use crate::support::dovecot::{Dovecot, Options};
-use crate::support::memory::{MemorySource, Store, StoredMail};
+use crate::support::memory::{Asked, Habits, MemorySource, Store};
 
 /// The flags as IMAP writes them.
 pub fn wire(flags: &Flags) -> Vec<String> {
@@ -294,27 +294,24 @@ impl SourceHarness for MemoryHarness {
     }
 
     async fn plant(&mut self, folder: &[&str], messages: &[Planted]) {
-        self.change(folder, |f| {
-            for m in messages {
-                let mail = StoredMail {
-                    octets: m.octets.clone(),
-                    flags: m.flags.clone(),
-                    received: Timestamp::utc(m.received),
-                };
-                f.messages.insert(f.next, mail);
-                f.next += 1;
-            }
-        });
+        let mut store = self.0.0.lock().unwrap();
+        for m in messages {
+            let flags = wire(&m.flags);
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            store.add(USER, &folder.join("/"), m.octets.clone(), &flags, m.received);
+        }
     }
 
     async fn expunge(&mut self, folder: &[&str], octets: &[u8]) {
         let uid = self.uid(folder, octets);
-        self.change(folder, |f| f.messages.remove(&uid));
+        self.0.0.lock().unwrap().expunge(USER, &folder.join("/"), uid);
     }
 
     async fn reflag(&mut self, folder: &[&str], octets: &[u8], flags: &str) -> bool {
         let uid = self.uid(folder, octets);
-        self.change(folder, |f| f.messages.get_mut(&uid).map(|m| m.flags = Flags::decode(flags)).is_some())
+        let flags = Flags::decode(flags);
+        self.0.0.lock().unwrap().reflag(USER, &folder.join("/"), uid, |f| *f = flags);
+        true
     }
 
     async fn spoil(&mut self, _: &[&str], _: &[u8]) -> bool {
@@ -331,7 +328,7 @@ impl SourceHarness for MemoryHarness {
     }
 
     async fn fingerprint(&self) -> String {
-        format!("{:?}", self.0.0.lock().unwrap())
+        format!("{:?}", self.0.0.lock().unwrap().0)
     }
 }
 
@@ -356,8 +353,12 @@ async fn imap_keeps_the_contract_with_the_mock_server() {
 
 #[tokio::test]
 async fn the_source_of_the_trials_keeps_the_contract() {
-    let mut harness = MemoryHarness(MemorySource(Arc::new(Mutex::new(Store::default()))));
-    harness.plant(&["INBOX"], &[planted("x", "", 1)]).await;
-    harness.expunge(&["INBOX"], b"x").await;
-    suite(harness).await;
+    let counters = Habits { counters: true, ..Habits::default() };
+    for habits in [Habits::default(), counters, Habits { modseq: true, objects: true, ..counters }] {
+        let store = Store(BTreeMap::new(), habits, Asked::default());
+        let mut harness = MemoryHarness(MemorySource(Arc::new(Mutex::new(store))));
+        harness.plant(&["INBOX"], &[planted("x", "", 1)]).await;
+        harness.expunge(&["INBOX"], b"x").await;
+        suite(harness).await;
+    }
 }

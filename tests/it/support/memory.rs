@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use mailwave::model::{
-    Bodies, Error, Flags, FolderPath, Kind, Listed, Result, Scope, SourceId, SpecialUse, Timestamp,
+    Bodies, Digest, Error, Flags, FolderPath, Kind, Listed, Result, RunSet, Scope, SourceId, SpecialUse,
+    Timestamp,
 };
 use mailwave::source::{
-    Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted,
+    Counters, Extent, Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox,
+    Wanted,
 };
 
 /// One message.
@@ -27,11 +29,53 @@ pub struct MemoryFolder {
     pub epoch: u64,
     pub next: u64,
     pub messages: BTreeMap<u64, StoredMail>,
+    /// HIGHESTMODSEQ, if the store keeps it.
+    pub modseq: u64,
+    /// Messages that changed, and when.
+    changed: BTreeMap<u64, u64>,
+    /// Messages that went, and when.
+    gone: BTreeMap<u64, u64>,
+}
+
+/// What the source offers beside whole listings, and how it behaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Habits {
+    /// It tells of each folder what it holds, and of a listing what changed since another.
+    pub counters: bool,
+    /// It keeps modification sequences: of what is changed through [`Store`]'s own methods.
+    pub modseq: bool,
+    /// It tells header digests.
+    pub headers: bool,
+    /// It tells an id of each message that outlives a move.
+    pub objects: bool,
+    /// It forgets to tell what went.
+    pub silent: bool,
+    /// Fetches at once; 0 counts as 1.
+    pub fetches: usize,
+}
+
+/// What was asked of the source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Times the folders were listed.
+    pub folders: u64,
+    /// Listings since another one.
+    pub since: u64,
+    /// Whole listings.
+    pub whole: u64,
+    /// Lines listed.
+    pub lines: u64,
+    /// Header digests.
+    pub headers: u64,
+    /// Messages fetched.
+    pub bodies: u64,
+    /// Fetches under way now, and at most.
+    pub fetching: (usize, usize),
 }
 
 /// A mail store: mailbox → folder path (joined with '/') → folder.
 #[derive(Debug, Clone, Default)]
-pub struct Store(pub BTreeMap<String, BTreeMap<String, MemoryFolder>>);
+pub struct Store(pub BTreeMap<String, BTreeMap<String, MemoryFolder>>, pub Habits, pub Asked);
 
 impl Store {
     pub fn folder(&mut self, mailbox: &str, folder: &str) -> &mut MemoryFolder {
@@ -40,8 +84,30 @@ impl Store {
         folders.entry(folder.to_owned()).or_insert(MemoryFolder {
             epoch: 1000 + count,
             next: 1,
-            messages: BTreeMap::new(),
+            modseq: 1,
+            ..MemoryFolder::default()
         })
+    }
+
+    /// Gives a message other flags.
+    pub fn reflag(&mut self, mailbox: &str, folder: &str, number: u64, change: impl FnOnce(&mut Flags)) {
+        let folder = self.folder(mailbox, folder);
+        change(&mut folder.messages.get_mut(&number).expect("there is such a message").flags);
+        folder.modseq += 1;
+        folder.changed.insert(number, folder.modseq);
+    }
+
+    /// Takes a message away.
+    pub fn expunge(&mut self, mailbox: &str, folder: &str, number: u64) -> StoredMail {
+        let folder = self.folder(mailbox, folder);
+        folder.modseq += 1;
+        folder.gone.insert(number, folder.modseq);
+        folder.messages.remove(&number).expect("there is such a message")
+    }
+
+    /// What was asked since the last call of this.
+    pub fn asked(&mut self) -> Asked {
+        std::mem::take(&mut self.2)
     }
 
     pub fn add(
@@ -57,18 +123,33 @@ impl Store {
         let folder = self.folder(mailbox, folder);
         let number = folder.next;
         folder.next += 1;
+        folder.modseq += 1;
+        folder.changed.insert(number, folder.modseq);
         let received = Timestamp::utc(received);
         folder.messages.insert(number, StoredMail { octets, flags: set, received });
         number
     }
 
     pub fn move_message(&mut self, mailbox: &str, from: &str, number: u64, to: &str) -> u64 {
-        let mail = self.folder(mailbox, from).messages.remove(&number).expect("there is such a message");
+        let mail = self.expunge(mailbox, from, number);
         let folder = self.folder(mailbox, to);
         let number = folder.next;
         folder.next += 1;
+        folder.modseq += 1;
+        folder.changed.insert(number, folder.modseq);
         folder.messages.insert(number, mail);
         number
+    }
+}
+
+impl MemoryFolder {
+    fn counters(&self, habits: Habits) -> Counters {
+        Counters {
+            epoch: self.epoch,
+            next: self.next,
+            messages: self.messages.len() as u64,
+            modseq: if habits.modseq { self.modseq } else { 0 },
+        }
     }
 }
 
@@ -98,22 +179,29 @@ fn gone() -> Error {
 #[async_trait]
 impl SourceMailbox for MemoryMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::PLAIN
+        let habits = self.store.lock().unwrap().1;
+        SourceCapabilities {
+            headers: habits.headers,
+            fetches: habits.fetches.max(1),
+            ..SourceCapabilities::PLAIN
+        }
     }
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
-        let store = self.store.lock().unwrap();
+        let mut store = self.store.lock().unwrap();
+        store.2.folders += 1;
+        let habits = store.1;
         let folders = store.0.get(&self.mailbox).ok_or_else(gone)?;
         Ok(folders
-            .keys()
-            .map(|name| {
+            .iter()
+            .map(|(name, folder)| {
                 let path = FolderPath::new(name.split('/').map(str::to_owned).collect()).expect("a name");
                 SourceFolder {
                     special: path.is_inbox().then_some(SpecialUse::Inbox),
                     path,
                     selectable: true,
                     object_id: None,
-                    counters: None,
+                    counters: habits.counters.then(|| folder.counters(habits)),
                     handle: name.clone(),
                 }
             })
@@ -123,21 +211,66 @@ impl SourceMailbox for MemoryMailbox {
     async fn list(
         &self,
         folder: &SourceFolder,
-        _since: Option<&Since<'_>>,
+        since: Option<&Since<'_>>,
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
-        let store = self.store.lock().unwrap();
-        let folder = store.0.get(&self.mailbox).and_then(|m| m.get(&folder.handle)).ok_or_else(gone)?;
-        for (number, mail) in &folder.messages {
+        let mut store = self.store.lock().unwrap();
+        let Store(mailboxes, habits, asked) = &mut *store;
+        let folder = mailboxes.get(&self.mailbox).and_then(|m| m.get(&folder.handle)).ok_or_else(gone)?;
+        let now = folder.counters(*habits);
+        let since = since.filter(|s| habits.counters && s.counters.epoch == folder.epoch);
+        let by_modseq = |s: &Since<'_>| habits.modseq && s.counters.modseq > 0;
+        let since = since.filter(|s| by_modseq(s) || s.flags_may_be_stale);
+        *(if since.is_some() { &mut asked.since } else { &mut asked.whole }) += 1;
+        let told = |number: u64| {
+            since.is_none_or(|s| {
+                let changed = folder.changed.get(&number).is_some_and(|m| *m > s.counters.modseq);
+                number >= s.counters.next || s.also.contains(&number) || (by_modseq(s) && changed)
+            })
+        };
+        for (number, mail) in folder.messages.iter().filter(|(n, _)| told(**n)) {
+            asked.lines += 1;
             sink(Listed {
                 id: SourceId::Number(*number),
                 size: Some(mail.octets.len() as u64),
                 received: Some(mail.received),
                 flags: mail.flags.clone(),
-                object: 0,
+                object: if habits.objects { Digest::of(&mail.octets).beginning() } else { 0 },
             });
         }
-        Ok(Listing { epoch: folder.epoch, next: folder.next, ..Listing::default() })
+        let extent = match since {
+            None => Extent::Whole,
+            Some(_) if habits.silent => {
+                Extent::Changes { vanished: RunSet::default(), stale_flags: !habits.modseq }
+            }
+            Some(s) if by_modseq(s) => {
+                let gone = folder.gone.iter().filter(|(_, m)| **m > s.counters.modseq);
+                Extent::Changes { vanished: gone.map(|(n, _)| *n).collect(), stale_flags: false }
+            }
+            Some(s) => {
+                let gone = (1..s.counters.next).filter(|n| !folder.messages.contains_key(n));
+                Extent::Changes { vanished: gone.collect(), stale_flags: true }
+            }
+        };
+        let (messages, modseq) = (now.messages, now.modseq);
+        Ok(Listing { epoch: folder.epoch, next: folder.next, modseq, messages, extent })
+    }
+
+    async fn headers(
+        &self,
+        folder: &SourceFolder,
+        epoch: u64,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Option<u64>>> {
+        let mut store = self.store.lock().unwrap();
+        store.2.headers += wanted.len() as u64;
+        let folder = store.0.get(&self.mailbox).and_then(|m| m.get(&folder.handle)).ok_or_else(gone)?;
+        assert_eq!(folder.epoch, epoch);
+        let header = |octets: &[u8]| {
+            let end = octets.windows(4).position(|w| w == b"\r\n\r\n").map_or(octets.len(), |at| at + 4);
+            Digest::of(&octets[..end]).beginning()
+        };
+        Ok(wanted.iter().map(|w| folder.messages.get(&w.number).map(|m| header(&m.octets))).collect())
     }
 
     async fn fetch(
@@ -147,7 +280,18 @@ impl SourceMailbox for MemoryMailbox {
         wanted: &[Wanted],
         bodies: &Bodies,
     ) -> Result<Vec<Fetched>> {
-        let store = self.store.lock().unwrap();
+        {
+            let asked = &mut self.store.lock().unwrap().2;
+            asked.bodies += wanted.len() as u64;
+            let now = asked.fetching.0 + 1;
+            asked.fetching = (now, asked.fetching.1.max(now));
+        }
+        // Others may ask meanwhile.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        let mut store = self.store.lock().unwrap();
+        store.2.fetching.0 -= 1;
         let folder = store.0.get(&self.mailbox).and_then(|m| m.get(&folder.handle)).ok_or_else(gone)?;
         if folder.epoch != epoch {
             return Err(Error::temporary(Kind::Conflict, Scope::Folder, "the folder was made anew"));

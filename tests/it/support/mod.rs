@@ -1,7 +1,7 @@
 //! What several test modules share.
 
-pub mod cyrus;
 pub mod corpus;
+pub mod cyrus;
 pub mod dovecot;
 pub mod holding;
 pub mod imap_client;
@@ -10,3 +10,4 @@ pub mod memory;
 pub mod numbered;
 pub mod process;
 pub mod server;
+pub mod verdict;

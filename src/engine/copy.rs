@@ -199,15 +199,10 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
 }
 
 type Landing = Pin<Box<dyn Future<Output = Landed> + Send>>;
-<<<<<<< HEAD
-type Preparing<'a> =
-    Pin<Box<dyn Future<Output = Result<std::result::Result<Prepared, (Work, Option<Error>)>>> + Send + 'a>>;
-=======
 /// A batch that was not begun: a stop was asked for, or its target folder cannot be had.
 type NotBegun = (Work, Option<Error>);
 type PreparedOrNot = Result<std::result::Result<Prepared, NotBegun>>;
 type Preparing<'a> = Pin<Box<dyn Future<Output = PreparedOrNot> + Send + 'a>>;
->>>>>>> main
 
 /// Batches that may be prepared while every lane is taken, for each fetch the source allows at once.
 const AHEAD: usize = 1;
@@ -289,26 +284,11 @@ async fn copy(
             Some(prepared) = preparing.under_way.next(), if !preparing.under_way.is_empty() => {
                 preparing.ended.push_back(prepared);
             }
-<<<<<<< HEAD
-            Some(prepared) = preparing.next(), if !preparing.is_empty() => match prepared {
-                Ok(Ok(prepared)) => ready.push_back(prepared),
-                Ok(Err((work, None))) => queue.put_back(work),
-                Ok(Err((work, Some(error)))) => {
-                    if let Err(error) = requeue(core, book, queue, work, error).await {
-                        book.fail(error);
-                    }
-                }
-                Err(error) => book.fail(error),
-            },
-=======
->>>>>>> main
             else => {
                 if ready.is_empty() {
                     return;
                 }
             }
-<<<<<<< HEAD
-=======
         }
     }
 }
@@ -335,7 +315,6 @@ impl Preparations<'_> {
                     self.ended.push_back(prepared);
                 }
             }
->>>>>>> main
         }
     }
 }

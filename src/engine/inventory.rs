@@ -157,12 +157,8 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         if let Some(r) = &recorded {
             check_numbers(r, &look.listing)?;
         }
-<<<<<<< HEAD
-        let (id, target) = match bind(core, book, &folder, &look.listing, recorded.as_ref(), matched).await {
-=======
         let bound = bind(core, book, &folder, &look.listing, recorded.as_ref(), matched).await;
         let (id, target) = match bound {
->>>>>>> main
             Ok(bound) => bound,
             Err(error) if error.scope == Scope::Folder => {
                 book.doubts.push(format!("one folder has no counterpart and was left out: {error}"));

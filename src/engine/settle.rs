@@ -255,26 +255,13 @@ impl Carried {
             id: item.id.clone(),
             size: item.size,
             received: None,
-            object: 0,
             flags: Flags::default(),
             object: 0,
             from: item.number,
         };
         let size = item.size.unwrap_or(0);
-<<<<<<< HEAD
         let (digest, flags) = (Digest::default(), Flags::default());
         Carried { message, stamp, digest, size, header: 0, flags, received: None }
-=======
-        Carried {
-            message,
-            stamp,
-            digest: Default::default(),
-            size,
-            header: 0,
-            flags: Flags::default(),
-            received: None,
-        }
->>>>>>> main
     }
 }
 
@@ -330,21 +317,12 @@ async fn read_batch(
         let as_listed = listed.get(&one.item.id);
         let mut carried = Carried::unread(core.stamp(one.folder, one.epoch, one.item.number), &one.item);
         carried.digest = body.digest();
-<<<<<<< HEAD
         carried.header = header_digest(&body);
         carried.size = body.len();
         carried.received = received.or(as_listed.and_then(|l| l.received));
         carried.flags = flags.or_else(|| as_listed.map(|l| l.flags.clone())).unwrap_or_default();
         carried.message.received = carried.received;
         carried.message.object = as_listed.map_or(0, |l| l.object);
-=======
-        carried.header = super::copy::header_digest(&body);
-        carried.size = body.len();
-        carried.message.object = as_listed.as_ref().map_or(0, |l| l.object);
-        carried.received = received.or(as_listed.as_ref().and_then(|l| l.received));
-        carried.message.received = carried.received;
-        carried.flags = flags.or_else(|| as_listed.map(|l| l.flags)).unwrap_or_default();
->>>>>>> main
         Ok(Some((carried, message_id_of(&body)?)))
     });
     read.collect()

@@ -33,7 +33,7 @@ pub(super) struct Sought<'a> {
 /// What a look at the target says of one message.
 enum Look {
     /// A complete copy is there: its id and flags, and the message, if it had to be read again to know its copy.
-    There(String, Flags, Option<Carried>),
+    There(String, Flags, Option<Box<Carried>>),
     /// None is, or only an incomplete one, which was removed.
     Absent,
 }
@@ -48,7 +48,7 @@ async fn look_for(
     if !core.target.capabilities().stamps {
         let arrived = anchored::arrived(core, source, book, sought).await?;
         let look = |found: anchored::Arrived| match found {
-            Some((arrival, read)) => Look::There(arrival.id, arrival.flags, read),
+            Some((arrival, read)) => Look::There(arrival.id, arrival.flags, read.map(Box::new)),
             None => Look::Absent,
         };
         return Ok(arrived.into_iter().map(look).collect());
@@ -224,10 +224,10 @@ async fn found(
     book: &Book,
     open: &OpenBatch,
     item: IntentItem,
-    (id, flags, read): (String, Flags, Option<Carried>),
+    (id, flags, read): (String, Flags, Option<Box<Carried>>),
 ) -> Result<Stored> {
     let read = match read {
-        Some(read) => Some(read),
+        Some(read) => Some(*read),
         None => {
             let (batch, folder, epoch) = (open.id, open.folder, open.epoch);
             let sought = Sought { batch, folder, epoch, item: item.clone(), carried: None };
@@ -255,7 +255,6 @@ impl Carried {
             id: item.id.clone(),
             size: item.size,
             received: None,
-            object: 0,
             flags: Flags::default(),
             from: item.number,
         };

@@ -152,7 +152,7 @@ impl Server {
 
     fn kept(&self, item: &StoreItem) -> Held {
         let mut octets = item.body.bytes().unwrap().to_vec();
-        if self.alters && octets.len() % 3 == 0 {
+        if self.alters && octets.len().is_multiple_of(3) {
             octets.push(b'\n');
         }
         Held { octets, flags: item.flags.clone(), received: item.received }

@@ -143,14 +143,21 @@ fn mail_moves_into_a_dovecot_with_another_separator_and_a_prefix() {
 }
 
 #[test]
-fn mail_moves_into_a_cyrus_and_back_out() {
+fn mail_moves_into_a_cyrus_whatever_it_calls_the_folders() {
     let (Some(source), Some(target)) = (Dovecot::start(), Cyrus::start()) else { return };
     let count = fill(&source);
     let there = works(&source.reach(), &target.reach());
     assert_eq!(stored(&there.verb("run")), count as u64);
     assert_eq!(stored(&there.verb("run")), 0);
-    let count = |server: &dyn Fn(&str) -> BTreeMap<Vec<String>, Vec<What>>| {
-        USERS.map(|user| server(user).into_values().flatten().collect::<BTreeSet<What>>())
-    };
-    assert_eq!(count(&|user| holds(&source, user)), count(&|user| holds(&target, user)));
+    // It takes no `\` and no `"` in names.
+    for user in USERS {
+        assert_eq!(messages(&source, user), messages(&target, user), "{user}");
+    }
+}
+
+/// What all folders hold together, as a multiset.
+fn messages(server: &impl ImapServer, user: &str) -> Vec<What> {
+    let mut all: Vec<What> = holds(server, user).into_values().flatten().collect();
+    all.sort();
+    all
 }

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::check::{Kinds, Verdict, read_all};
+use crate::check::read_all;
 use crate::corpus::MailboxMail;
 use crate::lab::{Lab, Pass, facts, write_json};
 use crate::proc::{self, Argv};
+use crate::proxy::Proxy;
 use crate::reader::Imap;
 use crate::server::own;
 use crate::store::{make, put};
 use crate::tools::{Job, Tool};
+use crate::verdict::{Kinds, Verdict};
 use crate::{Common, Result};
 
 const USER: &str = "user0001";
@@ -25,6 +27,9 @@ pub struct Huge {
     /// Messages of the folder.
     #[arg(long, default_value_t = 500_000)]
     messages: u64,
+    /// Without TLS and through counting proxies: prints which commands were sent.
+    #[arg(long)]
+    clear: bool,
     /// Messages of the small folder its memory is compared with.
     #[arg(long, default_value_t = 5_000)]
     against: u64,
@@ -49,7 +54,15 @@ impl Huge {
         refill(&mut lab, &mut small_messages(self.messages, self.common.seed))?;
         lab.index(&[(USER.to_owned(), 1)])?;
         let dir = lab.fresh(Tool::Mailwave)?;
-        let job = job(&lab);
+        let mut job = job(&lab);
+        let proxies = if self.clear {
+            let start = |port| Proxy::start(port, Duration::from_millis(self.common.rtt));
+            let proxies = (start(lab.source.plain_port)?, start(lab.target.plain_port)?);
+            job = Job { tls: false, source_port: proxies.0.port, target_port: proxies.1.port, ..job };
+            Some(proxies)
+        } else {
+            None
+        };
         let command = command(Tool::Mailwave.prepare(&dir, &job)?)?;
         let mut first = proc::start(&command, &dir.join("killed"))?;
         let half = self.messages / 2;
@@ -107,6 +120,13 @@ impl Huge {
         if !used.talk.is_empty() {
             println!("  {}", used.talk);
         }
+        let seen = proxies.map(|(source, target)| (source.seen(), target.seen()));
+        if let Some((source, target)) = &seen {
+            println!(
+                "commands to the source {:?}\ncommands to the target {:?}",
+                source.commands, target.commands
+            );
+        }
         if job.maildir {
             own(&lab.target.mail())?;
         }
@@ -119,7 +139,7 @@ impl Huge {
         println!("copy: {}", serde_json::to_string(&verdict)?);
         let value = json!({
             "facts": facts, "messages": self.messages, "small": small, "stored_at_kill": at_kill, "killed": killed,
-            "resumed_after_s": resumed, "resumed": used, "verdict": verdict, "curve": curve,
+            "resumed_after_s": resumed, "resumed": used, "verdict": verdict, "curve": curve, "seen": seen,
         });
         write_json(&self.common, &value)
     }

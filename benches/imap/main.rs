@@ -15,7 +15,10 @@ mod proxy;
 mod reader;
 mod server;
 mod store;
+mod table;
 mod tools;
+#[path = "../../tests/it/support/verdict.rs"]
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +37,7 @@ struct Cli {
     #[command(subcommand)]
     scenario: Option<Scenario>,
     /// cargo passes it to every bench.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 

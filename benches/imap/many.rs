@@ -72,7 +72,7 @@ pub fn run(options: &Options) -> Result<()> {
         target.towards(lab.target.plain_port);
         let before = (source.seen(), target.seen());
         let plain = lab.pass(tool, &dir, &Job { tls: false, ..job })?;
-        let seen = (since(before.0, source.seen()), since(before.1, target.seen()));
+        let seen = (since(&before.0, source.seen()), since(&before.1, target.seen()));
         told(tool, "without TLS", &plain, users.len());
         let each = |n: u64| n as f64 / users.len() as f64;
         println!(
@@ -83,6 +83,11 @@ pub fn run(options: &Options) -> Result<()> {
             each(seen.1.turns),
             each(seen.1.connections)
         );
+        for (side, seen) in [("source", &seen.0), ("target", &seen.1)] {
+            let commands: Vec<String> =
+                seen.commands.iter().map(|(shape, n)| format!("{:.2} {shape}", each(*n))).collect();
+            println!("{:<9} commands a mailbox, {side}: {}", tool.name(), commands.join("; "));
+        }
         let of = |f: &dyn Fn(&Pass) -> f64| median(&passes.iter().map(f).collect::<Vec<_>>());
         let (wall, cpu) = (of(&|p| p.used.wall), of(&|p| p.used.cpu()));
         println!(
@@ -104,8 +109,12 @@ pub fn run(options: &Options) -> Result<()> {
     write_json(&options.common, &value)
 }
 
-fn since(before: Seen, after: Seen) -> Seen {
-    Seen { connections: after.connections - before.connections, turns: after.turns - before.turns }
+fn since(before: &Seen, after: Seen) -> Seen {
+    Seen {
+        connections: after.connections - before.connections,
+        turns: after.turns - before.turns,
+        commands: after.commands, // none before: that was TLS
+    }
 }
 
 fn told(tool: Tool, what: &str, pass: &Pass, mailboxes: usize) {

@@ -4,11 +4,12 @@
 //! It runs in the bench's own process; its CPU is in nobody's figures. A new connection takes one round trip more, as
 //! TCP's own greeting does.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -29,15 +30,18 @@ pub struct Proxy {
 struct Counts {
     connections: AtomicU64,
     turns: AtomicU64,
+    commands: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What went through.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Seen {
     pub connections: u64,
     /// How often a client sent something after it had received something. On a clear-text connection these are, at most,
     /// the round trips between the greeting and the end, a last LOGOUT by itself left out.
     pub turns: u64,
+    /// Commands of clear-text connections by their shape: numbers are `n`, a range that spans a thousand or more is `MANY`.
+    pub commands: BTreeMap<String, u64>,
 }
 
 impl Proxy {
@@ -71,7 +75,8 @@ impl Proxy {
     /// Counts so far.
     pub fn seen(&self) -> Seen {
         let read = |n: &AtomicU64| n.load(Ordering::SeqCst);
-        Seen { connections: read(&self.counts.connections), turns: read(&self.counts.turns) }
+        let commands = self.counts.commands.lock().map(|c| c.clone()).unwrap_or_default();
+        Seen { connections: read(&self.counts.connections), turns: read(&self.counts.turns), commands }
     }
 }
 
@@ -94,10 +99,80 @@ fn connect(client: TcpStream, to: u16, delay: Duration, counts: &Arc<Counts>) ->
         if received.swap(false, Ordering::SeqCst) && !is_logout(piece) {
             sent.turns.fetch_add(1, Ordering::SeqCst);
         }
+        if let Ok(mut commands) = sent.commands.lock() {
+            for shape in piece.split(|b| *b == b'\n').filter_map(shape) {
+                *commands.entry(shape).or_default() += 1;
+            }
+        }
     });
     let down = pass(server, client, delay, move |_| answered.store(true, Ordering::SeqCst));
     let _ = (up.join(), down.join());
     Ok(())
+}
+
+/// The shape of a command; `None` where the line is none (TLS, a part of a message). Without names, of which there are
+/// many, and without secrets.
+fn shape(line: &[u8]) -> Option<String> {
+    const COMMANDS: &[&str] = &[
+        "APPEND",
+        "AUTHENTICATE",
+        "CAPABILITY",
+        "CLOSE",
+        "COMPRESS",
+        "COPY",
+        "CREATE",
+        "ENABLE",
+        "EXAMINE",
+        "EXPUNGE",
+        "FETCH",
+        "ID",
+        "IDLE",
+        "LIST",
+        "LOGIN",
+        "LOGOUT",
+        "LSUB",
+        "MOVE",
+        "NAMESPACE",
+        "NOOP",
+        "SEARCH",
+        "SELECT",
+        "STATUS",
+        "STORE",
+        "SUBSCRIBE",
+        "UID",
+        "UNSELECT",
+    ];
+    let line = std::str::from_utf8(line.get(..line.len().min(300))?).ok()?.trim_end();
+    let mut words = line.split(' ').skip(1);
+    let command = words.next()?.to_ascii_uppercase();
+    if !COMMANDS.contains(&command.as_str()) {
+        return None;
+    }
+    let shown = match command.as_str() {
+        "UID" => 4,
+        "FETCH" | "STORE" | "SEARCH" => 3,
+        _ => 0,
+    };
+    Some(words.take(shown).fold(command, |all, word| all + " " + &numbers(word)))
+}
+
+/// A word with its numbers hidden, and the span of its widest range told.
+fn numbers(word: &str) -> String {
+    let wide = word.split(',').filter_map(|r| r.split_once(':')).any(|(from, to)| {
+        match (from.parse::<u64>(), to.parse::<u64>()) {
+            (Ok(from), Ok(to)) => to.abs_diff(from) >= 1000,
+            (Ok(_), Err(_)) => to == "*",
+            _ => false,
+        }
+    });
+    if wide {
+        return "MANY".to_owned();
+    }
+    if word.chars().all(|c| c.is_ascii_digit() || c == ',' || c == ':') {
+        "n".to_owned()
+    } else {
+        word.to_owned()
+    }
 }
 
 /// A lone `tag LOGOUT`.

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::Result;
-use crate::check::{Kinds, wire_digest};
 use crate::corpus::{CorpusMail, FOLDERS, KEYWORDS};
+use crate::verdict::{Kinds, wire_digest};
 
 /// A Maildir being filled.
 pub struct Filler<'a> {

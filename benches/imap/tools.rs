@@ -21,10 +21,10 @@ pub enum Tool {
 /// Where to copy from and to.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Ports with TLS, of the servers or of the proxies before them.
+    /// Ports of the servers or of the proxies before them.
     pub source_port: u16,
     pub target_port: u16,
-    /// Clear-text ports; used in place of the others with `tls` off.
+    /// The authority of both servers' certificates.
     pub ca_file: PathBuf,
     /// Mailboxes, with the octets each has: for sharing them out evenly.
     pub users: Vec<(String, u64)>,
@@ -51,7 +51,11 @@ impl Tool {
     /// The program's path, if it is installed.
     pub fn program(self) -> Option<PathBuf> {
         match self {
-            Tool::Mailwave => Some(PathBuf::from(env!("CARGO_BIN_EXE_mailwave"))),
+            // Another build, to compare two.
+            Tool::Mailwave => {
+                let other = std::env::var_os("BENCH_MAILWAVE");
+                Some(other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_mailwave")), PathBuf::from))
+            }
             _ => std::env::split_paths(&std::env::var_os("PATH")?)
                 .map(|dir| dir.join(self.name()))
                 .find(|p| p.is_file()),
@@ -61,11 +65,10 @@ impl Tool {
     /// The first line of what it says about its version.
     pub fn version(self) -> String {
         let Some(program) = self.program() else { return "not installed".to_owned() };
-        let argument = if self == Tool::Doveadm { "exec" } else { "--version" };
         if self == Tool::Doveadm {
             return "as dovecot".to_owned();
         }
-        let out = Command::new(program).arg(argument).output();
+        let out = Command::new(program).arg("--version").output();
         let text = out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
         text.lines().next().unwrap_or("unknown").to_owned()
     }

@@ -14,6 +14,7 @@ use crate::imap::{
 };
 use crate::model::Result;
 use crate::source::imap::ImapSettings;
+use crate::target::imap::ImapTargetSettings;
 
 /// A source.
 ///
@@ -27,6 +28,23 @@ pub(super) fn source(env: &Env, typed: &config::ImapSettings) -> Result<ImapSett
         folders: typed.folders.clone(),
         leave_out: typed.leave_out.clone().unwrap_or(base.leave_out),
         ..base
+    })
+}
+
+/// A target.
+///
+/// # Errors
+/// As [`source`].
+pub(super) fn target(env: &Env, typed: &config::ImapTargetSettings) -> Result<ImapTargetSettings> {
+    let below = typed.folder_prefix.split('/').filter(|name| !name.is_empty()).map(str::to_owned);
+    Ok(ImapTargetSettings {
+        below: below.collect(),
+        max_message: typed.max_message,
+        subscribe: typed.subscribe,
+        keywords: typed.keywords == config::Keywords::Keep,
+        batch_messages: typed.batch_messages,
+        expunge_removed: typed.expunge_removed,
+        ..ImapTargetSettings::of(server(env, &typed.server)?)
     })
 }
 

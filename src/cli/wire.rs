@@ -19,6 +19,7 @@ use crate::source::maildir::{self as maildir_source, MaildirSource};
 use crate::source::mbox::{self, MboxSource};
 use crate::target::Target;
 use crate::target::graph::{GraphSettings, GraphTarget, TokenSettings};
+use crate::target::imap::ImapTarget;
 use crate::target::maildir::{self as maildir_target, MaildirTarget};
 
 /// What the operator wishes of one run, beside the configuration.
@@ -192,9 +193,8 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
             };
             Ok(Arc::new(GraphTarget::new(env, http, settings)?))
         }
-        TargetKind::Imap(_) => {
-            Err(Error::new(Kind::Config, Scope::Endpoint, "IMAP targets cannot be written yet")
-                .remedy("choose another `kind`"))
+        TargetKind::Imap(typed) => {
+            Ok(Arc::new(ImapTarget::new(env.clone(), imap::target(env, typed)?)?))
         }
         TargetKind::Maildir(typed) => {
             let settings = maildir_target::MaildirTargetSettings {
@@ -241,7 +241,8 @@ fn coding(typed: config::FolderNames) -> crate::transform::names::Coding {
 /// What copies may lose, by short name: of every target, and of stores whose answer never came.
 pub(super) fn losses() -> Vec<(&'static str, &'static str)> {
     let mut all = crate::transform::graph::losses::ALL.to_vec();
-    all.push(("keywords", "keywords beyond the 26 that a Maildir folder has letters for are not kept"));
+    // Of a Maildir too: its folders have letters for 26.
+    all.extend(crate::target::imap::losses::ALL);
     all.push((
         crate::engine::UNCONFIRMED,
         "the store was never answered and its copy found by looking: what the target could not keep, it did not say",

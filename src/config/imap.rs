@@ -215,7 +215,7 @@ pub(super) fn target(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapT
     let subscribe = s.flag("subscribe", true);
     let words = [("keep", Keywords::Keep), ("drop", Keywords::Drop)];
     let keywords = s.one_of_or("keywords", &words, Keywords::Keep);
-    let batch_messages = to_usize(s.number("batch_messages", 20, 1..=100));
+    let batch_messages = to_usize(s.number("batch_messages", 100, 1..=200));
     let expunge_removed = s.flag("expunge_removed", false);
     Some(ImapTargetSettings {
         server: server?,

@@ -287,7 +287,7 @@ pub struct ImapTargetSettings {
     pub subscribe: bool,
     /// What becomes of keywords.
     pub keywords: Keywords,
-    /// Messages of one folder stored together (1–100).
+    /// Messages of one folder stored together (1–200).
     pub batch_messages: usize,
     /// Copies of removed originals are expunged instead of moved to the trash.
     pub expunge_removed: bool,

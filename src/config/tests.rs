@@ -256,7 +256,7 @@ fn an_imap_target_takes_what_a_source_takes_and_its_own() {
     let loaded = parse(Path::new("m.toml"), &text).expect("right");
     assert!(loaded.settings.fingerprint().ends_with("target.new\timap Old/Server\n"));
     let TargetKind::Imap(target) = &loaded.settings.targets["new"] else { panic!("an IMAP target") };
-    assert_eq!((target.server.port, target.batch_messages, target.max_message), (993, 20, None));
+    assert_eq!((target.server.port, target.batch_messages, target.max_message), (993, 100, None));
     assert!(target.subscribe && !target.expunge_removed && target.keywords == Keywords::Keep);
     for (from, to, error) in [
         ("Old/Server", "/Old", "target.new.folder_prefix: has an empty level"),

@@ -10,7 +10,7 @@ use super::settle::{self, Sought};
 use super::whereabouts::{OnRecord, means_nothing};
 use crate::env::Step;
 use crate::ledger::{BatchId, Change, FolderState, MailboxState, Stored, Watch};
-use crate::model::{Error, Fact, FolderId, Kind, Result, Scope, Stamp};
+use crate::model::{Digest, Error, Fact, Flags, FolderId, Kind, Result, Scope, Stamp};
 use crate::source::SourceMailbox;
 use crate::target::{Arrival, CopyRef, TargetFolderId};
 
@@ -41,7 +41,7 @@ pub(super) async fn arrived(
         let oldest: Option<BatchId> = members.iter().map(|i| sought[*i].batch).min();
         let anchor = state.open.iter().find(|b| Some(b.id) == oldest).map(|b| b.anchor.as_str());
         let Some(anchor) = anchor.filter(|a| !a.is_empty()) else { return Err(no_anchor()) };
-        let arrivals = since(core, &state, &place, anchor).await?;
+        let arrivals = since(core, book, &state, &place, anchor).await?;
         book.strays.remove(&place);
         if arrivals.is_empty() {
             continue;
@@ -134,6 +134,7 @@ pub(super) async fn adopt_stray(
 /// on record is bound to its new ids first, and all of it is asked for.
 async fn since(
     core: &Core,
+    book: &mut Book,
     state: &MailboxState,
     place: &TargetFolderId,
     anchor: &str,
@@ -141,8 +142,7 @@ async fn since(
     let known = core.ids_in(state, place).await?;
     match stored_since(core, place, anchor, &known).await {
         Err(error) if error.kind == Kind::Conflict && means_nothing(&error) => {
-            let left = numbered_anew(core, state, place).await?;
-            Ok(left)
+            numbered_anew(core, book, state, place).await
         }
         // The folder is gone, and with it what came into it.
         Err(error) if means_nothing(&error) => Ok(Vec::new()),
@@ -169,7 +169,12 @@ async fn stored_since(
 
 /// A target folder was numbered anew (restored, or made again under its name): binds what is on record to the ids its
 /// copies have now, by their octets. What is not there any more stays on record without an id. Returns what is left.
-async fn numbered_anew(core: &Core, state: &MailboxState, place: &TargetFolderId) -> Result<Vec<Arrival>> {
+async fn numbered_anew(
+    core: &Core,
+    book: &mut Book,
+    state: &MailboxState,
+    place: &TargetFolderId,
+) -> Result<Vec<Arrival>> {
     let there = match stored_since(core, place, "", &BTreeSet::new()).await {
         Err(error) if means_nothing(&error) => Vec::new(),
         other => other?,
@@ -211,6 +216,11 @@ async fn numbered_anew(core: &Core, state: &MailboxState, place: &TargetFolderId
             done?;
         }
     }
+    // Vanished messages may have been gathered with the ids of before.
+    for folder in state.folders.iter().filter(|f| f.target_folder == place.0) {
+        let facts = core.parts.ledger.facts(&core.claim, folder.id).await?;
+        book.candidates.refresh(folder.id, &facts);
+    }
     Ok(left.into_iter().flatten().collect())
 }
 
@@ -240,37 +250,32 @@ pub(super) async fn survey(core: &Core, book: &mut Book) -> Result<()> {
     core.parts.env.step(Step::TargetFind).await;
     let marks = core.marks().await?;
     let mut asked: BTreeSet<TargetFolderId> = BTreeSet::new();
-    let mut anew = false;
-    for folder in book.state.folders.clone() {
+    let state = book.state.clone();
+    for folder in state.folders.iter().rev() {
         let place = TargetFolderId(folder.target_folder.clone());
         let as_counted = !folder.mark.is_empty() && marks.get(&place) == Some(&folder.mark);
         if folder.live == 0 || as_counted || !asked.insert(place.clone()) {
             continue;
         }
         let facts = core.parts.ledger.facts(&core.claim, folder.id).await?;
-        // They are bound in this order: if the last one is, all are.
-        let last = facts.into_iter().rfind(|f| f.epoch == folder.epoch && !f.target_id.is_empty());
-        let Some(last) = last else { continue };
-        let one = CopyRef { folder: place.clone(), id: last.target_id };
-        match core.look_once(&[one]).await {
-            Err(error) if error.kind == Kind::Conflict && means_nothing(&error) => {
-                match numbered_anew(core, &book.state, &place).await {
-                    Ok(_) => anew = true,
-                    Err(error) if error.scope == Scope::Folder => leave_out(book, &place, &error),
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) if means_nothing(&error) => {}
-            Err(error) => return Err(error),
-            Ok(_) => {}
+        // The last one is bound last, and some may have been stored since: the first one and the last tell.
+        let mut ids = facts.into_iter().filter(|f| f.epoch == folder.epoch && !f.target_id.is_empty());
+        let first = ids.next();
+        let last = ids.next_back();
+        let mut told = Ok(());
+        for fact in first.into_iter().chain(last) {
+            let one = CopyRef { folder: place.clone(), id: fact.target_id };
+            told = told.and(core.look_once(&[one]).await.map(drop));
         }
-    }
-    if anew {
-        // Vanished messages were gathered with the ids of before.
-        book.state = core.parts.ledger.load(&core.claim).await?;
-        for folder in &book.state.folders {
-            let facts = core.parts.ledger.facts(&core.claim, folder.id).await?;
-            book.candidates.refresh(folder.id, &facts);
+        let Err(error) = told else { continue };
+        if !means_nothing(&error) {
+            return Err(error);
+        }
+        if error.kind == Kind::Conflict {
+            match numbered_anew(core, book, &state, &place).await {
+                Err(error) if error.scope == Scope::Folder => leave_out(book, &place, &error),
+                done => drop(done?),
+            }
         }
     }
     Ok(())
@@ -320,40 +325,43 @@ async fn sweep_folder(core: &Core, book: &mut Book, place: &TargetFolderId, watc
     let oldest = watched.iter().min_by_key(|w| w.since).map(|w| w.anchor.as_str());
     let Some(anchor) = oldest.filter(|a| !a.is_empty()) else { return Ok(()) };
     let known = core.ids_in(&book.state, place).await?;
-    let mut arrivals = match stored_since(core, place, anchor, &known).await {
+    match stored_since(core, place, anchor, &known).await {
         // Numbered anew or gone: nothing proves any more what came when.
         Err(error) if means_nothing(&error) => return Ok(()),
-        other => other?,
-    };
-    if arrivals.is_empty() {
-        return Ok(());
+        came => {
+            if came?.is_empty() {
+                return Ok(());
+            }
+        }
     }
-    let kept = recorded(core, book, watched).await?;
-    let refs: Vec<CopyRef> = kept.iter().map(|(_, _, on_record)| on_record.at.clone()).collect();
-    let flags = core.look(&refs).await?;
+    // The copies on record are read along: a server changes a twin as it changed the first.
+    let mut kept = recorded(core, book, watched).await?;
+    let ours: BTreeSet<String> = kept.iter().map(|k| k.on_record.at.id.clone()).collect();
+    let others: BTreeSet<String> = known.difference(&ours).cloned().collect();
+    let came = stored_since(core, place, anchor, &others).await?;
+    let (copies, mut arrivals): (Vec<_>, Vec<_>) = came.into_iter().partition(|a| known.contains(&a.id));
+    let refs: Vec<CopyRef> = kept.iter().map(|k| k.on_record.at.clone()).collect();
+    for (one, flags) in kept.iter_mut().zip(core.look(&refs).await?) {
+        let copy = copies.iter().find(|c| one.on_record.at.folder == *place && c.id == one.on_record.at.id);
+        one.digest = copy.map_or(one.fact.digest, |copy| Some(copy.digest));
+        one.flags = flags;
+    }
     let mut doomed = Vec::new();
-    let mut changed = 0;
-    for ((folder, fact, _), flags) in kept.into_iter().zip(flags) {
-        let fits = |a: &Arrival| Some(a.digest) == fact.digest && same_time(fact.received, a.received);
-        let Some(flags) = flags else {
+    for one in &kept {
+        let here = one.on_record.at.folder == *place && one.fact.epoch == one.folder.epoch;
+        let twin = |a: &Arrival| one.fits(a) && one.flags.as_ref().is_none_or(|flags| a.flags == *flags);
+        let Some(at) = arrivals.iter().position(twin) else { continue };
+        if one.flags.is_some() {
+            let twin = arrivals.swap_remove(at);
+            doomed.push(CopyRef { folder: place.clone(), id: twin.id });
+        } else if here {
             // Its user moved the copy away and back, or only the late one is left: that one is the copy.
-            let here = folder.target_folder == place.0 && fact.epoch == folder.epoch;
-            if let Some(at) = arrivals.iter().position(fits).filter(|_| here) {
-                let arrival = arrivals.swap_remove(at);
-                core.apply(rebound(core, &folder, fact, arrival.id)).await?;
-            }
-            continue;
-        };
-        match arrivals.iter().position(|a| fits(a) && a.flags == flags) {
-            Some(at) => {
-                let twin = arrivals.swap_remove(at);
-                doomed.push(CopyRef { folder: place.clone(), id: twin.id });
-            }
-            None => changed += usize::from(arrivals.iter().any(fits)),
+            let copy = arrivals.swap_remove(at);
+            core.apply(rebound(core, &one.folder, one.fact.clone(), copy.id)).await?;
         }
     }
     settle::remove(core, doomed).await?;
-    if changed > 0 {
+    if kept.iter().any(|one| one.flags.is_some() && arrivals.iter().any(|a| one.fits(a))) {
         book.doubts.push(
             "a second copy of one message was changed at the target and left alone: remove one by hand"
                 .into(),
@@ -362,15 +370,33 @@ async fn sweep_folder(core: &Core, book: &mut Book, place: &TargetFolderId, watc
     Ok(())
 }
 
+/// A watched message whose copy is on record.
+struct Kept {
+    folder: FolderState,
+    fact: Fact,
+    on_record: OnRecord,
+    /// Of its octets as they are at the target, as far as that is known.
+    digest: Option<Digest>,
+    /// `None`: it is not where it is on record.
+    flags: Option<Flags>,
+}
+
+impl Kept {
+    /// Is this the same message once more, if its user changed nothing but flags?
+    fn fits(&self, arrival: &Arrival) -> bool {
+        self.digest == Some(arrival.digest) && same_time(self.fact.received, arrival.received)
+    }
+}
+
 /// The facts of watched stamps, wherever their copies are on record: a message may have moved since.
-async fn recorded(core: &Core, book: &Book, watched: &[Watch]) -> Result<Vec<(FolderState, Fact, OnRecord)>> {
+async fn recorded(core: &Core, book: &Book, watched: &[Watch]) -> Result<Vec<Kept>> {
     let stamps: BTreeSet<&Stamp> = watched.iter().map(|w| &w.stamp).collect();
     let mut kept = Vec::new();
     for folder in book.state.folders.iter().filter(|f| f.live + f.orphans > 0) {
         for fact in core.parts.ledger.facts(&core.claim, folder.id).await? {
             let on_record = core.on_record(folder.id, &folder.target_folder, &fact);
             if stamps.contains(&on_record.stamp) {
-                kept.push((folder.clone(), fact, on_record));
+                kept.push(Kept { folder: folder.clone(), digest: fact.digest, fact, on_record, flags: None });
             }
         }
     }

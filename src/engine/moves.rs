@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::copy::Carried;
+use super::diff::NewMessage;
 use super::mirror;
 use super::pass::{Book, Core};
 use super::roll::Roll;
-use crate::model::{Digest, Fact, FolderId, Result};
+use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes};
+use crate::model::{Digest, Error, Fact, FolderId, Kind, Result, Scope};
+use crate::target::TargetFolderId;
 
 /// Vanished messages by their object id.
 #[derive(Debug, Default)]
@@ -71,7 +74,19 @@ pub(super) async fn bind(core: &Core, book: &mut Book) -> Result<()> {
                 received: message.received,
                 message,
             };
-            if !mirror::bind_moved(core, book, folder, &target, epoch, &one).await? {
+            let intent = match intend(core, folder, epoch, &target, &one.message).await {
+                Err(error) if error.scope == Scope::Folder => {
+                    rest.push(&one.message); // the folder is gone: found or made again for those that are fetched
+                    continue;
+                }
+                other => other?,
+            };
+            let bound = mirror::bind_moved(core, book, folder, &target, epoch, &one).await?;
+            if let Some(batch) = intent {
+                let outcomes = Outcomes { unsent: vec![one.message.number], ..Outcomes::default() };
+                core.apply(Change::Outcome { batch, outcomes }).await?;
+            }
+            if !bound {
                 rest.push(&one.message);
             }
         }
@@ -80,4 +95,23 @@ pub(super) async fn bind(core: &Core, book: &mut Book) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where copies carry no stamp, a move changes the id of one: if that is cut, it is found by the anchor of an intent.
+async fn intend(
+    core: &Core,
+    folder: FolderId,
+    epoch: u64,
+    place: &TargetFolderId,
+    message: &NewMessage,
+) -> Result<Option<BatchId>> {
+    if core.target.capabilities().stamps {
+        return Ok(None);
+    }
+    let anchor = core.target.anchor(place).await?;
+    let items = vec![IntentItem { number: message.number, id: message.id.clone(), size: message.size }];
+    match core.apply(Change::Intent { folder, epoch, anchor, items }).await? {
+        Applied::Batch(batch) => Ok(Some(batch)),
+        _ => Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a batch no number")),
+    }
 }

@@ -14,7 +14,7 @@ use super::{Event, MailboxResult, Stop, Watcher};
 use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary};
 use crate::limit::Gate;
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
-use crate::source::SourceMailbox;
+use crate::source::{Extent, SourceMailbox};
 use crate::target::{TargetFolderId, TargetMailbox};
 
 /// What every step of a pass needs and none changes.
@@ -211,8 +211,10 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     super::mirror::vanished(core, source, book).await?;
     super::mirror::flags(core, book).await?;
     for (id, folder) in &book.folders {
-        let (uidnext, modseq, messages) =
-            (folder.listing.next, folder.listing.modseq, folder.listing.messages);
+        let (uidnext, messages) = (folder.listing.next, folder.listing.messages);
+        // Where flags were not compared, the sequence they stand at now proves nothing to a later pass.
+        let stale = matches!(folder.listing.extent, Extent::Changes { stale_flags: true, .. });
+        let modseq = if stale { 0 } else { folder.listing.modseq };
         let known = folder.recorded.as_ref().map(|k| (k.uidnext, k.modseq, k.messages));
         if known != Some((uidnext, modseq, messages)) {
             core.apply(Change::Position { folder: *id, uidnext, modseq, messages }).await?;

@@ -1,12 +1,14 @@
 //! Unknown outcomes, resolved by looking.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::anchored;
-use super::copy::{Carried, Unsettled, reserve_bytes};
+use super::copy::{Carried, Unsettled, header_digest, reserve_bytes};
 use super::diff::NewMessage;
 use super::pass::{Book, Core};
 use crate::env::Step;
 use crate::ledger::{BatchId, Change, IntentItem, OpenBatch, Outcomes, Stored};
-use crate::model::{Body, Error, Flags, FolderId, Kind, Result, Scope, Stamp};
+use crate::model::{Body, Digest, Error, Flags, FolderId, Kind, Result, Scope, SourceId, Stamp};
 use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::{Copy, CopyRef};
 use crate::transform::message_id::message_id;
@@ -258,15 +260,8 @@ impl Carried {
             from: item.number,
         };
         let size = item.size.unwrap_or(0);
-        Carried {
-            message,
-            stamp,
-            digest: Default::default(),
-            size,
-            header: 0,
-            flags: Flags::default(),
-            received: None,
-        }
+        let (digest, flags) = (Digest::default(), Flags::default());
+        Carried { message, stamp, digest, size, header: 0, flags, received: None }
     }
 }
 
@@ -313,18 +308,21 @@ async fn read_batch(
             },
         }
     };
+    let asked: BTreeSet<&SourceId> = wanted.iter().map(|w| &w.id).collect();
+    let listed = folder.listed.iter().filter(|l| asked.contains(&l.id));
+    let listed: BTreeMap<SourceId, NewMessage> = listed.map(|l| (l.id.clone(), l)).collect();
     let mut fetched = fetched.into_iter();
     let read = sought.iter().map(|one| {
         let Some(Fetched::Message { body, flags, received }) = fetched.next() else { return Ok(None) };
-        let as_listed = folder.listed.iter().find(|l| l.id == one.item.id);
+        let as_listed = listed.get(&one.item.id);
         let mut carried = Carried::unread(core.stamp(one.folder, one.epoch, one.item.number), &one.item);
         carried.digest = body.digest();
-        carried.header = super::copy::header_digest(&body);
+        carried.header = header_digest(&body);
         carried.size = body.len();
-        carried.message.object = as_listed.as_ref().map_or(0, |l| l.object);
-        carried.received = received.or(as_listed.as_ref().and_then(|l| l.received));
+        carried.received = received.or(as_listed.and_then(|l| l.received));
+        carried.flags = flags.or_else(|| as_listed.map(|l| l.flags.clone())).unwrap_or_default();
         carried.message.received = carried.received;
-        carried.flags = flags.or_else(|| as_listed.map(|l| l.flags)).unwrap_or_default();
+        carried.message.object = as_listed.map_or(0, |l| l.object);
         Ok(Some((carried, message_id_of(&body)?)))
     });
     read.collect()

@@ -1,6 +1,8 @@
 //! The only writer: commands are built from typed parts, so no string can become syntax (RFC 3501 §9).
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use encodify::base64;
 use zeroize::Zeroizing;
@@ -18,6 +20,22 @@ const MINUS_MAX: u64 = 4096;
 pub struct Command {
     parts: Vec<Part>,
     unsendable: bool,
+    begun: Begun,
+}
+
+/// Tells, also after the command failed, whether octets of a message of it may have left.
+#[derive(Debug, Clone, Default)]
+pub struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    /// May octets of a message have left? If not, no server can have stored one.
+    pub fn has(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(super) fn begins(&self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 enum Part {
@@ -60,7 +78,7 @@ pub(super) struct Piece {
 /// Octets of a piece.
 pub(super) enum Chunk {
     Octets(Zeroizing<Vec<u8>>),
-    Body(Body),
+    Body(Body, Begun),
 }
 
 impl fmt::Debug for Command {
@@ -72,7 +90,11 @@ impl fmt::Debug for Command {
 impl Command {
     /// Begins a command with its verb (`LIST`, `UID FETCH` …).
     pub fn new(verb: &'static str) -> Command {
-        Command { parts: vec![Part::Text(Zeroizing::new(verb.as_bytes().to_vec()))], unsendable: false }
+        Command {
+            parts: vec![Part::Text(Zeroizing::new(verb.as_bytes().to_vec()))],
+            unsendable: false,
+            begun: Begun::default(),
+        }
     }
 
     /// Adds fixed syntax of ours, after a blank.
@@ -146,6 +168,11 @@ impl Command {
     pub fn binary_body(mut self, body: &Body) -> Command {
         self.parts.push(Part::Body(body.clone(), true));
         self
+    }
+
+    /// Tells later whether octets of its messages may have left.
+    pub fn begun(&self) -> Begun {
+        self.begun.clone()
     }
 
     /// Closes a parenthesis opened in fixed syntax.
@@ -231,7 +258,7 @@ impl Command {
                 Part::Body(body, binary) => {
                     pieces.announce(body.len(), if binary { "~" } else { "" }, literals);
                     pieces.end_chunk();
-                    pieces.chunks.push(Chunk::Body(body));
+                    pieces.chunks.push(Chunk::Body(body, self.begun.clone()));
                 }
                 Part::Answer(answer) => {
                     answers.push(Piece { chunks: vec![Chunk::Octets(answer)], required: false });
@@ -278,7 +305,7 @@ impl Pieces {
 }
 
 /// Can it be sent as it is (RFC 3501 §9, `atom`)?
-fn is_atom(text: &str) -> bool {
+pub fn is_atom(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| {
             b.is_ascii_graphic() && !matches!(b, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']')
@@ -294,7 +321,7 @@ mod tests {
     fn encoded(command: Command, literals: Literals) -> Option<Vec<Vec<u8>>> {
         let octets = |chunk: Chunk| match chunk {
             Chunk::Octets(octets) => octets.to_vec(),
-            Chunk::Body(body) => body.bytes().expect("readable").to_vec(),
+            Chunk::Body(body, _) => body.bytes().expect("readable").to_vec(),
         };
         let pieces = command.encode("m1", literals).ok()?;
         Some(pieces.into_iter().map(|p| p.chunks.into_iter().flat_map(octets).collect()).collect())

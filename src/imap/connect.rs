@@ -190,6 +190,7 @@ fn unreachable(error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Compress;
     use super::super::script::{Script, close, connect, expect, on_a_runtime, send};
     use super::*;
 
@@ -274,6 +275,33 @@ mod tests {
         ] {
             let error = refused(Security::Plain, script);
             assert!(error.may_pass() && error.scope == Scope::Endpoint, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_compressed_where_it_is_wanted_and_a_refusal_changes_nothing() {
+        for (wanted, offer, answer) in [
+            (Compress::Off, "COMPRESS=DEFLATE", None),
+            (Compress::On, "", None),
+            (Compress::Auto, "COMPRESS=DEFLATE", None), // answers come at once
+            (Compress::On, "COMPRESS=DEFLATE", Some("$ NO not now\r\n")),
+        ] {
+            on_a_runtime(async {
+                let mut script = vec![
+                    send("* OK hello\r\n"),
+                    expect("CAPABILITY"),
+                    send(&format!("* CAPABILITY IMAP4rev1 {offer}\r\n$ OK done\r\n")),
+                ];
+                if let Some(answer) = answer {
+                    script.extend([expect("COMPRESS DEFLATE"), send(answer)]);
+                }
+                script.extend([expect("NOOP"), send("$ OK\r\n")]);
+                let (connection, peer) = connect(Security::Plain, script).await;
+                let mut connection = connection.expect("connected").compress(wanted).await.expect("alive");
+                connection.run(Command::new("NOOP"), &mut Ignore).await.expect("in clear text");
+                drop(connection);
+                peer.await.expect("the peer saw what it expected");
+            });
         }
     }
 }

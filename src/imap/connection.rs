@@ -10,9 +10,12 @@ use super::answer::{self, Ignore, Receiver};
 use super::command::{Chunk, Piece};
 use super::response::Response;
 use super::wire::{Stream, Wire};
-use super::{Capabilities, Code, Command, Done, Habits, Limits, Status, Untagged, WireError, send};
+use super::{Capabilities, Code, Command, Compress, Done, Habits, Limits, Status, Untagged, WireError, send};
 use crate::env::Env;
 use crate::model::{Result, Scope};
+
+/// A link on which an answer takes this long is taken for a slow one.
+const SLOW: Duration = Duration::from_millis(20);
 
 /// A connection that was greeted.
 pub struct Connection {
@@ -25,6 +28,10 @@ pub struct Connection {
     pub(super) habits: Habits,
     pub(super) tags: u64,
     pub(super) unread: u64,
+    /// The server refused something because it has too many connections.
+    pub(super) crowded: bool,
+    /// The shortest time an answer took.
+    pub(super) round_trip: Option<Duration>,
 }
 
 impl fmt::Debug for Connection {
@@ -49,6 +56,8 @@ impl Connection {
             habits: Habits::default(),
             tags: 0,
             unread: 0,
+            crowded: false,
+            round_trip: None,
         }
     }
 
@@ -70,6 +79,11 @@ impl Connection {
     /// Must it not be used any more? Also true after a call was dropped half way.
     pub fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// Did the server refuse something because it has too many connections?
+    pub fn was_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Runs one command to its tagged answer, whatever that is.
@@ -124,7 +138,8 @@ impl Connection {
                 Response::Tagged(..) => return Err(WireError::Framing("it answers a command nobody sent")),
                 Response::Untagged(untagged) => {
                     match &untagged {
-                        Untagged::Status(Done { status: Status::Bye, backoff, .. }) => {
+                        Untagged::Status(Done { status: Status::Bye, backoff, code }) => {
+                            self.learn(code);
                             return Err(WireError::Bye(*backoff));
                         }
                         Untagged::Capability(c) => self.capabilities = c.clone(),
@@ -152,8 +167,9 @@ impl Connection {
 
     /// Remembers what a status told of the server.
     pub(super) fn learn(&mut self, code: &Code) {
-        if let Code::Capability(c) = code {
-            self.capabilities = c.clone();
+        match code {
+            Code::Capability(c) => self.capabilities = c.clone(),
+            code => self.crowded |= code.is("LIMIT") || code.is("INUSE"),
         }
     }
 
@@ -178,7 +194,30 @@ impl Connection {
     /// Asks what the server can do. What it said before counts for nothing.
     pub(super) async fn ask_capabilities(&mut self) -> Result<()> {
         self.capabilities = Capabilities::default();
+        let asked = self.env.now();
         let done = self.run(Command::new("CAPABILITY"), &mut Ignore).await.map_err(WireError::into_error)?;
+        let took = self.env.now().saturating_sub(asked);
+        self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
         done.check(Scope::Endpoint, "asking for its capabilities")
+    }
+
+    /// Compresses the connection (RFC 4978) if that is wanted and the server offers it; [`Compress::Auto`] wants it when
+    /// answers take long, for a long way is most often a narrow one. A server that refuses is spoken to as before.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn compress(mut self, wanted: Compress) -> Result<Connection, WireError> {
+        let wanted = match wanted {
+            Compress::Off => false,
+            Compress::On => true,
+            Compress::Auto => self.round_trip.is_some_and(|time| time >= SLOW),
+        };
+        if !wanted || !self.capabilities.has("COMPRESS=DEFLATE") {
+            return Ok(self);
+        }
+        if self.run(Command::new("COMPRESS DEFLATE"), &mut Ignore).await?.ok() {
+            self.wire = self.wire.deflate();
+        }
+        Ok(self)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::response::Response;
 use super::{Capabilities, Code, Status, Untagged};
+use crate::model::SpecialUse;
 
 /// What a connection must know of its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,8 +62,8 @@ pub struct Preset {
     pub habits: Habits,
     /// Folders that are left out: views of messages that lie elsewhere too, by their full names.
     pub leave_out: &'static [&'static str],
-    /// Folders that are read after all others, for what is nowhere else, by their special use.
-    pub last: &'static [&'static str],
+    /// Folders that are read after all others, for what is nowhere else.
+    pub last: &'static [SpecialUse],
     /// A message may have several labels, of which folders are views (X-GM-EXT-1).
     pub labels: bool,
     /// Largest message it takes, in bytes, where it does not say (APPENDLIMIT, RFC 7889).
@@ -160,7 +161,7 @@ pub static GMAIL: Preset = Preset {
         pause: Duration::from_secs(900),
     },
     leave_out: &[],
-    last: &["\\All", "\\Important", "\\Flagged"],
+    last: &[SpecialUse::Flagged, SpecialUse::All],
     labels: true,
     max_message: Some(35 << 20),
 };

@@ -611,6 +611,26 @@ mod tests {
     }
 
     #[test]
+    fn what_servers_say_in_words_where_there_is_a_code_is_understood() {
+        for (text, code) in [
+            ("A1 NO [ALERT] Too many simultaneous connections. (Failure)", "LIMIT"),
+            ("A1 NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded", "LIMIT"),
+            ("A1 BAD Request is throttled.", "THROTTLED"),
+            ("A1 NO [LIMIT] UID FETCH Rate limit hit.", "LIMIT"),
+            ("A1 NO [UNAVAILABLE] the backend is down", "UNAVAILABLE"),
+        ] {
+            let done = tagged(text);
+            assert!(done.code.is(code), "{text}: {done:?}");
+            assert_eq!(done.backoff, None);
+        }
+        match one("* BYE Too many connections from your address") {
+            Untagged::Status(done) => assert!(done.backoff.is_some()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(tagged("A1 OK there were too many connections before").code, Code::None);
+    }
+
+    #[test]
     fn names_come_quoted_bare_or_as_literals() {
         let name = |text: &str| match one(text) {
             Untagged::List(l) => String::from_utf8_lossy(&l.name).into_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::answer::{Ignore, Receiver, Take};
 use super::{Code, Command, Session, UidSet, Untagged, WireError};
@@ -104,10 +105,60 @@ impl Receiver for Opening<'_> {
     }
 }
 
+/// A folder that is used by several callers at once; no other is opened on the session while this is held.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    session: &'a Session,
+    name: &'a [u8],
+    hold: Hold<'a>,
+}
+
+#[derive(Debug)]
+enum Hold<'a> {
+    /// The folder is open.
+    Shared(Arc<Examined>, RwLockReadGuard<'a, ()>),
+    /// It is to be opened.
+    Alone(RwLockWriteGuard<'a, ()>),
+}
+
+impl Desk<'_> {
+    /// Opens the folder read-only, if it is not open, and lets others use it too. Commands for the folder may be sent
+    /// right behind this; what they bring counts only if this ends well.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn examine(self) -> Result<(Self, Arc<Examined>)> {
+        let Desk { session, name, hold } = self;
+        let (examined, guard) = match hold {
+            Hold::Shared(examined, guard) => (examined, guard),
+            Hold::Alone(guard) => (session.examine(name).await?, guard.downgrade()),
+        };
+        let hold = Hold::Shared(examined.clone(), guard);
+        Ok((Desk { session, name, hold }, examined))
+    }
+}
+
 impl Session {
     /// The folder open now and what was told when it was opened; none while another is being opened.
     pub fn examined(&self) -> Option<(Bytes, Arc<Examined>)> {
         self.state().selected.as_ref().map(|s| (s.name.clone(), s.examined.clone()))
+    }
+
+    /// Takes a place at the folder `name`: beside others if it is open, else as soon as nobody uses another one.
+    pub async fn desk<'a>(&'a self, name: &'a [u8]) -> Desk<'a> {
+        let open = || self.examined().filter(|(open, _)| open.as_ref() == name).map(|(_, examined)| examined);
+        let guard = self.desk.read().await;
+        if let Some(examined) = open() {
+            return Desk { session: self, name, hold: Hold::Shared(examined, guard) };
+        }
+        drop(guard);
+        let guard = self.desk.write().await;
+        let hold = match open() {
+            // Somebody else opened it meanwhile.
+            Some(examined) => Hold::Shared(examined, guard.downgrade()),
+            None => Hold::Alone(guard),
+        };
+        Desk { session: self, name, hold }
     }
 
     /// EXAMINE, with CONDSTORE where it is offered.

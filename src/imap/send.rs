@@ -28,7 +28,10 @@ pub(super) async fn piece<W: AsyncWrite + Unpin>(
     for chunk in piece.chunks {
         match chunk {
             Chunk::Octets(octets) => out.put(&octets).await?,
-            Chunk::Body(body) => out.body(&body).await?,
+            Chunk::Body(body, begun) => {
+                begun.begins();
+                out.body(&body).await?;
+            }
         }
     }
     out.end().await

@@ -11,17 +11,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{Mutex as Turns, MutexGuard as Turn, Notify};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Mutex as Turns, MutexGuard as Turn, Notify, RwLock};
 
 use super::answer::{self, Ignore, Receiver};
 use super::command::Piece;
 use super::response::Response;
 use super::select::Selected;
-use super::wire::{Stream, Wire};
+use super::wire::{Reader, Writer};
 use super::{
     Capabilities, Code, Command, Connection, Done, Habits, Limits, Status, Untagged, WireError, send,
 };
@@ -29,9 +30,6 @@ use crate::env::Env;
 
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
-type Writer = WriteHalf<Box<dyn Stream>>;
 
 /// A shared connection.
 pub struct Session {
@@ -45,6 +43,10 @@ pub struct Session {
     state: Mutex<State>,
     /// Wakes the sender that waits for a `+`.
     go_on: Notify,
+    /// Round trips.
+    trips: Arc<AtomicU64>,
+    /// Held for reading by those who use the open folder, for writing by whoever opens another.
+    pub(super) desk: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -58,7 +60,6 @@ pub(super) struct State {
     broken: bool,
     leaving: bool,
     unread: u64,
-    round_trips: u64,
     /// SELECTs and EXAMINEs begun.
     pub selects: u64,
     pub selected: Option<Selected>,
@@ -91,7 +92,12 @@ impl fmt::Debug for Session {
 impl Session {
     /// Shares a connection that was logged in.
     pub fn new(connection: Connection) -> Session {
-        let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread } = connection;
+        Session::metered(connection, Arc::default())
+    }
+
+    /// As [`Session::new`]; its round trips are added to `trips`.
+    pub fn metered(connection: Connection, trips: Arc<AtomicU64>) -> Session {
+        let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread, .. } = connection;
         let (reader, writer) = wire.split();
         let state = State { capabilities: Arc::new(capabilities), tags, broken, unread, ..State::default() };
         Session {
@@ -103,6 +109,8 @@ impl Session {
             reader: Turns::new(reader),
             state: Mutex::new(state),
             go_on: Notify::new(),
+            trips,
+            desk: RwLock::new(()),
         }
     }
 
@@ -113,6 +121,14 @@ impl Session {
     /// What the server said it can do, last.
     pub fn capabilities(&self) -> Arc<Capabilities> {
         self.state().capabilities.clone()
+    }
+
+    /// Does without what the server offers and cannot do, from now on.
+    pub fn forgo(&self, names: &[&str]) {
+        let mut state = self.state();
+        let mut offer = state.capabilities.as_ref().clone();
+        offer.distrust(names);
+        state.capabilities = Arc::new(offer);
     }
 
     /// Did ENABLE turn `name` on?
@@ -133,7 +149,7 @@ impl Session {
     /// Times a caller had to wait for an answer with nothing sent before it still in flight: commands sent together
     /// count once.
     pub fn round_trips(&self) -> u64 {
-        self.state().round_trips
+        self.trips.load(Ordering::Relaxed)
     }
 
     /// Commands in flight.
@@ -147,11 +163,11 @@ impl Session {
     /// The connection failed. Whoever was being answered learns why; all others, [`WireError::Broken`]. A NO or BAD
     /// is not an error here: see [`Done`].
     pub async fn run(&self, command: Command, receiver: &mut dyn Receiver) -> Result<Done, WireError> {
-        let writer = self.writer.lock().await;
+        // Unconstrained: the runtime must not put off the first poll, which takes the place in the line.
+        let writer = tokio::task::unconstrained(self.writer.lock()).await;
         let (mut flight, pieces) = self.begin(command)?;
         let number = flight.number;
-        // In line for reading before anybody else can send. Unconstrained: the runtime must not put off the first
-        // poll, which takes the place.
+        // In line for reading before anybody else can send.
         let mut turn = pin!(tokio::task::unconstrained(self.reader.lock()));
         let ready = match futures_util::poll!(turn.as_mut()) {
             std::task::Poll::Ready(reader) => Some(reader),
@@ -196,7 +212,7 @@ impl Session {
         let number = state.tags + 1;
         let pieces = command.encode(&tag(number), state.capabilities.literals())?;
         state.tags = number;
-        state.round_trips += u64::from(state.flights.is_empty());
+        self.trips.fetch_add(u64::from(state.flights.is_empty()), Ordering::Relaxed);
         state.flights.insert(number, Flight::default());
         Ok((InFlight { session: self, number, landed: false }, pieces))
     }
@@ -227,7 +243,7 @@ impl Session {
 
     /// Waits for the server's `+`; `false`: it answered the command instead.
     async fn told_to_go_on(&self, number: u64) -> bool {
-        self.state().round_trips += 1;
+        self.trips.fetch_add(1, Ordering::Relaxed);
         loop {
             let woken = self.go_on.notified();
             {

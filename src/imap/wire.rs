@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 
+use super::deflate::Deflated;
 use super::{Limits, WireError};
 use crate::env::Env;
 
@@ -43,6 +44,11 @@ impl<S> fmt::Debug for Wire<S> {
     }
 }
 
+/// The half of a shared connection that reads.
+pub(super) type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
+/// The half that writes.
+pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
+
 impl Wire {
     /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone.
     pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {
@@ -59,8 +65,15 @@ impl Wire {
         }
     }
 
+    /// From now on octets travel compressed both ways (RFC 4978), also those that were read ahead.
+    pub(super) fn deflate(self) -> Wire {
+        let Wire { stream, buffer, env, idle, line_limit, .. } = self;
+        let stream = Box::new(Deflated::new(stream, buffer));
+        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit }
+    }
+
     /// Parts it into the half that reads, with what is buffered, and the half that writes.
-    pub(super) fn split(self) -> (Wire<ReadHalf<Box<dyn Stream>>>, WriteHalf<Box<dyn Stream>>) {
+    pub(super) fn split(self) -> (Reader, Writer) {
         let (read, write) = tokio::io::split(self.stream);
         let Wire { buffer, searched, env, idle, line_limit, .. } = self;
         (Wire { stream: read, buffer, searched, env, idle, line_limit }, write)

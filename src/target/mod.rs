@@ -4,7 +4,9 @@
 //! branches on [`TargetCapabilities`], never on a backend's name. Every backend passes
 //! `tests/it/contract_target.rs`.
 
+mod dated;
 pub mod graph;
+pub mod imap;
 pub mod maildir;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -21,7 +21,7 @@ pub fn message_id(octets: &[u8]) -> u64 {
     if text.is_empty() {
         return 0;
     }
-    Digest::of(&text).as_bytes().iter().take(8).fold(0, |v, b| v << 8 | u64::from(*b))
+    Digest::of(&text).beginning()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What every target promises, checked through the trait alone. A backend joins with a [`TargetHarness`].
 
+pub mod anchored;
 mod graph;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,12 +91,12 @@ pub fn id(outcome: &Outcome) -> String {
     }
 }
 
-async fn open(harness: &impl TargetHarness, place: &str) -> Arc<dyn TargetMailbox> {
+pub async fn open(harness: &impl TargetHarness, place: &str) -> Arc<dyn TargetMailbox> {
     let gate = Gate::unlimited(&harness.env());
     harness.target().open(&harness.mailbox(), place, gate).await.expect("open")
 }
 
-async fn store(
+pub async fn store(
     harness: &impl TargetHarness,
     mailbox: &Arc<dyn TargetMailbox>,
     folder: &TargetFolderId,
@@ -207,7 +208,7 @@ pub fn hostile_names() -> Vec<Vec<String>> {
     all
 }
 
-async fn folders(
+pub async fn folders(
     harness: &impl TargetHarness,
     mailbox: &Arc<dyn TargetMailbox>,
 ) -> (TargetFolderId, TargetFolderId) {

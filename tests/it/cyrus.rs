@@ -1,6 +1,5 @@
 //! The IMAP source against a real Cyrus: the contract, whole migrations, and what is special about this server.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +13,13 @@ use mailwave::source::imap::{Credentials, ImapSettings, ImapSource, MasterForm, 
 use crate::contract_source::servers::wire;
 use crate::contract_source::{DEEP, Planted, SourceHarness, suite};
 use crate::road::arrived::{graph_holds, maildir_holds, snapshot};
-use crate::road::office::{Done, Folders, Names, append, reflag, singles, uid};
+use crate::road::house::House;
+use crate::road::office::{Done, append};
 use crate::road::works::{Graph, Works, imap};
 use crate::support::cyrus::{Cyrus, Options};
 use crate::support::dovecot::{self, Dovecot, Format};
-use crate::support::imap_client::Client;
-use crate::support::mailgen::{Mail, MailGen};
+use crate::support::imap_client::{Client, literal};
+use crate::support::mailgen::MailGen;
 use crate::support::server::ImapServer;
 
 const USER: &str = "user01";
@@ -143,183 +143,13 @@ async fn imap_keeps_the_contract_with_a_real_cyrus_as_its_administrator_over_tls
     suite(harness).await;
 }
 
-const FOLDERS: &[&[&str]] = &[
-    &["INBOX"],
-    &["Sent"],
-    &["Drafts"],
-    &["Trash"],
-    &["Junk"],
-    &["Archive"],
-    &[" leading blank"],
-    &["😀 Smile"],
-    &["Prüfung & Ärger"],
-    &["受信箱"],
-    &["Projekte", "2026", "Köln & Bonn"],
-    &["Projekte", "2026", "Köln & Bonn", "Anlagen"],
-    &["Angebote"],
-    &["angebote"],
-    &["Aufgelöst"],
-    &["Leer"],
-];
-
-/// People whose mail lies in a real Cyrus, and what is true of every message of it.
-struct House {
-    cyrus: Cyrus,
-    mail: BTreeMap<String, Folders>,
-    made: MailGen,
-}
-
-impl House {
-    fn found(seed: u64, options: &Options) -> Option<House> {
-        let cyrus = Cyrus::with(options)?;
-        eprintln!("seed {seed}");
-        let mut house = House { cyrus, mail: BTreeMap::new(), made: MailGen::new(seed, "example.org") };
-        for (user, _) in house.cyrus.reach().users {
-            let mut client = house.cyrus.client(&user);
-            let folders = house.move_in(&mut client);
-            house.mail.insert(user, folders);
-        }
-        Some(house)
-    }
-
-    fn move_in(&mut self, client: &mut Client) -> Folders {
-        let mut folders = Folders::new();
-        // The first five are there from the first login.
-        for names in &FOLDERS[6..] {
-            client.create(names);
-        }
-        for names in FOLDERS {
-            let count = match names {
-                ["INBOX"] => 60,
-                ["Leer"] => 0,
-                _ => 8,
-            };
-            let mut held: Vec<Mail> = (0..count).map(|i| self.next(i % 9 == 4)).collect();
-            if let Some(twin) = held.iter().find(|m| m.message_id.is_some()).cloned() {
-                held.push(twin);
-            }
-            if *names == ["INBOX"] {
-                held.push(self.made.with_attachment(2_000_000));
-                held[1].received = 1;
-                held[2].received = 4_102_444_800; // 2100
-            }
-            held.iter().for_each(|mail| append(client, names, mail));
-            folders.insert(names.to_vec(), held);
-        }
-        folders
-    }
-
-    /// The next message, of those Cyrus takes.
-    fn next(&mut self, odd: bool) -> Mail {
-        loop {
-            let mail = if odd { self.made.odd() } else { self.made.next() };
-            if mail.octets.windows(4).any(|w| w == b"\r\n\r\n") {
-                return mail;
-            }
-        }
-    }
-
-    fn messages(&self) -> impl Iterator<Item = &Mail> {
-        self.mail.values().flat_map(BTreeMap::values).flatten()
-    }
-
-    fn copies(&self) -> usize {
-        self.messages().count()
-    }
-
-    fn all(&self) -> Done {
-        let bytes = self.messages().map(|m| m.octets.len() as u64).sum();
-        Done { stored: self.copies() as u64, bytes, ..Done::default() }
-    }
-
-    /// What people do between two passes. Tells what a pass that mirrors it should say.
-    fn change(&mut self) -> Done {
-        let mut done = Done::default();
-        let users: Vec<String> = self.mail.keys().cloned().collect();
-        for user in users {
-            let mut client = self.cyrus.client(&user);
-            let mut folders = self.mail.remove(&user).expect("a mailbox");
-            let new = [self.next(false), self.next(false)];
-            change_one(&mut client, &mut folders, new, &mut done);
-            self.mail.insert(user, folders);
-        }
-        done
-    }
-
-    /// All that Cyrus tells of each folder without being touched.
-    fn told(&self) -> BTreeMap<(String, Names), String> {
-        let mut all = BTreeMap::new();
-        for (user, folders) in &self.mail {
-            let mut client = self.cyrus.client(user);
-            for names in
-                folders.keys().filter(|names| **names != ["Aufgelöst"] || !folders[*names].is_empty())
-            {
-                all.insert((user.clone(), names.clone()), client.state(names));
-            }
-        }
-        all
-    }
-}
-
-fn change_one(client: &mut Client, folders: &mut Folders, new: [Mail; 2], done: &mut Done) {
-    // New mail, in an old folder and in a new one.
-    client.create(&["Neu & frisch"]);
-    for (names, mail) in [&["INBOX"][..], &["Neu & frisch"]].into_iter().zip(new) {
-        append(client, names, &mail);
-        done.stored += 1;
-        done.bytes += mail.octets.len() as u64;
-        folders.entry(names.to_vec()).or_default().push(mail);
-    }
-    // Flags: set, cleared, replaced by others.
-    let choices = [&["\\Seen", "\\Flagged", "\\Answered"][..], &[], &["Projekt-X", "work"], &["$Forwarded"]];
-    for (at, flags) in singles(folders, &["Prüfung & Ärger"]).into_iter().zip(choices) {
-        reflag(client, folders, &["Prüfung & Ärger"], at, flags, done);
-    }
-    // Moves: out of the inbox, and into it from the depth.
-    for (from, to) in [
-        (&["INBOX"][..], &["Archive"][..]),
-        (&["INBOX"], &["受信箱"]),
-        (&["Projekte", "2026", "Köln & Bonn", "Anlagen"], &["INBOX"]),
-    ] {
-        let at = *singles(folders, from).iter().take(3).next_back().expect("a message");
-        let mail = folders.get_mut(from).expect("a folder").remove(at);
-        let uid = uid(client, from, &mail);
-        client.move_to(from, uid, to);
-        folders.get_mut(to).expect("a folder").push(mail);
-        done.moved += 1;
-    }
-    // Deletions: a single message, and one of two twins.
-    let at = singles(folders, &["Junk"])[0];
-    let mail = folders.get_mut(&["Junk"][..]).expect("a folder").remove(at);
-    let uid = uid(client, &["Junk"], &mail);
-    client.expunge(&["Junk"], uid);
-    let sent = folders.get_mut(&["Sent"][..]).expect("a folder");
-    let twin = sent.pop().expect("a twin");
-    let uids = client.find(&["Sent"], twin.message_id.as_deref().expect("twins have one"));
-    assert_eq!(uids.len(), 2);
-    client.expunge(&["Sent"], uids[1]);
-    done.removed += 2;
-    // A folder goes with all that is in it; its counterpart stays, empty.
-    client.delete(&["Aufgelöst"]);
-    let gone = folders.get_mut(&["Aufgelöst"][..]).expect("a folder");
-    done.removed += gone.len() as u64;
-    gone.clear();
-    // A folder gets another name, with what is in it and below it.
-    let (from, to) = (&["Projekte", "2026", "Köln & Bonn"][..], &["Projekte", "2026", "Bonn"][..]);
-    client.rename(from, to);
-    let renamed: Vec<Names> = folders.keys().filter(|names| names.starts_with(from)).cloned().collect();
-    for names in renamed {
-        let mail = folders.remove(&names).expect("a folder");
-        folders.insert([to, &names[from.len()..]].concat(), mail);
-    }
-}
-
 #[test]
 fn mailboxes_travel_from_a_real_cyrus_to_graph_and_changes_follow() {
-    let Some(mut house) = House::found(201, &Options::default()) else { return };
+    let Some(cyrus) = Cyrus::start() else { return };
+    let mut house = House::found(201, cyrus);
     let graph = Graph::start(true);
     let passwords = tempfile::tempdir().expect("a temporary folder");
-    let (sources, rows) = imap(&house.cyrus.reach(), false, passwords.path());
+    let (sources, rows) = imap(&house.server.reach(), false, passwords.path());
     let works = Works::new(&format!("{sources}{}", graph.config()), &rows);
     let users = house.mail.len();
 
@@ -342,14 +172,15 @@ fn mailboxes_travel_from_a_real_cyrus_to_graph_and_changes_follow() {
 #[test]
 fn mailboxes_travel_from_a_real_cyrus_to_maildirs_octet_by_octet_and_changes_follow() {
     let options = Options { unix_hierarchy: false, alt_namespace: false, ..Options::default() };
-    let Some(mut house) = House::found(202, &options) else { return };
+    let Some(cyrus) = Cyrus::with(&options) else { return };
+    let mut house = House::found(202, cyrus);
     let passwords = tempfile::tempdir().expect("a temporary folder");
-    let (sources, rows) = imap(&house.cyrus.reach(), false, passwords.path());
+    let (sources, rows) = imap(&house.server.reach(), false, passwords.path());
     let target = "[target.files]\nkind = \"maildir\"\nroot = \"copies\"\n";
     let works = Works::new(&format!("{sources}{target}"), &rows);
     let root = works.path().join("copies");
     let users = house.mail.len();
-    let holds = |house: &House| {
+    let holds = |house: &House<Cyrus>| {
         for (user, folders) in &house.mail {
             // The levels above a folder are folders, too.
             let mut folders = folders.clone();
@@ -366,7 +197,7 @@ fn mailboxes_travel_from_a_real_cyrus_to_maildirs_octet_by_octet_and_changes_fol
     holds(&house);
 
     // A folder is numbered anew: nothing is stored again.
-    house.cyrus.renumber(USER, &["Archive"]);
+    house.server.renumber(USER, &["Archive"]);
     let before = snapshot(&root);
     works.run(Done::default(), users, house.copies());
     holds(&house);
@@ -468,4 +299,43 @@ fn what_cyrus_refuses_and_what_it_alters() {
     let received: Vec<i64> = holding.folder(&["Sent"]).messages.iter().map(|m| m.what.received).collect();
     assert!(received[0] > 1_700_000_000, "the first second of 1970 becomes the present");
     assert_eq!(received[1], 1);
+}
+
+#[test]
+fn a_full_mailbox_a_large_message_and_one_connection_too_many_are_refused() {
+    let message = [&b"Subject: a\r\n\r\n"[..], &b"0123456789abcdef\r\n".repeat(1000)].concat();
+    let full = |client: &mut Client| {
+        (0..4).find_map(|_| client.offer(&["INBOX"], &message, "", None).err()).expect("it is full")
+    };
+    let options = Options {
+        quota: Some(40),
+        connections: Some(2),
+        max_message: Some(30_000),
+        hidden: vec!["QRESYNC", "MULTIAPPEND"],
+        ..Options::default()
+    };
+    let Some(cyrus) = Cyrus::with(&options) else { return };
+    let options = dovecot::Options { quota: Some(40_000), connections: 2, ..dovecot::Options::default() };
+    let Some(dovecot) = Dovecot::with(&options) else { return };
+    for server in [&cyrus as &dyn ImapServer, &dovecot] {
+        let mut clients = [server.client(USER), server.client(USER)];
+        let refusal = full(&mut clients[0]);
+        // Cyrus says it in words alone, without a response code.
+        assert!(refusal.contains("NO Over quota") || refusal.contains("NO [OVERQUOTA]"), "{refusal}");
+        let mut third = Client::connect(server.reach().plain_port);
+        let login =
+            [b"LOGIN ".to_vec(), literal(USER.as_bytes()), b" ".to_vec(), literal(b"pa ss\"w\\rd1")].concat();
+        let refusal = third.attempt(&[&login]).expect_err("two are enough");
+        assert!(refusal.contains("NO ") || refusal.contains("BYE"), "{refusal}");
+        server.client("user02");
+    }
+    let mut client = cyrus.client("user02");
+    // Announced first; a literal that is sent unasked costs the connection.
+    let refusal = client.attempt(&[b"APPEND INBOX {30001}"]).expect_err("it is too large");
+    assert!(refusal.contains("NO "), "{refusal}");
+    let said = String::from_utf8(client.run(&[b"CAPABILITY"]).0).expect("text");
+    assert!(
+        said.contains(" APPENDLIMIT=30000") && !said.contains("QRESYNC") && !said.contains("MULTIAPPEND"),
+        "{said}"
+    );
 }

@@ -4,6 +4,7 @@
 //! nothing. The source is never written.
 
 pub mod arrived;
+pub mod house;
 mod mbox;
 pub mod office;
 pub mod works;

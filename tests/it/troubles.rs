@@ -1,8 +1,10 @@
 //! The troubles of real migrations over IMAP, one behaviour each, as whole passes: `TROUBLES.md` names these tests.
 
+mod changes;
 mod folders;
 mod identity;
 mod messages;
+mod microsoft;
 mod network;
 
 use std::collections::BTreeMap;

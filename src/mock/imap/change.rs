@@ -2,56 +2,139 @@
 
 use super::command::{Appended, FlagChange, How};
 use super::date::InternalDate;
+use super::fault::{Act, Due, Fate};
 use super::fetch::flag_list;
 use super::folders::missing;
 use super::session::{Reply, Session, Stream};
 use super::set::{SequenceSet, compact};
 use super::store::{Message, Octets};
 use super::view::selected;
+use super::wire::End;
+use super::{ImapMock, lock};
 
-const READ_ONLY: &str = "[READ-ONLY] The folder was opened by EXAMINE";
+/// Messages that were taken and are there only after some further commands.
+#[derive(Debug)]
+pub(super) struct Late {
+    after: u64,
+    user: String,
+    folder: String,
+    messages: Vec<Appended>,
+}
 
-impl<S: Stream> Session<'_, S> {
-    pub(super) fn append(&mut self, wire: &[u8], messages: Vec<Appended>) -> Reply {
-        let name = match self.resolve(wire) {
-            Ok(name) => name,
-            Err(reply) => return reply,
-        };
-        let options = &self.mock.options;
-        for message in &messages {
-            let octets = &message.octets;
-            if octets.is_empty() {
-                return Reply::no("[CANNOT] An empty message");
-            }
-            if memchr::memchr(0, octets).is_some() {
-                return Reply::no("[CANNOT] Message contains NUL characters");
-            }
-            if options.refuse_bare_newlines && has_bare_newline(octets) {
-                return Reply::no("[CANNOT] Message contains bare newlines");
+impl ImapMock {
+    /// One more command was heard: what was late may be there now.
+    pub(super) fn let_in(&self) {
+        let mut due = Vec::new();
+        {
+            let mut late = lock(&self.late);
+            late.iter_mut().for_each(|l| l.after = l.after.saturating_sub(1));
+            while let Some(at) = late.iter().position(|l| l.after == 0) {
+                due.push(late.remove(at));
             }
         }
-        let user = self.user.clone().unwrap_or_default();
-        let now = InternalDate::utc(self.mock.world.now().div_euclid(1000));
-        let mut store = self.mock.store();
-        if let Some(reply) = missing(&store, &user, &name) {
-            return reply;
+        for late in due {
+            self.keep(&late.user, &late.folder, late.messages);
         }
+    }
+
+    /// Stores messages as this server keeps them; gives their UIDs.
+    fn keep(&self, user: &str, folder: &str, messages: Vec<Appended>) -> Vec<u32> {
+        let (options, quirks) = (&self.options, &self.options.quirks);
+        let now = InternalDate::utc(self.world.now().div_euclid(1000));
+        let mut store = self.store();
         let mut uids = Vec::new();
         for message in messages {
             let email_id = store.next_email_id();
             store.client_changes += 1;
-            let flags =
-                message.flags.into_iter().filter(|f| options.keywords || f.starts_with('\\')).collect();
-            let octets = Octets::Memory(message.octets);
-            let date = message.date.unwrap_or(now);
+            let forgotten = |f: &String| quirks.forgets_at_append.iter().any(|x| x.eq_ignore_ascii_case(f));
+            let kept =
+                |f: &String| (options.keywords || f.starts_with('\\')) && quirks.keeps(f) && !forgotten(f);
+            let flags = message.flags.into_iter().filter(kept).collect();
+            let octets = Octets::Memory(quirks.alter(message.octets, email_id));
+            let date = quirks.date(message.date, now);
             let message = Message { octets, flags, date, raw_date: None, modseq: 0, email_id };
-            uids.push(store.ensure_folder(&user, &name).append(message));
+            uids.push(store.ensure_folder(user, folder).append(message));
         }
-        let validity = store.uid_validity(&user, &name).unwrap_or_default();
-        if options.offers("UIDPLUS") {
-            return Reply::ok(format!("[APPENDUID {validity} {}] Append completed", compact(&uids)));
+        uids
+    }
+}
+
+const READ_ONLY: &str = "[READ-ONLY] The folder was opened by EXAMINE";
+
+impl<S: Stream> Session<'_, S> {
+    pub(super) fn append(&mut self, wire: &[u8], messages: Vec<Appended>, due: &[Due]) -> Result<Reply, End> {
+        let name = match self.resolve(wire) {
+            Ok(name) => name,
+            Err(reply) => return Ok(reply),
+        };
+        let user = self.user.clone().unwrap_or_default();
+        if let Some(reply) = self.refuse(&user, &name, &messages) {
+            return Ok(reply);
         }
-        Reply::ok("Append completed")
+        let late = |after| {
+            lock(&self.mock.late).push(Late {
+                after,
+                user: user.clone(),
+                folder: name.clone(),
+                messages: messages.clone(),
+            })
+        };
+        for d in due {
+            match d.act {
+                Act::LoseAppend(fate) => {
+                    match fate {
+                        Fate::NotStored => {}
+                        Fate::StoredAfter(commands) => late(commands),
+                        Fate::Stored => {
+                            self.mock.keep(&user, &name, messages);
+                        }
+                    }
+                    self.mock.script.fire(d.rule);
+                    return Err(End::Reset);
+                }
+                Act::StoreLater(commands) => {
+                    late(commands);
+                    self.mock.script.fire(d.rule);
+                    return Ok(Reply::ok("Append completed"));
+                }
+                _ => {}
+            }
+        }
+        let uids = self.mock.keep(&user, &name, messages);
+        let validity = self.mock.store().uid_validity(&user, &name).unwrap_or_default();
+        if self.mock.options.offers("UIDPLUS") {
+            return Ok(Reply::ok(format!("[APPENDUID {validity} {}] Append completed", compact(&uids))));
+        }
+        Ok(Reply::ok("Append completed"))
+    }
+
+    /// Why an APPEND is not done; all of it or nothing (RFC 3502).
+    fn refuse(&self, user: &str, name: &str, messages: &[Appended]) -> Option<Reply> {
+        let options = &self.mock.options;
+        for message in messages {
+            let octets = &message.octets;
+            if octets.is_empty() {
+                return Some(Reply::no("[CANNOT] An empty message"));
+            }
+            if !message.binary && memchr::memchr(0, octets).is_some() {
+                return Some(Reply::no("[CANNOT] Message contains NUL characters"));
+            }
+            if options.refuse_bare_newlines && has_bare_newline(octets) {
+                return Some(Reply::no("[CANNOT] Message contains bare newlines"));
+            }
+            if let Some(why) = options.quirks.refuse(octets) {
+                return Some(Reply::no(why));
+            }
+            if options.quirks.refuses_other_flags && !message.flags.iter().all(|f| options.quirks.keeps(f)) {
+                return Some(Reply::no("[CANNOT] Flag not permitted"));
+            }
+        }
+        let store = self.mock.store();
+        let more: u64 = messages.iter().map(|m| m.octets.len() as u64).sum();
+        if options.quirks.quota.is_some_and(|quota| store.octets_of(user).saturating_add(more) > quota) {
+            return Some(Reply::no("[OVERQUOTA] Quota exceeded (mailbox for user is full)"));
+        }
+        missing(&store, user, name)
     }
 
     pub(super) fn store_flags(&mut self, by_uid: bool, set: &SequenceSet, change: &FlagChange) -> Reply {
@@ -64,7 +147,12 @@ impl<S: Stream> Session<'_, S> {
         self.condstore |= change.unchanged_since.is_some();
         let mut store = self.mock.store();
         let Some(folder) = selected(&mut store, user, view) else { return Reply::no("the folder is gone") };
-        let wanted: Vec<&String> = change.flags.iter().filter(|f| keywords || f.starts_with('\\')).collect();
+        let quirks = &self.mock.options.quirks;
+        if quirks.refuses_other_flags && !change.flags.iter().all(|f| quirks.keeps(f)) {
+            return Reply::no("[CANNOT] Flag not permitted");
+        }
+        let kept = |f: &&String| (keywords || f.starts_with('\\')) && quirks.keeps(f);
+        let wanted: Vec<&String> = change.flags.iter().filter(kept).collect();
         let (mut refused, mut changed) = (Vec::new(), 0);
         for (number, uid) in places {
             let Some(message) = folder.messages.get(&uid) else { continue };

@@ -40,7 +40,10 @@ pub(super) enum Command {
         condstore: bool,
         qresync: Option<Qresync>,
     },
-    Create(Vec<u8>),
+    Create {
+        folder: Vec<u8>,
+        uses: Vec<String>,
+    },
     Delete(Vec<u8>),
     Rename {
         from: Vec<u8>,
@@ -99,6 +102,7 @@ pub(super) enum StatusItem {
     HighestModseq,
     Size,
     MailboxId,
+    AppendLimit,
 }
 
 /// `SELECT … (QRESYNC (validity modseq [uids]))` (RFC 7162 §3.2.5).
@@ -109,11 +113,13 @@ pub(super) struct Qresync {
     pub known: Option<SequenceSet>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Appended {
     pub flags: Vec<String>,
     pub date: Option<InternalDate>,
     pub octets: Bytes,
+    /// It came as a literal8: NUL may be in it (RFC 3516).
+    pub binary: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +131,10 @@ pub(super) enum FetchItem {
     Modseq,
     EmailId,
     ThreadId,
+    BinarySize,
+    GmLabels,
+    GmMessageId,
+    GmThreadId,
     /// `BODY[section]<offset.length>` and its RFC822 forms, which answer by another `name`.
     Body {
         name: String,

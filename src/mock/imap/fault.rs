@@ -70,8 +70,37 @@ pub enum Act {
     OkEarly(Option<String>),
     /// The tagged answer comes without its response code (no APPENDUID, no COPYUID).
     WithoutCode,
+    /// Tagged NO with this text, then BYE, instead of doing it.
+    NoAndBye(String),
+    /// The connection breaks after the last octet of an APPEND, before its answer.
+    LoseAppend(Fate),
+    /// An APPEND is answered OK, without APPENDUID; its messages are there after so many further commands, of whomever.
+    StoreLater(u64),
+    /// Another client renames this folder and all below it right before the command.
+    RenameBefore(String, String),
+    /// Another client deletes this folder right before the command.
+    DeleteBefore(String),
+    /// This folder has a new UIDVALIDITY and new UIDs from right before the command on.
+    RenumberBefore(String),
+    /// The FETCH answer of the rule's UID (or the first) is there and empty: `* 1 FETCH ()`.
+    EmptyFetch,
+    /// The message of the rule's UID (or the first) is NIL instead of a literal.
+    NilBody,
+    /// The message of the rule's UID (or the first) comes without its header.
+    WithoutHeader,
     /// `BAD Request is throttled. Suggested Backoff Time: N milliseconds`, then BYE, as Exchange does.
     Throttled(u64),
+}
+
+/// What becomes of messages whose APPEND was never answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// They were stored.
+    Stored,
+    /// They were not.
+    NotStored,
+    /// They are, after so many further commands, of whomever.
+    StoredAfter(u64),
 }
 
 /// Untagged answers nobody asked for, and odd spellings.
@@ -100,6 +129,16 @@ impl Act {
     /// The authentication service is down.
     pub fn unavailable() -> Act {
         Act::No("[UNAVAILABLE] Temporary authentication failure.".to_owned())
+    }
+
+    /// Exchange: the login was accepted, and opens no mailbox.
+    pub fn not_connected() -> Act {
+        Act::Bad("User is authenticated but not connected.".to_owned())
+    }
+
+    /// Exchange: the token's life ended in the middle of the session.
+    pub fn token_expired() -> Act {
+        Act::Bye("Session invalidated - AccessTokenExpired".to_owned())
     }
 
     /// Dovecot's refusal of one connection too many.

@@ -16,6 +16,8 @@ struct Seen {
     uid: u32,
     message: Message,
     recent: bool,
+    /// Its labels, where they are asked for.
+    labels: Vec<String>,
     /// Its flags changed by this very FETCH.
     newly_seen: bool,
 }
@@ -25,6 +27,8 @@ struct Seen {
 struct Spoil {
     literal_off: i64,
     announced: Option<String>,
+    nil: bool,
+    without_header: bool,
     size_off: i64,
     without_uid: bool,
 }
@@ -77,6 +81,12 @@ impl<S: Stream> Session<'_, S> {
                         self.conn.out.cut_at(*octets, End::Closed, d.rule);
                         continue;
                     }
+                    Act::EmptyFetch => {
+                        answers = 0;
+                        self.conn.out.untagged(&format!("{} FETCH ()", seen.number));
+                    }
+                    Act::NilBody => spoil.nil = true,
+                    Act::WithoutHeader => spoil.without_header = true,
                     Act::DropUid => answers = 0,
                     Act::Duplicate => answers = 2,
                     Act::LiteralOff(off) => spoil.literal_off = *off,
@@ -139,14 +149,19 @@ impl<S: Stream> Session<'_, S> {
             }
         }
         let message = folder.messages.get(&uid)?.clone();
+        let labels = if items.contains(&FetchItem::GmLabels) {
+            store.labels(user, &view.name, message.email_id)
+        } else {
+            Vec::new()
+        };
         store.client_changes += u64::from(newly_seen);
-        Some(Seen { number, uid, message, recent: uid >= view.recent_from, newly_seen })
+        Some(Seen { number, uid, message, recent: uid >= view.recent_from, labels, newly_seen })
     }
 
     /// One FETCH answer. False where the message's file cannot be read: then nothing is sent.
     fn answer(&mut self, seen: &Seen, items: &[FetchItem], spoil: &Spoil) -> bool {
         let needs_octets = items.iter().any(|i| match i {
-            FetchItem::Body { .. } => true,
+            FetchItem::Body { .. } | FetchItem::BinarySize => true,
             FetchItem::Size => !matches!(seen.message.octets, Octets::File { size: Some(_), .. }),
             _ => false,
         });
@@ -163,6 +178,12 @@ impl<S: Stream> Session<'_, S> {
         if let (true, Some(view)) = (seen.newly_seen, self.view.as_mut()) {
             view.quiet.push(seen.uid);
         }
+        let munged = self.mock.options.quirks.nul_becomes_0x80 && memchr::memchr(0, &octets).is_some();
+        let shown = if munged {
+            Bytes::from(octets.iter().map(|b| if *b == 0 { 0x80 } else { *b }).collect::<Vec<u8>>())
+        } else {
+            octets.clone()
+        };
         let out = &mut self.conn.out;
         out.text(&format!("* {} FETCH (", seen.number));
         let mut spoil_literal = Some(spoil);
@@ -188,8 +209,18 @@ impl<S: Stream> Session<'_, S> {
                 FetchItem::Modseq => out.text(&format!("MODSEQ ({})", seen.message.modseq)),
                 FetchItem::EmailId => out.text(&format!("EMAILID (M{})", seen.message.email_id)),
                 FetchItem::ThreadId => out.text("THREADID NIL"),
+                FetchItem::BinarySize => out.text(&format!("BINARY.SIZE[] {}", octets.len())),
+                FetchItem::GmLabels => {
+                    // As it is: a blank in a label is not one between words.
+                    out.push(format!("X-GM-LABELS ({})", seen.labels.join(" ")).as_bytes());
+                }
+                FetchItem::GmMessageId => out.text(&format!("X-GM-MSGID {}", seen.message.email_id)),
+                FetchItem::GmThreadId => out.text(&format!("X-GM-THRID {}", seen.message.email_id)),
+                FetchItem::Body { name, .. } if spoil.nil => out.text(&format!("{name} NIL")),
                 FetchItem::Body { name, section, partial, .. } => {
-                    let part = cut(section_of(&octets, section), *partial);
+                    let whole = if name.starts_with("BINARY") { &octets } else { &shown };
+                    let from = if spoil.without_header { header_end(whole) } else { 0 };
+                    let part = cut(section_of(&whole.slice(from..), section), *partial);
                     let spoil = spoil_literal.take();
                     literal(out, name, part, spoil);
                 }
@@ -225,7 +256,7 @@ impl Seen {
             modseq: 1,
             email_id: 0,
         };
-        Seen { number: 1, uid, message, recent: false, newly_seen: false }
+        Seen { number: 1, uid, message, recent: false, labels: Vec::new(), newly_seen: false }
     }
 }
 
@@ -236,7 +267,8 @@ fn literal(out: &mut Out, name: &str, octets: Bytes, spoil: Option<&Spoil>) {
         Some(spoil) => honest.saturating_add_signed(spoil.literal_off).to_string(),
         None => honest.to_string(),
     };
-    out.push(format!("{name} {{{length}}}\r\n").as_bytes());
+    let eight = if name.starts_with("BINARY") { "~" } else { "" };
+    out.push(format!("{name} {eight}{{{length}}}\r\n").as_bytes());
     out.literal(octets);
 }
 

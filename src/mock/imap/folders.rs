@@ -54,7 +54,15 @@ impl<S: Stream> Session<'_, S> {
     pub(super) fn namespace(&mut self) -> Reply {
         let options = &self.mock.options;
         let prefix = names::encode(&options.prefix);
-        self.conn.out.untagged(&format!("NAMESPACE ((\"{prefix}\" \"{}\")) NIL NIL", options.separator));
+        let spaces = |prefixes: &[String]| {
+            let one = |p: &String| format!("(\"{}\" \"{}\")", names::encode(p), options.separator);
+            let all: String = prefixes.iter().map(one).collect();
+            if all.is_empty() { "NIL".to_owned() } else { format!("({all})") }
+        };
+        let (others, shared) = (spaces(&options.others), spaces(&options.shared));
+        self.conn
+            .out
+            .untagged(&format!("NAMESPACE ((\"{prefix}\" \"{}\")) {others} {shared}", options.separator));
         Reply::ok("done")
     }
 
@@ -70,7 +78,8 @@ impl<S: Stream> Session<'_, S> {
             enabled.push(' ');
             enabled.push_str(name);
         }
-        self.conn.out.untagged(&format!("ENABLED{enabled}"));
+        let told = if self.mock.options.quirks.enables_silently { "" } else { enabled.as_str() };
+        self.conn.out.untagged(&format!("ENABLED{told}"));
         Reply::ok("done")
     }
 
@@ -192,7 +201,12 @@ impl<S: Stream> Session<'_, S> {
             StatusItem::Unseen => {
                 format!("UNSEEN {}", messages.values().filter(|m| !m.flags.contains("\\Seen")).count())
             }
+            StatusItem::HighestModseq if folder.no_modseq => "HIGHESTMODSEQ 0".to_owned(),
             StatusItem::HighestModseq => format!("HIGHESTMODSEQ {}", folder.highest_modseq),
+            StatusItem::AppendLimit => {
+                let limit = self.mock.options.quirks.append_limit;
+                format!("APPENDLIMIT {}", limit.map_or("NIL".to_owned(), |l| l.to_string()))
+            }
             StatusItem::Size => {
                 let sizes = messages.values().filter_map(|m| m.octets.read()).map(|o| o.len() as u64);
                 format!("SIZE {}", sizes.sum::<u64>())
@@ -206,7 +220,7 @@ impl<S: Stream> Session<'_, S> {
         self.conn.out.push(b"\r\n");
     }
 
-    pub(super) fn create(&mut self, wire: &[u8]) -> Reply {
+    pub(super) fn create(&mut self, wire: &[u8], uses: &[String]) -> Reply {
         let separator = self.mock.options.separator;
         let name =
             match self.resolve(wire).and_then(|n| self.makeable(n.strip_suffix(separator).unwrap_or(&n))) {
@@ -215,13 +229,27 @@ impl<S: Stream> Session<'_, S> {
             };
         let user = self.name_of_user();
         let mut store = self.mock.store();
+        let quirks = &self.mock.options.quirks;
+        let parent = name.rsplit_once(separator).and_then(|(parent, _)| store.folder(user, parent));
+        if quirks.no_inferiors && parent.is_some_and(|p| !p.no_select) {
+            return Reply::no("[CANNOT] A folder with messages has no folders below it");
+        }
+        let same = |other: &String| other.to_lowercase() == name.to_lowercase();
+        if quirks.caseless_names && store.folders(user).iter().any(|other| *other != name && same(other)) {
+            return Reply::no("[ALREADYEXISTS] The folder exists in another case");
+        }
+        if let Some(taken) = uses.iter().find(|u| store.has_special_use(user, u)) {
+            return Reply::no(format!("[USEATTR] {taken} is another folder already"));
+        }
         if let Some(folder) = store.folder_mut(user, &name) {
             if !folder.no_select {
                 return Reply::no("[ALREADYEXISTS] The folder exists");
             }
             folder.no_select = false;
         }
-        let id = store.ensure_folder(user, &name).id;
+        let folder = store.ensure_folder(user, &name);
+        folder.special_use = uses.first().cloned().or(folder.special_use.take());
+        let id = folder.id;
         if let Some(owner) = store.users.get_mut(user) {
             owner.subscribed.remove(&name);
         }
@@ -235,7 +263,8 @@ impl<S: Stream> Session<'_, S> {
     /// Is this a name for a new folder?
     fn makeable(&self, name: &str) -> Result<String, Reply> {
         let separator = self.mock.options.separator;
-        let odd = |c: char| c.is_control() || c == '%' || c == '*';
+        let forbidden = &self.mock.options.quirks.forbidden_in_names;
+        let odd = |c: char| c.is_control() || c == '%' || c == '*' || forbidden.contains(c);
         if name.is_empty() || name.split(separator).any(str::is_empty) || name.contains(odd) {
             return Err(Reply::no("[CANNOT] Not a name for a folder"));
         }

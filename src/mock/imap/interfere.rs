@@ -4,6 +4,7 @@ use super::command::Command;
 use super::fault::{Act, Due, Noise};
 use super::parse;
 use super::session::{Reply, Session, Stream};
+use super::store::Store;
 use super::wire::{End, Part};
 
 /// So many lines of untagged noise are gathered at most before they are written.
@@ -32,6 +33,13 @@ impl<S: Stream> Session<'_, S> {
                 Act::Bad(text) => instead = Some(Reply::bad(text.as_str())),
                 Act::Bye(text) => {
                     self.mock.script.fire(d.rule);
+                    self.conn.out.untagged(&format!("BYE {text}"));
+                    self.conn.flush().await?;
+                    return Err(End::Orderly);
+                }
+                Act::NoAndBye(text) => {
+                    self.mock.script.fire(d.rule);
+                    self.conn.out.push(format!("{} NO {text}\r\n", self.last_tag).as_bytes());
                     self.conn.out.untagged(&format!("BYE {text}"));
                     self.conn.flush().await?;
                     return Err(End::Orderly);
@@ -69,6 +77,15 @@ impl<S: Stream> Session<'_, S> {
                 Act::Delay(pause) => self.mock.world.sleep(*pause).await,
                 Act::Noise(noise) => self.noise(noise).await?,
                 Act::ExpungeBefore(uid) => fired = self.expunge_behind(*uid),
+                Act::RenameBefore(from, to) => {
+                    fired = self.behind(|store, user| store.rename_folder(user, from, to));
+                }
+                Act::DeleteBefore(folder) => {
+                    fired = self.behind(|store, user| store.delete_folder(user, folder));
+                }
+                Act::RenumberBefore(folder) => {
+                    fired = self.behind(|store, user| store.reset_uid_validity(user, folder));
+                }
                 Act::NewUidValidity => {
                     let mut store = self.mock.store();
                     fired = named
@@ -122,6 +139,11 @@ impl<S: Stream> Session<'_, S> {
             Noise::Raw(octets) => self.conn.out.push(octets),
         }
         Ok(())
+    }
+
+    /// What another client does meanwhile.
+    fn behind(&self, change: impl FnOnce(&mut Store, &str) -> bool) -> bool {
+        self.user.as_ref().is_some_and(|user| change(&mut self.mock.store(), user))
     }
 
     fn expunge_behind(&mut self, uid: u32) -> bool {

@@ -61,6 +61,25 @@ impl Cursor<'_> {
             "RFC822.SIZE" => FetchItem::Size,
             "MODSEQ" if self.condstore() => FetchItem::Modseq,
             "EMAILID" if self.offers("OBJECTID") => FetchItem::EmailId,
+            "X-GM-LABELS" if self.offers("X-GM-EXT-1") => FetchItem::GmLabels,
+            "X-GM-MSGID" if self.offers("X-GM-EXT-1") => FetchItem::GmMessageId,
+            "X-GM-THRID" if self.offers("X-GM-EXT-1") => FetchItem::GmThreadId,
+            "BINARY.SIZE" if self.offers("BINARY") => {
+                self.need(b'[')?;
+                self.need(b']')?;
+                FetchItem::BinarySize
+            }
+            "BINARY" | "BINARY.PEEK" if self.offers("BINARY") && self.peek() == Some(b'[') => {
+                match self.section(word == "BINARY.PEEK")? {
+                    FetchItem::Body { name, section: Section::All, peek, partial } => FetchItem::Body {
+                        name: name.replacen("BODY", "BINARY", 1),
+                        section: Section::All,
+                        peek,
+                        partial,
+                    },
+                    _ => FetchItem::Unserved,
+                }
+            }
             "THREADID" if self.offers("OBJECTID") => FetchItem::ThreadId,
             "RFC822" => body("RFC822", Section::All, false),
             "RFC822.HEADER" => body("RFC822.HEADER", Section::Header, true),

@@ -1,8 +1,10 @@
 //! LOGIN and AUTHENTICATE.
 
 use super::fault::too_many;
+use super::lock;
 use super::names::{base64, unbase64};
 use super::options::Users;
+use super::scram::Scram;
 use super::session::{Reply, Session, Stream};
 use super::wire::End;
 
@@ -58,22 +60,77 @@ impl<S: Stream> Session<'_, S> {
                 _ => Reply::bad("Invalid PLAIN message"),
             });
         }
+        if mechanism == "SCRAM-SHA-256" {
+            return self.scram(&answer).await;
+        }
         let text = String::from_utf8_lossy(&answer);
         let mut fields = text.split('\x01');
-        let user = fields.next().and_then(|f| f.strip_prefix("user="));
-        let token = fields.next().and_then(|f| f.strip_prefix("auth=Bearer "));
+        let standard = mechanism == "OAUTHBEARER";
+        let user = fields.next().and_then(|f| match standard {
+            true => f.strip_prefix("n,a=").and_then(|f| f.strip_suffix(',')),
+            false => f.strip_prefix("user="),
+        });
+        let mut field = fields.next();
+        while standard && field.is_some_and(|f| f.starts_with("host=") || f.starts_with("port=")) {
+            field = fields.next();
+        }
+        let token = field.and_then(|f| f.strip_prefix("auth=Bearer "));
         let ended = fields.next() == Some("") && fields.next() == Some("") && fields.next().is_none();
         let (Some(user), Some(token), true) = (user, token, ended) else {
-            return Ok(Reply::bad("Invalid XOAUTH2 message"));
+            return Ok(Reply::bad(format!("Invalid {mechanism} message")));
         };
         if self.knows(user, token) {
             return Ok(self.admit(user));
         }
-        // The reason comes as a challenge, and the client answers with nothing.
-        let reason = br#"{"status":"400","schemes":"Bearer","scope":"https://mail.example/"}"#;
+        // The reason comes as a challenge, and the client answers it.
+        let (reason, wanted) = match standard {
+            true => (&br#"{"status":"invalid_token","scope":"mail"}"#[..], &b"AQ=="[..]),
+            false => {
+                (&br#"{"status":"400","schemes":"Bearer","scope":"https://mail.example/"}"#[..], &b""[..])
+            }
+        };
         self.conn.out.push(format!("+ {}\r\n", base64(reason)).as_bytes());
-        self.conn.line(LONGEST_ANSWER).await?;
+        if self.conn.line(LONGEST_ANSWER).await?.0 != wanted {
+            return Ok(Reply::bad("The reason was not acknowledged"));
+        }
         Ok(Reply::no("[AUTHENTICATIONFAILED] Invalid credentials"))
+    }
+
+    /// Only users whose password is known have a verifier.
+    async fn scram(&mut self, first: &[u8]) -> Result<Reply, End> {
+        let mock = self.mock;
+        let quirks = &mock.options.quirks;
+        let Some(scram) = Scram::begin(first) else { return Ok(Reply::bad("Invalid SCRAM message")) };
+        let password = match &mock.options.master {
+            Some((master, password)) if *master == scram.user => Some(password.clone()),
+            _ => self.password(&scram.user),
+        };
+        let Some(password) = password.filter(|_| !quirks.no_verifiers) else { return Ok(Reply::no(FAILED)) };
+        let rounds = if quirks.scram_rounds == 0 { 4096 } else { quirks.scram_rounds };
+        let challenge = base64(scram.challenge(rounds).as_bytes());
+        self.conn.out.push(format!("+ {challenge}\r\n").as_bytes());
+        let last = self.conn.line(LONGEST_ANSWER).await?.0;
+        if last == b"*" {
+            return Ok(Reply::bad("Authentication aborted"));
+        }
+        // A client may ask for any number; a server derives no more than it would for itself.
+        let proof = unbase64(&last).and_then(|last| scram.finish(&last, &password, rounds, quirks.impostor));
+        let Some(proof) = proof else { return Ok(Reply::no(FAILED)) };
+        self.conn.out.push(format!("+ {}\r\n", base64(proof.as_bytes())).as_bytes());
+        match self.conn.line(LONGEST_ANSWER).await?.0.as_slice() {
+            b"" => Ok(self.plain(&scram.act_as, &scram.user, &password)),
+            _ => Ok(Reply::bad("Authentication aborted")),
+        }
+    }
+
+    fn password(&self, user: &str) -> Option<String> {
+        if let Some(changed) = lock(&self.mock.secrets).get(user) {
+            return Some(changed.clone());
+        }
+        match &self.mock.options.users {
+            Users::Any => None,
+            Users::Listed(users) => users.get(user).cloned(),
+        }
     }
 
     fn needs_tls(&self) -> Option<Reply> {
@@ -107,9 +164,10 @@ impl<S: Stream> Session<'_, S> {
     }
 
     fn knows(&self, user: &str, secret: &str) -> bool {
-        match &self.mock.options.users {
-            Users::Any => !user.is_empty(),
-            Users::Listed(users) => users.get(user).is_some_and(|s| s == secret),
+        match (self.password(user), &self.mock.options.users) {
+            (Some(known), _) => known == secret,
+            (None, Users::Any) => !user.is_empty(),
+            (None, Users::Listed(_)) => false,
         }
     }
 

@@ -3,10 +3,11 @@
 //! ```text
 //! Store   users, folders, messages: in memory, or a read-only view of Maildirs
 //! Rule    what goes wrong, when, and how often it did
+//! Quirks  what a server does beside the standards, always
 //! ImapMock → serve_connection(any stream) | listen(address) → ImapServer
 //! ```
 //! It is deterministic, waits only by [`World::sleep`], and shares no code with the clients it judges. What it does not
-//! do: taking messages apart (ENVELOPE, BODYSTRUCTURE, single parts: answered NO), IDLE, quotas, access lists.
+//! do: taking messages apart (ENVELOPE, BODYSTRUCTURE, single parts: answered NO), IDLE, COMPRESS, access lists.
 
 mod change;
 mod command;
@@ -22,6 +23,8 @@ mod maildir;
 mod names;
 mod options;
 mod parse;
+mod quirks;
+mod scram;
 mod search;
 mod select;
 mod server;
@@ -39,8 +42,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use date::InternalDate;
-pub use fault::{Act, Noise, Rule};
+pub use fault::{Act, Fate, Noise, Rule};
 pub use options::{Greeting, ImapOptions, Users};
+pub use quirks::Quirks;
 pub use server::{ImapServer, SelfSigned};
 pub use store::{Store, Truth};
 
@@ -53,6 +57,10 @@ pub struct ImapMock {
     world: Arc<dyn World>,
     script: fault::Script,
     mail: Mutex<Store>,
+    /// Secrets that were changed while it runs.
+    secrets: Mutex<BTreeMap<String, String>>,
+    /// Messages that were taken and are not there yet.
+    late: Mutex<Vec<change::Late>>,
     log: Mutex<Log>,
 }
 
@@ -113,6 +121,8 @@ impl ImapMock {
             world,
             script: fault::Script::default(),
             mail: Mutex::new(store),
+            secrets: Mutex::default(),
+            late: Mutex::default(),
             log: Mutex::default(),
         })
     }
@@ -120,6 +130,11 @@ impl ImapMock {
     /// The mail, to fill, change and compare. Do not hold the guard across an await: the server needs it.
     pub fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.mail)
+    }
+
+    /// From now on this is the user's password, or token: what was right before is so no longer.
+    pub fn change_secret(&self, user: &str, secret: &str) {
+        lock(&self.secrets).insert(user.to_owned(), secret.to_owned());
     }
 
     /// Serves the Maildirs under `root`: each folder in it that is a Maildir (or has one in `Maildir`) is the mail of the

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::quirks::Quirks;
+
 /// The kind of server to be. [`ImapOptions::default`] is like a plain Dovecot that knows any user and password.
 #[derive(Clone)]
 pub struct ImapOptions {
@@ -16,12 +18,20 @@ pub struct ImapOptions {
     /// Capabilities to offer after login, besides `IMAP4rev1`; what is not offered is not understood. Unknown ones
     /// are announced only.
     pub capabilities: Vec<String>,
-    /// `AUTH=` mechanisms to offer: `PLAIN`, `XOAUTH2`.
+    /// `AUTH=` mechanisms to offer: `PLAIN`, `SCRAM-SHA-256`, `XOAUTH2`, `OAUTHBEARER`.
     pub mechanisms: Vec<String>,
     /// Between the levels of folder names: `/` or `.`.
     pub separator: char,
     /// Before every name but INBOX, such as `INBOX.` (Courier); empty for none.
     pub prefix: String,
+    /// Prefixes of other users' namespaces, such as `Users/`. Folders may lie below them as below any.
+    pub others: Vec<String>,
+    /// Prefixes of shared namespaces, such as `Public/`.
+    pub shared: Vec<String>,
+    /// What the server says of itself to ID (RFC 2971).
+    pub id: Vec<(String, String)>,
+    /// What it does beside the standards.
+    pub quirks: Quirks,
     /// How the server greets.
     pub greeting: Greeting,
     /// Announce capabilities within the greeting and the login's OK, not only when asked.
@@ -76,6 +86,10 @@ impl Default for ImapOptions {
             mechanisms: vec!["PLAIN".to_owned()],
             separator: '/',
             prefix: String::new(),
+            others: Vec::new(),
+            shared: Vec::new(),
+            id: vec![("name".to_owned(), "mailwave mock".to_owned())],
+            quirks: Quirks::default(),
             greeting: Greeting::Ok,
             announce: true,
             starttls: None,
@@ -102,6 +116,12 @@ impl ImapOptions {
     /// Offers these capabilities too (separated by spaces).
     pub fn offering(mut self, capabilities: &str) -> ImapOptions {
         self.capabilities.extend(capabilities.split_whitespace().map(str::to_owned));
+        self
+    }
+
+    /// Has these oddities.
+    pub fn with_quirks(mut self, quirks: Quirks) -> ImapOptions {
+        self.quirks = quirks;
         self
     }
 

@@ -93,7 +93,7 @@ impl Cursor<'_> {
             }
             "SELECT" => self.select(false)?,
             "EXAMINE" => self.select(true)?,
-            "CREATE" => Command::Create(argument(self)?),
+            "CREATE" => Command::Create { folder: argument(self)?, uses: self.uses()? },
             "DELETE" => Command::Delete(argument(self)?),
             "RENAME" => Command::Rename { from: argument(self)?, to: argument(self)? },
             "APPEND" => self.append()?,
@@ -108,6 +108,25 @@ impl Cursor<'_> {
             }
             _ => self.on_messages(verb, false)?,
         })
+    }
+
+    /// `(USE (\Sent))` (RFC 6154 §3).
+    fn uses(&mut self) -> Parsed<Vec<String>> {
+        if self.peek().is_none() || !self.offers("CREATE-SPECIAL-USE") {
+            return Ok(Vec::new());
+        }
+        self.space()?;
+        self.need(b'(')?;
+        if !self.keyword("USE") {
+            return Err("unknown parameter");
+        }
+        self.space()?;
+        let uses = self.list(|c| {
+            c.need(b'\\')?;
+            c.word(is_atom).map(|name| format!("\\{name}"))
+        })?;
+        self.need(b')')?;
+        Ok(uses)
     }
 
     fn on_messages(&mut self, verb: &str, by_uid: bool) -> Parsed<Command> {
@@ -261,6 +280,7 @@ impl Cursor<'_> {
                 "HIGHESTMODSEQ" if c.condstore() => StatusItem::HighestModseq,
                 "SIZE" if c.offers("STATUS=SIZE") => StatusItem::Size,
                 "MAILBOXID" if c.offers("OBJECTID") => StatusItem::MailboxId,
+                "APPENDLIMIT" if c.options.quirks.append_limit.is_some() => StatusItem::AppendLimit,
                 _ => return Err("unknown status item"),
             })
         })?;
@@ -285,8 +305,9 @@ impl Cursor<'_> {
                 date = Some(InternalDate::parse(text).ok_or("not a date")?);
                 self.space()?;
             }
+            let binary = self.offers("BINARY") && self.eat(b'~');
             let octets = self.literal().ok_or("the message must be a literal")?;
-            messages.push(Appended { flags, date, octets });
+            messages.push(Appended { flags, date, octets, binary });
             if self.peek().is_none() {
                 return Ok(Command::Append { folder, messages });
             }

@@ -53,6 +53,9 @@ impl<S: Stream> Session<'_, S> {
         out.untagged(&format!("FLAGS ({flags})"));
         let permanent = match (read_only, options.keywords) {
             (true, _) => String::new(),
+            (false, _) if options.quirks.permanent_flags.is_some() => {
+                options.quirks.permanent_flags.iter().flatten().cloned().collect::<Vec<_>>().join(" ")
+            }
             (false, true) => format!("{flags} \\*"),
             (false, false) => flags,
         };
@@ -66,13 +69,15 @@ impl<S: Stream> Session<'_, S> {
         }
         out.untagged(&format!("OK [UIDVALIDITY {}] UIDs valid", folder.uid_validity));
         out.untagged(&format!("OK [UIDNEXT {}] Predicted next UID", folder.uid_next));
-        if options.offers("CONDSTORE") || options.offers("QRESYNC") {
+        if folder.no_modseq && (options.offers("CONDSTORE") || options.offers("QRESYNC")) {
+            out.untagged("OK [NOMODSEQ] No modification sequences here");
+        } else if options.offers("CONDSTORE") || options.offers("QRESYNC") {
             out.untagged(&format!("OK [HIGHESTMODSEQ {}] Highest", folder.highest_modseq));
         }
         if options.offers("OBJECTID") {
             out.untagged(&format!("OK [MAILBOXID (F{})] Kept through renames", folder.id));
         }
-        if let Some(wanted) = qresync.filter(|q| q.uid_validity == folder.uid_validity) {
+        if let Some(wanted) = qresync.filter(|q| q.uid_validity == folder.uid_validity && !folder.no_modseq) {
             let known = |uid: u32| wanted.known.as_ref().is_none_or(|set| set.holds(uid, folder.uid_next));
             let vanished: BTreeSet<u32> = folder
                 .vanished

@@ -165,6 +165,7 @@ impl<'a, S: Stream> Session<'a, S> {
         let mut all = vec!["IMAP4rev1".to_owned()];
         if self.user.is_some() {
             all.extend(options.capabilities.iter().cloned());
+            all.extend(options.quirks.append_limit.map(|limit| format!("APPENDLIMIT={limit}")));
         } else {
             let early = ["LITERAL+", "LITERAL-", "SASL-IR", "ID", "ENABLE"];
             let offered =
@@ -190,6 +191,7 @@ impl<'a, S: Stream> Session<'a, S> {
         self.conn.out.begin();
         let (tag, verb) = parse::head(raw.first_line());
         mock.hear(self.number, &verb, raw.first_line());
+        mock.let_in();
         if !mock.options.latency.is_zero() {
             mock.world.sleep(mock.options.latency).await;
         }
@@ -300,7 +302,10 @@ impl<'a, S: Stream> Session<'a, S> {
             Command::Login { user, password } => self.login(&user, &password),
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial).await?,
             Command::Id => {
-                self.conn.out.untagged("ID (\"name\" \"mailwave mock\")");
+                let pairs =
+                    self.mock.options.id.iter().map(|(name, value)| format!("\"{name}\" \"{value}\""));
+                let line = format!("ID ({})", pairs.collect::<Vec<_>>().join(" "));
+                self.conn.out.untagged(&line);
                 Reply::ok("done")
             }
             Command::Namespace => self.namespace(),
@@ -313,10 +318,10 @@ impl<'a, S: Stream> Session<'a, S> {
             Command::Select { folder, read_only, condstore, qresync } => {
                 self.select(&folder, read_only, condstore, qresync)
             }
-            Command::Create(folder) => self.create(&folder),
+            Command::Create { folder, uses } => self.create(&folder, &uses),
             Command::Delete(folder) => self.delete(&folder),
             Command::Rename { from, to } => self.rename(&from, &to),
-            Command::Append { folder, messages } => self.append(&folder, messages),
+            Command::Append { folder, messages } => self.append(&folder, messages, due)?,
             Command::Close => self.close(),
             Command::Unselect => {
                 self.view = None;
@@ -361,6 +366,9 @@ fn refuse_early(
     };
     if verb != "APPEND" {
         return None;
+    }
+    if mock.options.quirks.append_limit.is_some_and(|limit| length > limit) {
+        return Some("NO [TOOBIG] The message is larger than APPENDLIMIT".to_owned());
     }
     let wire = parse::append_folder(parts, &mock.options, utf8)?;
     match super::folders::resolve(mock, user, utf8, &wire) {

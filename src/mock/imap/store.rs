@@ -47,6 +47,8 @@ pub(super) struct Folder {
     pub files: BTreeMap<String, u32>,
     pub directory: Option<PathBuf>,
     pub recent_from: u32,
+    /// It keeps no modification sequences (RFC 7162 §3.1.2.2).
+    pub no_modseq: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +71,14 @@ pub(super) enum Octets {
 }
 
 impl Octets {
+    /// How many, as far as that is known without reading.
+    pub fn length(&self) -> u64 {
+        match self {
+            Octets::Memory(octets) => octets.len() as u64,
+            Octets::File { size, .. } => size.unwrap_or(0),
+        }
+    }
+
     /// The octets as a client gets them, or `None` where the file cannot be read (any more).
     pub fn read(&self) -> Option<Bytes> {
         match self {
@@ -180,6 +190,39 @@ impl Store {
         self.folder_mut(user, folder).map(|f| f.highest_modseq = modseq).is_some()
     }
 
+    /// Makes the folder one that keeps no modification sequences (`[NOMODSEQ]`), or does.
+    pub fn set_no_modseq(&mut self, user: &str, folder: &str, no_modseq: bool) -> bool {
+        self.folder_mut(user, folder).map(|f| f.no_modseq = no_modseq).is_some()
+    }
+
+    /// Makes the folder tell this UIDVALIDITY, 0 too; its messages keep their UIDs.
+    pub fn set_uid_validity(&mut self, user: &str, folder: &str, uid_validity: u32) -> bool {
+        self.folder_mut(user, folder).map(|f| f.uid_validity = uid_validity).is_some()
+    }
+
+    /// Adds one message with several labels, as Gmail has it: it is in each of `folders`, with one EMAILID and one
+    /// X-GM-MSGID. Gives its UIDs.
+    pub fn add_labelled(
+        &mut self,
+        user: &str,
+        folders: &[&str],
+        octets: impl Into<Bytes>,
+        flags: &[&str],
+        date: InternalDate,
+    ) -> Vec<u32> {
+        let octets = octets.into();
+        let email_id = self.next_email_id();
+        let message = Message {
+            octets: Octets::Memory(octets),
+            flags: flags.iter().map(|f| canonical_flag(f)).collect(),
+            date,
+            raw_date: None,
+            modseq: 0,
+            email_id,
+        };
+        folders.iter().map(|folder| self.ensure_folder(user, folder).append(message.clone())).collect()
+    }
+
     /// Renames a folder and all below it (RFC 3501 §6.3.5). False where it cannot be done.
     pub fn rename_folder(&mut self, user: &str, from: &str, to: &str) -> bool {
         let separator = self.separator;
@@ -275,6 +318,34 @@ impl Store {
         self.users.get_mut(user)?.folders.get_mut(folder)
     }
 
+    pub(super) fn has_special_use(&self, user: &str, attribute: &str) -> bool {
+        let is = |f: &Folder| f.special_use.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(attribute));
+        self.users.get(user).is_some_and(|u| u.folders.values().any(is))
+    }
+
+    /// Octets all messages of a user have together.
+    pub(super) fn octets_of(&self, user: &str) -> u64 {
+        let folders = self.users.get(user).into_iter().flat_map(|u| u.folders.values());
+        folders.flat_map(|f| f.messages.values()).map(|m| m.octets.length()).sum()
+    }
+
+    /// The labels of a message, for its X-GM-LABELS in `here`: the other folders it is in.
+    pub(super) fn labels(&self, user: &str, here: &str, email_id: u64) -> Vec<String> {
+        let Some(owner) = self.users.get(user) else { return Vec::new() };
+        let label = |(name, folder): (&String, &Folder)| {
+            let all = folder.special_use.as_deref() == Some("\\All");
+            let has = name != here && !all && folder.messages.values().any(|m| m.email_id == email_id);
+            has.then(|| match &folder.special_use {
+                Some(special) => special.clone(),
+                None if name == "INBOX" => "\\Inbox".to_owned(),
+                None => {
+                    format!("\"{}\"", super::names::encode(name).replace('\\', "\\\\").replace('"', "\\\""))
+                }
+            })
+        };
+        owner.folders.iter().filter_map(label).collect()
+    }
+
     pub(super) fn next_email_id(&mut self) -> u64 {
         self.messages_made += 1;
         self.messages_made
@@ -316,6 +387,7 @@ impl Folder {
             files: BTreeMap::new(),
             directory: None,
             recent_from: 1,
+            no_modseq: false,
         }
     }
 

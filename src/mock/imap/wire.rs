@@ -292,6 +292,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<'_, S> {
             if !(waits || minus || options.offers("LITERAL+")) {
                 raw.flaw = Some("LITERAL+ is not offered");
             }
+            if !waits && options.quirks.lies_about_literals {
+                raw.flaw = Some("Command Argument Error. 12");
+            }
             if raw.refused.is_none() {
                 raw.refused = early(&raw.parts, length);
             }

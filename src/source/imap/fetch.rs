@@ -2,26 +2,37 @@
 //!
 //! A server may leave messages out without a word, answer NO for a whole set because of one of them, send others than
 //! asked for, or send one twice. So what was received is compared with what was wanted; what is missing is asked for
-//! (is it still there?), and what is there and does not come is cornered by halves until it is alone.
+//! (is it still there?), and what is there and does not come is cornered by halves until it is alone; then it is asked
+//! for in parts, which some servers can still do.
+//!
+//! Several commands are in flight at once, the opening of the folder among them, and several batches may share the
+//! session. A command whose future nobody polls would hold up those behind it: so whatever has to be asked on the way
+//! waits until none is in flight.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, Write};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesOrdered, StreamExt};
 
-use crate::imap::{BodyItem, Code, Done, FetchItems, Receiver, Session, Take, UidSet, Untagged, WireError};
-use crate::model::{Bodies, Body, BodyWriter, Error, Flags, Kind, Result, Scope, SourceId, Timestamp};
+use super::incoming::{Answer, Incoming, Present};
+use super::plan::{commands, halves, part, uid_of};
+use super::whole::in_parts;
+use crate::imap::{Code, Desk, Done, Examined, Session, UidSet, WireError};
+use crate::model::{Bodies, Error, Kind, Result, Scope};
 use crate::source::{Fetched, Wanted};
 
 /// What is asked of each message. PEEK: `\Seen` is not set (and the folder is examined read-only anyway).
 const ITEMS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
 
-/// A message above the limit is read past if it is above it by at most this, in bytes; else the connection is given
-/// up, which is cheaper.
-const READ_PAST: u64 = 32 << 20;
+/// Commands of one batch in flight at once. A server works on one at a time; the others save the way there and back.
+const IN_FLIGHT: usize = 3;
 
 /// Sessions one batch may cost before the call fails as a whole.
 const LOSSES: u32 = 8;
+
+/// Sessions that may be lost to others' commands.
+const LOST_TO_OTHERS: u32 = 32;
 
 /// How far a fetch came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +43,11 @@ pub(super) enum End {
     SessionLost,
 }
 
-/// What came of one message.
-#[derive(Debug, Clone)]
-enum Answer {
-    Message { body: Body, flags: Option<Flags>, received: Option<Timestamp> },
-    Gone,
-    Failed(Error),
+/// What was tried with a message that failed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Alone,
+    InParts,
 }
 
 /// One batch on its way.
@@ -47,13 +57,21 @@ pub(super) struct Fetch<'a> {
     wanted: &'a [Wanted],
     bodies: &'a Bodies,
     queue: VecDeque<Vec<u32>>,
+    /// To be asked for in parts, and why they did not come whole.
+    in_parts: VecDeque<(u32, Error)>,
     answers: BTreeMap<u32, Answer>,
-    /// Messages that failed alone once.
-    alone: BTreeSet<u32>,
-    /// Sessions the server ended under a fetch.
+    tried: BTreeMap<u32, Tried>,
+    /// Sessions the server ended under a fetch of this batch, and of another.
     losses: u32,
+    lost_to_others: u32,
     /// Messages that came unasked or twice.
     stray: u64,
+}
+
+/// What came back of a command in flight.
+enum Landed<'s, 'b> {
+    Folder(Result<(Desk<'s>, Arc<Examined>)>),
+    Messages(Vec<u32>, Incoming<'b>, Result<Done, WireError>),
 }
 
 impl<'a> Fetch<'a> {
@@ -66,78 +84,175 @@ impl<'a> Fetch<'a> {
         at_once: usize,
     ) -> Fetch<'a> {
         let mut answers = BTreeMap::new();
-        let mut uids = BTreeSet::new();
+        let mut uids = BTreeMap::new();
         for one in wanted {
             let Some(uid) = uid_of(one) else { continue };
             match one.size {
                 Some(size) if size > bodies.max => {
-                    answers.insert(uid, Answer::Failed(too_large(size, bodies.max)));
+                    answers.insert(uid, Answer::Failed(Answer::too_large(size, bodies.max)));
                 }
-                _ => {
-                    uids.insert(uid);
+                size => {
+                    uids.insert(uid, size);
                 }
             }
         }
-        let uids: Vec<u32> = uids.into_iter().collect();
-        let queue = uids.chunks(at_once.max(1)).map(<[u32]>::to_vec).collect();
-        Fetch { name, epoch, wanted, bodies, queue, answers, alone: BTreeSet::new(), losses: 0, stray: 0 }
+        Fetch {
+            name,
+            epoch,
+            wanted,
+            bodies,
+            queue: commands(&uids, at_once),
+            in_parts: VecDeque::new(),
+            answers,
+            tried: BTreeMap::new(),
+            losses: 0,
+            lost_to_others: 0,
+            stray: 0,
+        }
     }
 
-    /// Fetches over this connection until all is accounted for or the connection must be given up.
+    /// Fetches over this session until all is accounted for or the session must be given up.
     pub async fn go_on(&mut self, session: &Session) -> Result<End> {
-        let examined = match session.examined() {
-            Some((name, examined)) if name.as_ref() == self.name => examined,
-            _ => session.examine(self.name).await?,
-        };
-        if u64::from(examined.uid_validity) != self.epoch {
-            return Err(Error::temporary(
-                Kind::Conflict,
-                Scope::Folder,
-                "the folder was numbered anew by the server (UIDVALIDITY changed)",
-            )
-            .remedy("it is listed again and matched with what was stored"));
-        }
-        while let Some(set) = self.queue.pop_front() {
-            let mut incoming = Incoming::new(self.bodies, &set);
-            let end = session.uid_fetch(&set.iter().copied().collect(), ITEMS, &mut incoming).await;
-            let spool = self.absorb(incoming);
-            let missing: Vec<u32> =
-                set.iter().copied().filter(|uid| !self.answers.contains_key(uid)).collect();
-            match end {
-                Err(WireError::BodyTooLarge(size)) => {
-                    match missing.as_slice() {
-                        [uid] => {
-                            let why = too_large(size, self.bodies.max);
-                            self.answers.insert(*uid, Answer::Failed(why));
-                        }
-                        _ => self.halve(&missing),
-                    }
-                    return Ok(End::SessionLost);
+        let mut desk = session.desk(self.name).await;
+        loop {
+            let missed;
+            (desk, missed) = match self.fly(session, desk).await? {
+                Some(landed) => landed,
+                None => return Ok(self.end()),
+            };
+            for (missing, done) in missed {
+                self.corner(session, &missing, &done).await?;
+            }
+            while let Some((uid, why)) = self.in_parts.pop_front() {
+                if !self.fetch_in_parts(session, uid, why).await? {
+                    return Ok(self.end());
                 }
-                // Dovecot says BYE, or hangs up in the middle, at a message whose file it cannot read: the first one
-                // that is missing.
-                Err(e @ (WireError::Bye(None) | WireError::Closed)) => {
-                    self.losses += 1;
-                    if self.losses > LOSSES {
-                        return Err(e.into_error());
-                    }
-                    spool?;
-                    self.suspect(&missing, e);
-                    return Ok(End::SessionLost);
-                }
-                Err(e) => return Err(e.into_error()),
-                Ok(done) => {
-                    spool?;
-                    if !missing.is_empty() {
-                        self.corner(session, &missing, &done).await?;
-                    }
-                }
+            }
+            if self.end() == End::Complete {
+                break;
             }
         }
         if self.stray > 0 {
             tracing::debug!(messages = self.stray, "the server sent messages nobody asked for, or twice");
         }
         Ok(End::Complete)
+    }
+
+    /// Where it stands when the session can be used no longer.
+    fn end(&self) -> End {
+        if self.queue.is_empty() && self.in_parts.is_empty() { End::Complete } else { End::SessionLost }
+    }
+
+    /// Sends what is queued, several commands at once, and takes in what comes. Gives back what did not come; `None`:
+    /// the session is lost.
+    async fn fly<'s>(
+        &mut self,
+        session: &'s Session,
+        desk: Desk<'s>,
+    ) -> Result<Option<(Desk<'s>, Vec<(Vec<u32>, Done)>)>> {
+        let bodies = self.bodies;
+        let mut flying: FuturesOrdered<BoxFuture<'_, Landed<'s, 'a>>> = FuturesOrdered::new();
+        flying.push_back(async move { Landed::Folder(desk.examine().await) }.boxed());
+        let mut open: Option<Result<Desk<'s>>> = None;
+        let mut missed = Vec::new();
+        let mut lost: Option<Result<()>> = None;
+        loop {
+            let go_on = lost.is_none() && open.as_ref().is_none_or(Result::is_ok);
+            while go_on && flying.len() < IN_FLIGHT {
+                let Some(set) = self.queue.pop_front() else { break };
+                let one = async move {
+                    let mut incoming = Incoming::new(bodies, &set);
+                    let uids: UidSet = set.iter().copied().collect();
+                    let end = session.uid_fetch(&uids, ITEMS, &mut incoming).await;
+                    Landed::Messages(set, incoming, end)
+                };
+                flying.push_back(one.boxed());
+            }
+            match flying.next().await {
+                None => break,
+                Some(Landed::Folder(opened)) => {
+                    open = Some(
+                        opened.and_then(|(desk, examined)| self.numbered_as_before(&examined).map(|()| desk)),
+                    );
+                }
+                // Of a folder that could not be opened, or is another by now.
+                Some(Landed::Messages(..)) if !matches!(open, Some(Ok(_))) => {}
+                Some(Landed::Messages(set, incoming, end)) => {
+                    let spool = self.absorb(incoming);
+                    let missing: Vec<u32> =
+                        set.into_iter().filter(|uid| !self.answers.contains_key(uid)).collect();
+                    match end {
+                        Ok(done) => {
+                            if let Err(e) = spool {
+                                lost.get_or_insert(Err(e));
+                            } else if !missing.is_empty() {
+                                missed.push((missing, done));
+                            }
+                        }
+                        Err(e) => {
+                            let blamed = self.lose(missing, e);
+                            lost.get_or_insert(blamed.and(spool));
+                        }
+                    }
+                }
+            }
+        }
+        let desk = open.unwrap_or_else(|| Err(WireError::Broken.into_error()))?;
+        match lost {
+            None => Ok(Some((desk, missed))),
+            Some(end) => {
+                for (missing, _) in missed {
+                    self.queue.push_front(missing);
+                }
+                end.map(|()| None)
+            }
+        }
+    }
+
+    fn numbered_as_before(&self, examined: &Examined) -> Result<()> {
+        if u64::from(examined.uid_validity) == self.epoch {
+            return Ok(());
+        }
+        Err(Error::temporary(
+            Kind::Conflict,
+            Scope::Folder,
+            "the folder was numbered anew by the server (UIDVALIDITY changed)",
+        )
+        .remedy("it is listed again and matched with what was stored"))
+    }
+
+    /// The session ended under a command of which `missing` did not come. An error if it is of no use to go on.
+    fn lose(&mut self, missing: Vec<u32>, end: WireError) -> Result<()> {
+        match end {
+            WireError::BodyTooLarge(size) => match missing.as_slice() {
+                [uid] => {
+                    let why = Answer::too_large(size, self.bodies.max);
+                    self.answers.insert(*uid, Answer::Failed(why));
+                }
+                _ => self.halve(&missing),
+            },
+            // Dovecot says BYE, or hangs up in the middle, at a message whose file it cannot read: the first one
+            // that is missing.
+            WireError::Bye(None) | WireError::Closed => {
+                self.losses += 1;
+                if self.losses > LOSSES {
+                    return Err(end.into_error());
+                }
+                self.suspect(&missing, end);
+            }
+            // It ended under another command; this one is asked again.
+            WireError::Broken => {
+                self.lost_to_others += 1;
+                if self.lost_to_others > LOST_TO_OTHERS {
+                    return Err(end.into_error());
+                }
+                if !missing.is_empty() {
+                    self.queue.push_back(missing);
+                }
+            }
+            _ => return Err(end.into_error()),
+        }
+        Ok(())
     }
 
     /// Settles what did not come.
@@ -161,13 +276,12 @@ impl<'a> Fetch<'a> {
                 "the server tells which messages are there in a way that cannot be read",
             ));
         }
-        let (still, gone): (Vec<u32>, Vec<u32>) = missing.iter().partition(|uid| there.uids.contains(uid));
+        let (gone, still) = part(missing, &there.uids);
         for uid in gone {
             self.answers.insert(uid, Answer::Gone);
         }
         match still.as_slice() {
             [] => {}
-            [uid] if self.alone.insert(*uid) => self.queue.push_front(vec![*uid]),
             [uid] => {
                 // May the engine try again later? Yes: a bare NO can also mean a storage that is down.
                 let what = if done.ok() {
@@ -175,37 +289,63 @@ impl<'a> Fetch<'a> {
                 } else {
                     done.refusal(Scope::Message, "fetching this message").what
                 };
-                let why = Error::temporary(Kind::Io, Scope::Message, what)
-                    .remedy("let the server's operator repair the message or the folder's index");
-                self.answers.insert(*uid, Answer::Failed(why));
+                self.failed_alone(*uid, what);
             }
             many => self.halve(many),
         }
         Ok(())
     }
 
-    /// The session ended at the first of `missing`: it is tried alone, and the second time it is to blame.
+    /// The session ended at the first of `missing`: it is tried alone, and the next time it is to blame.
     fn suspect(&mut self, missing: &[u32], end: WireError) {
         let Some((first, others)) = missing.split_first() else { return };
         if !others.is_empty() {
             self.queue.push_front(others.to_vec());
         }
-        if self.alone.insert(*first) {
-            self.queue.push_front(vec![*first]);
-            return;
+        self.failed_alone(*first, format!("each time this message is fetched, {end}"));
+    }
+
+    /// A message failed by itself: it is tried once more, then in parts, then given up.
+    fn failed_alone(&mut self, uid: u32, what: String) {
+        let why = Error::temporary(Kind::Io, Scope::Message, what)
+            .remedy("the server's log tells why; let its operator repair the message or the folder's index");
+        match self.tried.get(&uid) {
+            None => {
+                self.tried.insert(uid, Tried::Alone);
+                self.queue.push_front(vec![uid]);
+            }
+            Some(Tried::Alone) => {
+                self.tried.insert(uid, Tried::InParts);
+                self.in_parts.push_back((uid, why));
+            }
+            Some(Tried::InParts) => {
+                self.answers.insert(uid, Answer::Failed(why));
+            }
         }
-        let why =
-            Error::temporary(Kind::Io, Scope::Message, format!("each time this message is fetched, {end}"))
-                .remedy("the server's log tells why; let its operator repair the message");
-        self.answers.insert(*first, Answer::Failed(why));
+    }
+
+    /// Asks for one message in parts. `false`: that cost the session, and the message is given up.
+    async fn fetch_in_parts(&mut self, session: &Session, uid: u32, why: Error) -> Result<bool> {
+        match in_parts(session, uid, self.bodies, &why).await {
+            Ok(answer) => {
+                self.answers.insert(uid, answer?);
+                Ok(true)
+            }
+            Err(end) => {
+                self.losses += 1;
+                if self.losses > LOSSES {
+                    return Err(end.into_error());
+                }
+                self.answers.insert(uid, Answer::Failed(why));
+                Ok(false)
+            }
+        }
     }
 
     fn halve(&mut self, uids: &[u32]) {
-        let (first, second) = uids.split_at(uids.len() / 2);
-        for half in [second, first] {
-            if !half.is_empty() {
-                self.queue.push_front(half.to_vec());
-            }
+        let halves: Vec<Vec<u32>> = halves(uids).collect();
+        for half in halves.into_iter().rev() {
+            self.queue.push_front(half);
         }
     }
 
@@ -217,12 +357,7 @@ impl<'a> Fetch<'a> {
         }
         match incoming.spool {
             None => Ok(()),
-            Some(kind) => Err(Error::temporary(
-                Kind::Io,
-                Scope::Run,
-                format!("a message could not be put into the spool directory ({kind})"),
-            )
-            .remedy("check the space and the rights of the spool directory")),
+            Some(kind) => Err(spool_failed(kind)),
         }
     }
 
@@ -244,20 +379,13 @@ impl<'a> Fetch<'a> {
     }
 }
 
-fn uid_of(wanted: &Wanted) -> Option<u32> {
-    match wanted.id {
-        SourceId::Number(n) => u32::try_from(n).ok().filter(|uid| *uid > 0),
-        SourceId::Name(_) => None,
-    }
-}
-
-fn too_large(size: u64, max: u64) -> Error {
-    Error::new(
-        Kind::TooLarge,
-        Scope::Message,
-        format!("a message of {size} bytes is larger than the limit of {max}"),
+pub(super) fn spool_failed(kind: std::io::ErrorKind) -> Error {
+    Error::temporary(
+        Kind::Io,
+        Scope::Run,
+        format!("a message could not be put into the spool directory ({kind})"),
     )
-    .remedy("raise `max_message` if the target takes it, or hand the message over as a file")
+    .remedy("check the space and the rights of the spool directory")
 }
 
 /// Does a refusal tell of the server's state and not of the messages?
@@ -266,133 +394,11 @@ fn concerns_the_server(done: &Done) -> bool {
     done.backoff.is_some() || code(&["UNAVAILABLE", "INUSE", "THROTTLED", "LIMIT"])
 }
 
-/// Which UIDs are there.
-#[derive(Default)]
-struct Present {
-    uids: BTreeSet<u32>,
-    unreadable: bool,
-}
-
-impl Receiver for Present {
-    fn untagged(&mut self, response: Untagged) {
-        match response {
-            Untagged::Fetch(items) => self.uids.extend(items.uid),
-            Untagged::Unreadable("FETCH") => self.unreadable = true,
-            _ => {}
-        }
-    }
-}
-
-/// Messages as they come in.
-struct Incoming<'a> {
-    bodies: &'a Bodies,
-    wanted: BTreeSet<u32>,
-    current: Current,
-    answers: BTreeMap<u32, Answer>,
-    stray: u64,
-    /// The spool failed so.
-    spool: Option<io::ErrorKind>,
-}
-
-/// The octets that came last; whose they are is known when their response is complete.
-enum Current {
-    None,
-    Writing(Box<BodyWriter>),
-    TooLarge(u64),
-}
-
-impl<'a> Incoming<'a> {
-    fn new(bodies: &'a Bodies, wanted: &[u32]) -> Incoming<'a> {
-        Incoming {
-            bodies,
-            wanted: wanted.iter().copied().collect(),
-            current: Current::None,
-            answers: BTreeMap::new(),
-            stray: 0,
-            spool: None,
-        }
-    }
-
-    fn message(&mut self, uid: u32, items: FetchItems, writer: BodyWriter) {
-        match writer.finish() {
-            Ok(body) => {
-                let answer = Answer::Message { body, flags: items.flags, received: items.received };
-                self.answers.insert(uid, answer);
-            }
-            Err(e) => self.spool = Some(e.kind()),
-        }
-    }
-}
-
-impl Receiver for Incoming<'_> {
-    fn body_begins(&mut self, len: u64) -> Take {
-        self.current = Current::None;
-        if len > self.bodies.max.saturating_add(READ_PAST) {
-            return Take::Refuse;
-        }
-        if len > self.bodies.max {
-            self.current = Current::TooLarge(len);
-            return Take::Drain;
-        }
-        match self.bodies.begin(len) {
-            Ok(writer) => {
-                self.current = Current::Writing(Box::new(writer));
-                Take::Keep
-            }
-            Err(e) => {
-                self.spool = Some(e.kind());
-                Take::Drain
-            }
-        }
-    }
-
-    fn body_octets(&mut self, octets: Bytes) {
-        if let Current::Writing(writer) = &mut self.current
-            && let Err(e) = writer.write_all(&octets)
-        {
-            self.spool = Some(e.kind());
-            self.current = Current::None;
-        }
-    }
-
-    fn untagged(&mut self, response: Untagged) {
-        let Untagged::Fetch(items) = response else { return };
-        let current = std::mem::replace(&mut self.current, Current::None);
-        if items.body == BodyItem::Absent {
-            return; // a change of flags told on the side
-        }
-        let Some(uid) = items.uid.filter(|uid| self.wanted.contains(uid) && !self.answers.contains_key(uid))
-        else {
-            self.stray += 1;
-            return;
-        };
-        match (&items.body, current) {
-            (BodyItem::Streamed, Current::Writing(writer)) => self.message(uid, *items, *writer),
-            (BodyItem::Streamed, Current::TooLarge(len)) => {
-                self.answers.insert(uid, Answer::Failed(too_large(len, self.bodies.max)));
-            }
-            (BodyItem::Held(octets), _) => {
-                let octets = octets.clone();
-                let held = self.bodies.begin(octets.len() as u64).and_then(|mut writer| {
-                    writer.write_all(&octets)?;
-                    Ok(writer)
-                });
-                match held {
-                    Ok(writer) => self.message(uid, *items, writer),
-                    Err(e) => self.spool = Some(e.kind()),
-                }
-            }
-            // NIL: the server has the message and no octets for it. It counts as missing.
-            (BodyItem::Nil | BodyItem::Absent | BodyItem::Passed, _)
-            | (BodyItem::Streamed, Current::None) => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::imap::script::{Script, close, expect, on_a_runtime, send};
+    use crate::model::SourceId;
 
     const EXAMINED: &str = "* 9 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK [UIDNEXT 99] x\r\n$ OK done\r\n";
 
@@ -498,6 +504,14 @@ mod tests {
         script
             .extend([expect("UID FETCH 2 (UID FLAGS"), send("* 2 FETCH (UID 2 BODY[] NIL)\r\n$ NO bad\r\n")]);
         script.extend(there("2", "* 2 FETCH (UID 2)\r\n"));
+        script.extend([
+            expect("UID FETCH 2 (UID FLAGS INTERNALDATE RFC822.SIZE)"),
+            send("* 2 FETCH (UID 2 RFC822.SIZE 10)\r\n$ OK\r\n"),
+            expect("UID FETCH 2 (UID BODY.PEEK[]<0.10>)"),
+            send("* 2 FETCH (UID 2 BODY[]<0> {4}\r\nhalf)\r\n$ OK\r\n"),
+            expect("UID FETCH 2 (UID BODY.PEEK[]<4.6>)"),
+            send("* 2 FETCH (UID 2 BODY[]<4> \"\")\r\n$ OK\r\n"),
+        ]);
         assert_eq!(fetch(&[1, 2, 3], 1000, vec![script]).expect("fetched"), ["one", "failed: Io", "three"]);
     }
 
@@ -527,7 +541,9 @@ mod tests {
             let second = dies("UID FETCH 2 ", "");
             let rest = format!("{}$ OK done\r\n", message(3, "three"));
             let third = vec![expect("EXAMINE"), send(EXAMINED), expect("UID FETCH 3 "), send(&rest)];
-            let answers = fetch(&[1, 2, 3], 1000, vec![first.clone(), second, third.clone()]);
+            let mut parts = third.clone();
+            parts.extend([expect("UID FETCH 2 (UID FLAGS INTERNALDATE RFC822.SIZE)"), close()]);
+            let answers = fetch(&[1, 2, 3], 1000, vec![first.clone(), second, parts]);
             assert_eq!(answers.expect("fetched"), ["one", "failed: Io", "three"]);
             // A connection that broke by itself harms nobody.
             let rest = format!("{}$ OK done\r\n", message(2, "two"));
@@ -576,7 +592,13 @@ mod tests {
             expect("UID FETCH 1:3"),
             send(&format!("{}{huge}", message(1, "one"))),
         ];
-        let second = vec![expect("EXAMINE"), send(EXAMINED), expect("UID FETCH 2 "), send(huge)];
+        let second = vec![
+            expect("EXAMINE"),
+            send(EXAMINED),
+            expect("UID FETCH 2 "),
+            expect("UID FETCH 3 "),
+            send(&huge.replace("* 1", "* 2")),
+        ];
         let third = vec![
             expect("EXAMINE"),
             send(EXAMINED),
@@ -589,7 +611,13 @@ mod tests {
 
     #[test]
     fn a_folder_numbered_anew_is_a_conflict() {
-        let script = vec![expect("EXAMINE"), send("* 1 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\n$ OK\r\n")];
+        // The messages asked for right behind it are of the wrong numbering.
+        let script = vec![
+            expect("EXAMINE"),
+            send("* 1 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\n$ OK\r\n"),
+            expect("UID FETCH 1 "),
+            send(&format!("{}$ OK\r\n", message(1, "another"))),
+        ];
         assert_eq!(fetch(&[1], 1000, vec![script]).expect_err("conflict").kind, Kind::Conflict);
     }
 
@@ -602,6 +630,80 @@ mod tests {
             let fetch = Fetch::new(b"INBOX", 7, &wanted, &bodies, 100);
             assert!(fetch.queue.is_empty());
             assert_eq!(shown(fetch.into_answers()), ["failed: TooLarge"]);
+        });
+    }
+
+    #[test]
+    fn a_message_that_does_not_come_whole_is_put_together_from_parts_if_they_add_up() {
+        let tried = [
+            expect("UID FETCH 1 (UID FLAGS"),
+            send("$ NO internal error\r\n"),
+            expect("NOOP"),
+            send("$ OK\r\n"),
+            expect("UID FETCH 1 (UID)"),
+            send("* 1 FETCH (UID 1)\r\n$ OK\r\n"),
+        ];
+        let mut script = vec![expect("EXAMINE"), send(EXAMINED)];
+        script.extend(tried.clone());
+        script.extend(tried);
+        script.extend([
+            expect("UID FETCH 1 (UID FLAGS INTERNALDATE RFC822.SIZE)"),
+            send("* 1 FETCH (UID 1 FLAGS (\\Seen) RFC822.SIZE 10)\r\n$ OK\r\n"),
+            expect("UID FETCH 1 (UID BODY.PEEK[]<0.10>)"),
+            // Another message's octets on the way, and fewer of ours than asked for.
+            send("* 5 FETCH (UID 5 BODY[]<0> {3}\r\nxyz)\r\n* 1 FETCH (UID 1 BODY[]<0> {6}\r\nfirst )\r\n$ OK\r\n"),
+            expect("UID FETCH 1 (UID BODY.PEEK[]<6.4>)"),
+            send("* 1 FETCH (BODY[]<6> \"half\" UID 1)\r\n$ OK\r\n"),
+        ]);
+        assert_eq!(fetch(&[1], 1000, vec![script]).expect("fetched"), ["first half"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_opened_costs_one_refusal_and_not_the_session() {
+        on_a_runtime(async {
+            let (session, peer) = crate::imap::script::session(vec![
+                expect("EXAMINE \"a\""),
+                expect("UID FETCH 1 "),
+                send("$1 NO [NONEXISTENT] gone\r\n$2 BAD no folder is open\r\n"),
+                expect("NOOP"),
+                send("$ OK\r\n"),
+            ]);
+            let (wanted, bodies) = (wanted(&[1]), bodies(1000));
+            let end = Fetch::new(b"a", 7, &wanted, &bodies, 100).go_on(&session).await;
+            assert!(end.is_err_and(|e| e.kind == Kind::NotFound && e.scope == Scope::Folder));
+            session.noop().await.expect("alive");
+            drop(session);
+            peer.await.expect("the peer saw what it expected");
+        });
+    }
+
+    #[test]
+    fn batches_of_one_folder_share_the_session_and_another_folder_waits_for_them() {
+        on_a_runtime(async {
+            let (session, peer) = crate::imap::script::session(vec![
+                expect("EXAMINE \"a\""),
+                expect("UID FETCH 1 "),
+                send(&EXAMINED.replace("$ ", "$1 ")),
+                // The second batch was let in by the folder's opening; the third waits.
+                expect("UID FETCH 2 "),
+                send(&format!("{}$2 OK\r\n{}$3 OK\r\n", message(1, "one"), message(2, "two"))),
+                expect("EXAMINE \"b\""),
+                expect("UID FETCH 3 "),
+                send(&EXAMINED.replace("$ ", "$4 ")),
+                send(&format!("{}$5 OK\r\n", message(3, "three"))),
+            ]);
+            let bodies = bodies(1000);
+            let batch = async |name: &[u8], uid: u64| {
+                let wanted = wanted(&[uid]);
+                let mut fetch = Fetch::new(name, 7, &wanted, &bodies, 100);
+                assert_eq!(fetch.go_on(&session).await, Ok(End::Complete));
+                shown(fetch.into_answers())
+            };
+            let all = futures_util::future::join3(batch(b"a", 1), batch(b"a", 2), batch(b"b", 3)).await;
+            assert_eq!(all, (vec!["one".to_owned()], vec!["two".to_owned()], vec!["three".to_owned()]));
+            assert_eq!(session.round_trips(), 2);
+            drop(session);
+            peer.await.expect("the peer saw what it expected");
         });
     }
 }

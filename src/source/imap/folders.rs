@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use super::choose::{choose, open_namespaces};
+use super::config::ImapSettings;
 use super::walk;
 use crate::imap::{FolderStatus, ListEntry, Namespaces, Session, utf7};
 use crate::model::{FolderPath, Result, SpecialUse};
@@ -16,8 +18,9 @@ const HEX: &str = "hex:";
 /// Folders whose status is asked for together, where the list of folders does not tell it.
 const TOGETHER: usize = 256;
 
-/// Asks for the folders of the user's own namespaces, and what each holds: in one round trip where the server can.
-pub(super) async fn folders(session: &Session) -> Result<Vec<SourceFolder>> {
+/// Asks for the folders of the user's own namespaces and of those of others that are wanted, and what each holds: in one
+/// round trip where the server can.
+pub(super) async fn folders(session: &Session, settings: &ImapSettings) -> Result<Vec<SourceFolder>> {
     // Of a folder that is open some servers tell what this session was told last, not what is there.
     let enable = async {
         walk::leave(session).await?;
@@ -29,7 +32,8 @@ pub(super) async fn folders(session: &Session) -> Result<Vec<SourceFolder>> {
     let (left, namespaces, entries) =
         futures_util::join!(enable, session.namespaces(), session.list_status(b"*"));
     left?;
-    let (namespaces, mut entries) = (namespaces?, entries?);
+    let (mut namespaces, mut entries) = (namespaces?, entries?);
+    let opened = open_namespaces(&mut namespaces, &settings.namespaces);
     for (prefix, separator) in namespaces.personal.iter().filter(|(prefix, _)| !prefix.is_empty()) {
         // Some servers leave a namespace out unless it is asked for by name; never one below the inbox.
         let told = |e: &ListEntry| e.name.starts_with(prefix) || is_root(&e.name, prefix, *separator);
@@ -37,6 +41,9 @@ pub(super) async fn folders(session: &Session) -> Result<Vec<SourceFolder>> {
         if !below_inbox && !entries.iter().any(told) {
             entries.extend(session.list_status(&[prefix, &b"*"[..]].concat()).await?);
         }
+    }
+    for prefix in opened {
+        entries.extend(session.list_status(&[&prefix, &b"*"[..]].concat()).await?);
     }
     if !entries.iter().any(|e| is_inbox(&e.name)) {
         entries.extend(session.list_status(b"INBOX").await?);
@@ -54,7 +61,7 @@ pub(super) async fn folders(session: &Session) -> Result<Vec<SourceFolder>> {
             entry.attributes.push("\\Noselect".to_owned());
         }
     }
-    Ok(arrange(entries, &namespaces))
+    Ok(choose(arrange(entries, &namespaces), settings))
 }
 
 /// Asks for the status of the folders that were listed without it; many at once. A folder that refuses stays without.

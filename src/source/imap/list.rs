@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use futures_util::future::{OptionFuture, join4};
 
 use super::walk::{self, Entry, Walk, Window};
-use crate::imap::{Access, Examined, Receiver, Resync, SelectOptions, Session, UidSet, Untagged, WireError};
+use crate::imap::{
+    Access, Done, Examined, Receiver, Resync, SelectOptions, Session, UidSet, Untagged, WireError,
+};
 use crate::model::{Error, Kind, Listed, Result, RunSet, Scope, SourceId};
 use crate::source::{Counters, Extent, Listing, Since};
 
@@ -105,7 +107,7 @@ async fn whole(
             let fetch = session.uid_fetch(&set, items, &mut window);
             let (examined, done) = futures_util::join!(session.examine(folder.name), fetch);
             let examined = examined?;
-            let complete = done.map_err(WireError::into_error)?.ok() && window.is_complete();
+            let complete = heeded(done)?.ok() && window.is_complete();
             (examined, complete.then_some((last, window)))
         }
     };
@@ -189,6 +191,16 @@ impl Asked {
     }
 }
 
+/// How a command ended that was only a guess: its refusal means no more than that it is asked again, unless the server
+/// says how long it wants to be left alone.
+fn heeded(done: Result<Done, WireError>) -> Result<Done> {
+    let done = done.map_err(WireError::into_error)?;
+    if done.backoff.is_some() {
+        return Err(done.refusal(Scope::Mailbox, "listing a folder"));
+    }
+    Ok(done)
+}
+
 /// What was told.
 enum Told {
     Changes(Listing, BTreeMap<u32, Entry>),
@@ -239,10 +251,13 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
     let mut complete = !resynced.unreadable;
     for (done, window) in [(flags_done, &flags), (also_done, &asked_for), (new_done, &new)] {
         if let Some(done) = done {
-            complete &= done.map_err(WireError::into_error)?.ok() && window.is_complete();
+            complete &= heeded(done)?.ok() && window.is_complete();
         }
     }
     complete &= resynced.entries.values().chain(flags.entries.values()).all(|e| e.flags_told);
+    if [&flags, &asked_for, &new].iter().any(|window| window.saw_expunges()) {
+        return Ok(Told::Nothing(None)); // the count it was opened with is over
+    }
     let next = examined.uid_next;
     let modseq_kept = way == Way::CountsOnly || (!examined.no_modseq && examined.modseq >= then.modseq);
     let same = examined.uid_validity == uid_validity && next > last && modseq_kept;

@@ -2,13 +2,18 @@
 //!
 //! A session belongs to one mailbox (it is logged in as it) and is leased from the endpoint's pool for each call.
 
+mod choose;
 mod config;
 mod fetch;
 mod folders;
 mod headers;
+mod incoming;
 mod list;
+mod places;
+mod plan;
 mod pool;
 mod walk;
+mod whole;
 
 use std::sync::Arc;
 
@@ -74,13 +79,15 @@ struct ImapMailbox {
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities { object_ids: self.object_ids, headers: true, ..SourceCapabilities::PLAIN }
+        // Two batches a session: one is fetched while the other is on its way.
+        let fetches = (2 * self.pool.settings.connections_per_mailbox).clamp(1, 16);
+        SourceCapabilities { object_ids: self.object_ids, headers: true, fetches, ..SourceCapabilities::PLAIN }
     }
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
         let lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.session()?).await;
+        let folders = folders::folders(lease.session()?, &self.pool.settings).await;
         lease.give_back();
         folders
     }
@@ -126,7 +133,7 @@ impl SourceMailbox for ImapMailbox {
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
-            let lease = self.pool.lease(self.owner, &self.name).await?;
+            let lease = self.pool.share(self.owner, &self.name).await?;
             let end = fetch.go_on(lease.session()?).await;
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are

@@ -7,16 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::env::Step;
 use crate::limit::{Answer, Ticket};
-use crate::model::{Body, Error, Kind, Outcome, Result, Scope, Stamp, Timestamp};
+use crate::model::{Error, Kind, Outcome, Result, Scope, Stamp, Timestamp};
+use crate::target::dated::date_of;
 use crate::target::{StoreItem, TargetFolderId};
 use crate::transform::line_ends::ToLf;
 
 use super::files::{failed, new_file, sync_dir};
 use super::keywords::{Keywords, with_letters};
 use super::{Fsync, LineEnds, MaildirMailbox};
-
-/// How much of a message is searched for its date, in bytes.
-const DATE_WITHIN: u64 = 64 << 10;
 
 /// The stamp a file or base name carries.
 pub(super) fn stamp_of(name: &str) -> Option<Stamp> {
@@ -186,15 +184,6 @@ fn system_time(t: Timestamp) -> SystemTime {
     let offset = Duration::from_secs(t.seconds.unsigned_abs());
     let time = if t.seconds < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
     time.unwrap_or(UNIX_EPOCH)
-}
-
-/// The message's own `Date`; 1970 if it has none.
-fn date_of(body: &Body) -> Timestamp {
-    let head = body.range(0, body.len().min(DATE_WITHIN)).unwrap_or_default();
-    mail_parser::MessageParser::default()
-        .parse_headers(&head[..])
-        .and_then(|message| message.date().map(|date| Timestamp::utc(date.to_timestamp())))
-        .unwrap_or(Timestamp::utc(0))
 }
 
 /// Shorthand for the error of a copy that is not there.

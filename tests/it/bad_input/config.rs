@@ -52,7 +52,7 @@ fn an_inline_secret_is_refused_and_never_shown() {
 fn a_missing_secret_is_told_before_anything_is_begun() {
     insta::assert_snapshot!(
         told("status", "kind = \"maildir\"\nroot = \"in\"", IMAP),
-        @r#"error: mailwave.toml:3: source.old.password: no secret is named — add one: `password = { env = "NAME" }` (or file, or command), `passwords = "FILE"` or `token = { … }`"#
+        @r#"error: mailwave.toml:3: source.old.password: no secret is named — add one: `password = { env = "NAME" }` (or file, or command), `passwords = "FILE"`, `token = { … }` or a table `oauth`"#
     );
     let unset = format!("{IMAP}password = {{ env = \"MAILWAVE_TEST_NOT_SET\" }}");
     insta::assert_snapshot!(

@@ -155,7 +155,7 @@ impl MailboxMail {
     /// A message with a size drawn from the law of the corpus.
     fn ordinary(&mut self) -> CorpusMail {
         let large = self.dice.f64() < 0.017;
-        let (median, sigma) = if large { (2_000_000.0, 0.8) } else { (12_700.0, 1.3) };
+        let (median, sigma) = if large { (2_000_000.0, 0.8) } else { (12_700.0, 1.35) };
         let size = (median * (sigma * self.normal()).exp()).clamp(700.0, 34_000_000.0);
         self.sized(size as usize)
     }
@@ -240,7 +240,7 @@ impl MailboxMail {
     fn special(&mut self) -> Option<CorpusMail> {
         let case = self.special;
         self.special = case.saturating_add(1);
-        let folder = Some(case % EMPTY);
+        let folder = case % EMPTY;
         let mut o = Vec::new();
         let kind = match case {
             0..=18 => {
@@ -326,7 +326,7 @@ impl MailboxMail {
                 let (kind, received) = DATES[case - 33];
                 self.head(&mut o, "A strange date");
                 o.extend_from_slice(b"\r\ntext\r\n");
-                let mail = self.dress(case % EMPTY, o, kind);
+                let mail = self.dress(folder, o, kind);
                 return Some(CorpusMail { received, ..mail });
             }
             37..=42 => {
@@ -340,7 +340,7 @@ impl MailboxMail {
                 ];
                 self.head(&mut o, "Flags");
                 o.extend_from_slice(b"\r\ntext\r\n");
-                let mail = self.dress(case % EMPTY, o, "keywords");
+                let mail = self.dress(folder, o, "keywords");
                 return Some(CorpusMail { flags: SETS[case - 37], ..mail });
             }
             43 => {
@@ -358,7 +358,7 @@ impl MailboxMail {
                 return None;
             }
         };
-        Some(self.dress(folder.unwrap_or(0), o, kind))
+        Some(self.dress(folder, o, kind))
     }
 
     fn duplicate(&self, folder: usize) -> CorpusMail {

@@ -304,7 +304,7 @@ fn imapd_conf(root: &Path, options: &Options, admin: &str) -> String {
         more.push_str(&format!("maxlogins_per_user: {connections}\n"));
     }
     if let Some(octets) = options.max_message {
-        more.push_str(&format!("maxmessagesize: {octets}B\n"));
+        more.push_str(&format!("maxmessagesize: {octets}\n"));
     }
     if !options.hidden.is_empty() {
         more.push_str(&format!("suppress_capabilities: {}\n", options.hidden.join(" ")));

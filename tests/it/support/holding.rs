@@ -50,6 +50,16 @@ pub struct What {
 impl Holding {
     /// Reads all of a mailbox without changing anything (EXAMINE, BODY.PEEK).
     pub fn of(client: &mut Client) -> Holding {
+        let mut folders = Holding::names(client);
+        for (names, held) in folders.iter_mut().filter(|(_, held)| held.selectable) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            (held.uid_validity, held.messages) = read(client, &names);
+        }
+        Holding { folders }
+    }
+
+    /// The folders without their messages.
+    pub fn names(client: &mut Client) -> BTreeMap<Vec<String>, Held> {
         let mut folders = BTreeMap::new();
         for row in responses(&client.run(&[b"LIST \"\" \"*\" RETURN (SUBSCRIBED SPECIAL-USE)"]).0) {
             let [Item::Atom(_), Item::Atom(list), Item::List(attributes), _, name, ..] = &row[..] else {
@@ -72,11 +82,7 @@ impl Holding {
             };
             folders.insert(client.levels(name.octets()), held);
         }
-        for (names, held) in folders.iter_mut().filter(|(_, held)| held.selectable) {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            (held.uid_validity, held.messages) = read(client, &names);
-        }
-        Holding { folders }
+        folders
     }
 
     /// A folder.

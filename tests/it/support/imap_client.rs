@@ -105,6 +105,11 @@ impl Client {
             .collect()
     }
 
+    /// The folders there are, by their levels.
+    pub fn folders(&mut self) -> Vec<Vec<String>> {
+        super::holding::Holding::names(self).into_keys().collect()
+    }
+
     fn name(&self, folder: &[&str]) -> Vec<u8> {
         literal(&self.wire(folder))
     }

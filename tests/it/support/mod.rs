@@ -1,11 +1,13 @@
 //! What several test modules share.
 
-pub mod cyrus;
 pub mod corpus;
+pub mod cyrus;
 pub mod dovecot;
 pub mod holding;
 pub mod imap_client;
 pub mod mailgen;
 pub mod memory;
+pub mod numbered;
 pub mod process;
 pub mod server;
+pub mod verdict;

@@ -9,26 +9,22 @@ use mailwave::engine::{self, Options, Parts, Stop, Unwatched, WaveResult};
 use mailwave::env::Env;
 use mailwave::ledger::sqlite::{LedgerOptions, SqliteLedger};
 use mailwave::limit::Limits;
-use mailwave::mock::graph::{
-    Fault, FaultRule, FaultScript, GraphMock, GraphOptions, Latency, Sizes, Truth, When,
-};
 use mailwave::model::{Bodies, Mailbox, MailboxKey, SourceName};
 
+use super::peer::{Account, Kind, Peer, UPLOAD_FROM, address};
 use super::target::{Defect, Glasses};
 use super::world::{Observer, VirtualClock};
 use crate::support::mailgen::MailGen;
 use crate::support::memory::{MemorySource, Store};
 
-/// Attachments above this many octets go by upload session on this stage: small, so that a thousand runs are cheap.
-const UPLOAD_FROM: u64 = 4_000;
-const MAILBOXES: [&str; 3] = ["ann", "ben", "cleo"];
+pub const MAILBOXES: [&str; 3] = ["ann", "ben", "cleo"];
 /// 2026-11-22T00:00:00Z
 const START: i64 = 1_795_305_600_000;
 
 /// Everything one story happens on.
 pub struct Stage {
     pub store: Arc<Mutex<Store>>,
-    pub mock: Arc<GraphMock>,
+    peer: Peer,
     clock: Arc<VirtualClock>,
     dir: tempfile::TempDir,
     seed: u64,
@@ -39,38 +35,6 @@ pub struct Stage {
 pub enum End {
     Finished(WaveResult),
     Cut,
-}
-
-fn script() -> FaultScript {
-    let rule = |name: &str, nth: &[u64], fault| FaultRule {
-        name: name.to_owned(),
-        method: "POST".to_owned(),
-        path: "/messages".to_owned(),
-        when: When::Nth(nth.to_vec()),
-        at_most: 0,
-        fault,
-    };
-    FaultScript {
-        seed: 1,
-        rules: vec![
-            rule("504, but done", &[5, 21], Fault::DoneBut { status: 504, retry_after: None }),
-            rule(
-                "late commit, no answer",
-                &[9],
-                Fault::LateCommit { after_ms: 25_000, gateway_timeout: false },
-            ),
-            rule(
-                "late commit after 504",
-                &[33],
-                Fault::LateCommit { after_ms: 14_000, gateway_timeout: true },
-            ),
-            rule("reset before", &[13], Fault::ResetBefore),
-            rule("reset after", &[17], Fault::ResetAfter),
-            rule("throttled", &[25], Fault::Status { status: 429, retry_after: Some(3) }),
-            rule("busy", &[28], Fault::Status { status: 503, retry_after: None }),
-            rule("201 without a body", &[37], Fault::EmptyBody),
-        ],
-    }
 }
 
 /// What the source holds at first.
@@ -109,29 +73,20 @@ fn changes(store: &mut Store) {
 }
 
 impl Stage {
-    pub fn new(seed: u64, defect: Defect) -> Stage {
+    pub fn new(kind: Kind, seed: u64, defect: Defect) -> Stage {
         let clock = VirtualClock::new(START);
-        let options = GraphOptions {
-            seed,
-            latency: Latency { base_ms: 20, jitter_ms: 30, per_mib_ms: 0 },
-            sizes: Sizes {
-                upload_min: UPLOAD_FROM,
-                attachment_post: UPLOAD_FROM as usize,
-                ..Sizes::default()
-            },
-            ..GraphOptions::default()
-        };
-        let mock = GraphMock::new(options, clock.clone());
-        mock.faults(script());
+        let store = content();
+        let peer = Peer::new(kind, seed, &clock, &store);
         // Memory, where there is such a place: a thousand ledgers are synced here.
         let shm = Path::new("/dev/shm");
         let base = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
         let dir = tempfile::Builder::new().prefix("mailwave-trial").tempdir_in(base).expect("a directory");
-        Stage { store: Arc::new(Mutex::new(content())), mock, clock, dir, seed, defect }
+        Stage { store: Arc::new(Mutex::new(store)), peer, clock, dir, seed, defect }
     }
 
     pub fn users_change_things(&self) {
         changes(&mut self.store.lock().unwrap());
+        self.peer.users_change_things();
     }
 
     /// How many messages each folder holds at the source now.
@@ -141,12 +96,12 @@ impl Stage {
         folders.map(|(m, f, x)| ((m.clone(), f.clone()), x.messages.len())).collect()
     }
 
-    pub fn truth(&self) -> Truth {
-        self.mock.truth()
+    pub fn account(&self) -> Account {
+        self.peer.account()
     }
 
     /// Runs the engine once, in a world of its own that `observer` may cut. Whatever was not synced is lost then;
-    /// requests already sent are acted on or not, as the mock's seed has it.
+    /// requests already sent are acted on or not, as the target's seed has it.
     pub fn run(&self, observer: &Arc<Observer>) -> End {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -178,13 +133,12 @@ impl Stage {
         options.acknowledge_intents_early = self.defect == Defect::IntentNotSynced;
         let ledger =
             SqliteLedger::open(env, &self.dir.path().join("ledger"), options).expect("the ledger opens");
-        let target =
-            Glasses { inner: super::graph::target(env, &self.mock, UPLOAD_FROM), defect: self.defect };
+        let target = Glasses { inner: self.peer.target(env, &self.clock), defect: self.defect };
         Parts {
             env: env.clone(),
             source_name,
             sources: BTreeMap::from([("memory".to_owned(), Arc::new(MemorySource(self.store.clone())) as _)]),
-            targets: BTreeMap::from([("graph".to_owned(), Arc::new(target) as _)]),
+            targets: BTreeMap::from([("target".to_owned(), Arc::new(target) as _)]),
             limits: Limits::unlimited(env),
             ledger: Arc::new(ledger),
             bodies: Bodies { memory_limit: 1 << 20, max: 200 << 20, spool: self.dir.path().to_path_buf() },
@@ -198,9 +152,9 @@ fn mailbox(name: &str) -> Mailbox {
     Mailbox {
         key: MailboxKey::of(&source_name, name),
         source: name.to_owned(),
-        target: format!("{name}@example.org"),
+        target: address(name),
         source_endpoint: "memory".to_owned(),
-        target_endpoint: "graph".to_owned(),
+        target_endpoint: "target".to_owned(),
         target_place: String::new(),
         wave: String::new(),
         priority: 0,

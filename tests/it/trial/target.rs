@@ -1,12 +1,14 @@
 //! A target seen through glasses: small batches, and, for the test of the test, defects put in on purpose.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mailwave::limit::{Cost, Gate, Ticket};
 use mailwave::model::{Flags, Outcome, Result, StampPrefix};
 use mailwave::target::{
-    Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+    Arrival, Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    TargetMailbox,
 };
 
 /// A defect put in on purpose.
@@ -20,6 +22,10 @@ pub enum Defect {
     LookUpBlind,
     /// A store of several requests that was cut counts as a copy.
     OpenTakenForDone,
+    /// Intents carry no anchor.
+    NoAnchor,
+    /// Copies are not seen where they are.
+    CopiesUnseen,
 }
 
 /// Wraps a target.
@@ -76,9 +82,33 @@ impl TargetMailbox for Seen {
         match self.defect {
             Defect::LookUpBlind => copies.clear(),
             Defect::OpenTakenForDone => copies.iter_mut().for_each(|c| c.complete = true),
-            Defect::None | Defect::IntentNotSynced => {}
+            _ => {}
         }
         Ok(copies)
+    }
+
+    async fn anchor(&self, folder: &TargetFolderId) -> Result<String> {
+        let anchor = self.inner.anchor(folder).await?;
+        Ok(if self.defect == Defect::NoAnchor { String::new() } else { anchor })
+    }
+
+    async fn stored_since(
+        &self,
+        folder: &TargetFolderId,
+        anchor: &str,
+        known: &BTreeSet<String>,
+    ) -> Result<Vec<Arrival>> {
+        let arrivals = self.inner.stored_since(folder, anchor, known).await?;
+        Ok(if self.defect == Defect::LookUpBlind { Vec::new() } else { arrivals })
+    }
+
+    async fn look(&self, copies: &[CopyRef]) -> Result<Vec<Option<Flags>>> {
+        let flags = self.inner.look(copies).await?;
+        Ok(if self.defect == Defect::CopiesUnseen { vec![None; copies.len()] } else { flags })
+    }
+
+    async fn marks(&self) -> Result<BTreeMap<TargetFolderId, String>> {
+        self.inner.marks().await
     }
 
     async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {

@@ -117,3 +117,14 @@ fn a_large_folder_is_listed_and_fetched_in_pieces() {
     assert!(heard.iter().all(|h| !h.verb.contains("SEARCH")));
     assert!(fs::read_dir(way.desk.path("mailwave-spool")).map_or(0, Iterator::count) == 0);
 }
+
+#[test]
+fn a_server_that_offers_the_extended_list_and_refuses_it_is_asked_plainly() {
+    let way = Way::from(ImapOptions::default().offering("LIST-EXTENDED LIST-STATUS"));
+    way.fill("INBOX", 2);
+    way.fill("Work", 2);
+    way.mock().script([Rule::on("LIST", Act::Bad("Error in IMAP command LIST".to_owned()))]);
+    way.stores(4);
+    way.is_whole();
+    way.all_fired();
+}

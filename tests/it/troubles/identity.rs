@@ -98,6 +98,7 @@ fn what_goes_and_comes_while_a_pass_reads_is_settled_by_the_next_one() {
         way.mock().script([Rule::on("UID FETCH", Act::ExpungeBefore(2)).nth(nth)]);
         way.run();
         way.put("INBOX", mail("late", 1), &[]);
+        way.run(); // the rule may act in this one only
         way.run().ended(0);
         way.is_whole();
         fired += usize::from(way.mock().unfired().is_empty());

@@ -64,10 +64,10 @@ fn rate_limits_and_refused_connections_of_a_server_pass() {
     for act in [Act::too_many_connections(), Act::unavailable()] {
         let way = Way::new();
         way.fill("INBOX", 3);
-        way.mock().script([Rule::on("LOGIN", act)]);
+        way.mock().script(["LOGIN", "AUTHENTICATE"].map(|verb| Rule::on(verb, act.clone())));
         way.stores(3);
         way.is_whole();
-        way.all_fired();
+        assert!(way.mock().unfired().len() < 2, "either way to log in");
     }
 }
 

@@ -1,0 +1,363 @@
+//! Who has which session, and who may have the next: the pool's book-keeping, without any waiting.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::ImapSettings;
+use crate::env::Tick;
+use crate::imap::Session;
+
+/// Calls that share a session before another one is opened for the mailbox.
+const SHARE: usize = 2;
+
+/// After a server took no more connections, one more is tried after this.
+const GROW: Duration = Duration::from_secs(120);
+
+/// How a session is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// By one call alone.
+    Alone,
+    /// By several at once.
+    Shared,
+}
+
+/// What a caller may do now.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Go on with its own session, which lay idle so long.
+    Resume { place: u64, session: Arc<Session>, idle: Duration },
+    /// Log in; a session of another was ended for it, if one is given.
+    LogIn { place: u64, evicted: Option<Arc<Session>> },
+    /// Wait, at most until then.
+    Wait(Option<Tick>),
+}
+
+/// A connection to the endpoint, or one being made or ended.
+#[derive(Debug)]
+struct Place {
+    number: u64,
+    owner: u64,
+    session: Option<Arc<Session>>,
+    /// Calls that hold it.
+    users: usize,
+    alone: bool,
+    /// Since when nobody holds it.
+    since: Tick,
+    /// A call on it was abandoned: nobody may begin another.
+    spoilt: bool,
+}
+
+impl Place {
+    fn is_idle(&self) -> bool {
+        self.users == 0 && self.session.is_some()
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.spoilt && self.session.as_ref().is_some_and(|s| !s.is_broken())
+    }
+
+    fn take(&mut self, usage: Use, now: Tick) -> Option<Turn> {
+        let session = self.session.clone()?;
+        let idle = if self.users == 0 { now.saturating_sub(self.since) } else { Duration::ZERO };
+        self.users += 1;
+        self.alone = usage == Use::Alone;
+        Some(Turn::Resume { place: self.number, session, idle })
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Places {
+    places: Vec<Place>,
+    numbers: u64,
+    owners: u64,
+    next_login: Tick,
+    most: usize,
+    each: usize,
+    grace: Duration,
+    /// How many the server took, and when it took no more.
+    taken: Option<(usize, Tick)>,
+    /// Mailboxes whose second session it refused, and when.
+    single: BTreeMap<u64, Tick>,
+}
+
+impl Places {
+    pub fn new(settings: &ImapSettings) -> Places {
+        Places {
+            places: Vec::new(),
+            numbers: 0,
+            owners: 0,
+            next_login: Tick::ZERO,
+            most: settings.server.max_connections,
+            each: settings.connections_per_mailbox,
+            grace: settings.server.idle_grace,
+            taken: None,
+            single: BTreeMap::new(),
+        }
+    }
+
+    /// A number for one more mailbox.
+    pub fn owner(&mut self) -> u64 {
+        self.owners += 1;
+        self.owners
+    }
+
+    /// When the next login may begin.
+    pub fn next_login(&mut self, now: Tick, interval: Duration) -> Tick {
+        let at = self.next_login.max(now);
+        self.next_login = at + interval;
+        at
+    }
+
+    /// Connections at once, now: the operator's limit, or what the server was found to take.
+    fn cap(&self, now: Tick) -> usize {
+        let Some((taken, at)) = self.taken else { return self.most };
+        let grown = now.saturating_sub(at).as_secs() / GROW.as_secs();
+        taken.saturating_add(usize::try_from(grown).unwrap_or(usize::MAX)).min(self.most)
+    }
+
+    /// Sessions of one mailbox at once, now.
+    fn cap_of(&self, owner: u64, now: Tick) -> usize {
+        match self.single.get(&owner) {
+            Some(at) if now.saturating_sub(*at) < GROW => 1,
+            _ => self.each,
+        }
+    }
+
+    /// What a call of `owner` may do now.
+    pub fn turn(&mut self, usage: Use, owner: u64, now: Tick) -> Turn {
+        self.places.retain(|p| p.users > 0 || p.is_usable());
+        let cap = self.cap(now);
+        let free = self.places.len() < cap;
+        let own = self.places.iter().filter(|p| p.owner == owner && !p.spoilt).count();
+        let more = free && own < self.cap_of(owner, now);
+        let best = self
+            .places
+            .iter_mut()
+            .filter(|p| p.owner == owner && p.is_usable())
+            .filter(|p| p.users == 0 || (usage == Use::Shared && !p.alone))
+            .min_by_key(|p| (p.users, p.number));
+        if let Some(best) = best
+            && (best.users < SHARE || !more)
+            && let Some(resume) = best.take(usage, now)
+        {
+            return resume;
+        }
+        if own > 0 && !more {
+            return Turn::Wait(None);
+        }
+        if own > 0 && self.places.iter().any(|p| p.owner == owner && p.session.is_none()) {
+            return Turn::Wait(None); // one is being made
+        }
+        if free {
+            return Turn::LogIn { place: self.begin(owner), evicted: None };
+        }
+        let oldest = self.places.iter().enumerate().filter(|(_, p)| p.is_idle()).min_by_key(|(_, p)| p.since);
+        match oldest.map(|(at, p)| (at, p.since + self.grace)) {
+            None => Turn::Wait(None),
+            Some((_, until)) if now < until => Turn::Wait(Some(until)),
+            Some((at, _)) => {
+                let evicted = self.places.remove(at).session;
+                if self.places.len() < cap {
+                    return Turn::LogIn { place: self.begin(owner), evicted };
+                }
+                // There are more than the server takes: one goes and none comes.
+                self.turn(usage, owner, now)
+            }
+        }
+    }
+
+    fn begin(&mut self, owner: u64) -> u64 {
+        self.numbers += 1;
+        self.places.push(Place {
+            number: self.numbers,
+            owner,
+            session: None,
+            users: 1,
+            alone: true,
+            since: Tick::ZERO,
+            spoilt: false,
+        });
+        self.numbers
+    }
+
+    fn place(&mut self, number: u64) -> Option<&mut Place> {
+        self.places.iter_mut().find(|p| p.number == number)
+    }
+
+    /// A login succeeded.
+    pub fn made(&mut self, number: u64, session: Arc<Session>, usage: Use) {
+        if let Some(place) = self.place(number) {
+            place.session = Some(session);
+            place.alone = usage == Use::Alone;
+        }
+    }
+
+    /// The server took no more connections. `false`: there is none of ours whose end would help.
+    pub fn crowded(&mut self, owner: u64, now: Tick) -> bool {
+        if self.places.iter().any(|p| p.owner == owner) {
+            self.single.insert(owner, now);
+            return true;
+        }
+        let others = self.places.len();
+        if others > 0 {
+            self.taken = Some((others, now));
+        }
+        others > 0
+    }
+
+    /// A call is over; `fit`: its session may be used for the next.
+    pub fn leave(&mut self, number: u64, fit: bool, now: Tick) {
+        if let Some(place) = self.place(number) {
+            place.spoilt |= !fit;
+            place.users = place.users.saturating_sub(1);
+            place.alone = false;
+            place.since = now;
+        }
+        self.places.retain(|p| p.number != number || p.users > 0 || p.is_usable());
+    }
+
+    /// Takes an idle session of a mailbox; its place stays taken.
+    pub fn take_idle(&mut self, owner: u64) -> Option<(u64, Arc<Session>)> {
+        let place = self.places.iter_mut().find(|p| p.owner == owner && p.is_idle())?;
+        place.users = 1;
+        place.alone = true;
+        place.spoilt = true;
+        Some((place.number, place.session.take()?))
+    }
+
+    /// Closes the idle sessions of a mailbox.
+    pub fn forget(&mut self, owner: u64) {
+        self.places.retain(|p| p.owner != owner || !p.is_idle());
+        self.single.remove(&owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::Credentials;
+    use crate::imap::script::{on_a_runtime, session};
+
+    const SECOND: Tick = Tick::from_secs(1);
+
+    fn places(most: usize, each: usize) -> Places {
+        let mut settings = ImapSettings::new("localhost", Credentials::Fixed { password: "x".into() });
+        (settings.server.max_connections, settings.connections_per_mailbox) = (most, each);
+        Places::new(&settings)
+    }
+
+    /// Takes a turn that is a login, which succeeds.
+    fn log_in(places: &mut Places, usage: Use, owner: u64, now: Tick) -> u64 {
+        match places.turn(usage, owner, now) {
+            Turn::LogIn { place, .. } => {
+                places.made(place, Arc::new(session(Vec::new()).0), usage);
+                place
+            }
+            other => panic!("no login: {other:?}"),
+        }
+    }
+
+    fn resumed(turn: Turn) -> u64 {
+        match turn {
+            Turn::Resume { place, .. } => place,
+            other => panic!("no session: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_busy_mailbox_shares_its_session_and_gets_a_second_one_while_places_are_free() {
+        on_a_runtime(async {
+            let mut places = places(3, 2);
+            let first = log_in(&mut places, Use::Shared, 1, SECOND);
+            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
+            let second = log_in(&mut places, Use::Shared, 1, SECOND);
+            let taken: Vec<u64> = (0..3).map(|_| resumed(places.turn(Use::Shared, 1, SECOND))).collect();
+            assert_eq!(taken, [second, first, second], "no third session, and none is preferred");
+            // A call that wants a session for itself waits for one.
+            assert!(matches!(places.turn(Use::Alone, 1, SECOND), Turn::Wait(None)));
+            log_in(&mut places, Use::Alone, 2, SECOND);
+            assert!(matches!(places.turn(Use::Shared, 2, SECOND), Turn::Wait(None)), "it is held alone");
+            assert!(matches!(places.turn(Use::Alone, 3, SECOND), Turn::Wait(None)), "no place");
+        });
+    }
+
+    #[test]
+    fn while_a_session_is_being_made_for_a_mailbox_its_other_calls_wait_for_it() {
+        let mut places = places(3, 2);
+        assert!(matches!(places.turn(Use::Shared, 1, SECOND), Turn::LogIn { .. }));
+        assert!(matches!(places.turn(Use::Shared, 1, SECOND), Turn::Wait(None)));
+    }
+
+    #[test]
+    fn the_session_that_lay_idle_longest_makes_room_after_the_grace_time() {
+        on_a_runtime(async {
+            let mut places = places(2, 1);
+            let places_of = [1, 2].map(|owner| log_in(&mut places, Use::Alone, owner, SECOND));
+            assert!(matches!(places.turn(Use::Alone, 3, SECOND), Turn::Wait(None)));
+            places.leave(places_of[1], true, SECOND);
+            places.leave(places_of[0], true, 2 * SECOND);
+            assert!(
+                matches!(places.turn(Use::Alone, 3, 2 * SECOND), Turn::Wait(Some(until)) if until == 3 * SECOND)
+            );
+            assert!(matches!(places.turn(Use::Alone, 3, 3 * SECOND), Turn::LogIn { evicted: Some(_), .. }));
+            assert_eq!(resumed(places.turn(Use::Alone, 1, 3 * SECOND)), places_of[0]);
+        });
+    }
+
+    #[test]
+    fn an_abandoned_call_spoils_its_session_for_calls_to_come() {
+        on_a_runtime(async {
+            let mut places = places(2, 1);
+            let first = log_in(&mut places, Use::Shared, 1, SECOND);
+            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
+            places.leave(first, false, SECOND);
+            let second = log_in(&mut places, Use::Shared, 1, SECOND);
+            assert_ne!(first, second);
+            places.leave(first, true, SECOND);
+            places.leave(second, true, SECOND);
+            assert_eq!(places.places.len(), 1, "its place is free once nobody holds it");
+        });
+    }
+
+    #[test]
+    fn what_the_server_takes_is_learnt_and_tried_again_after_minutes() {
+        on_a_runtime(async {
+            let mut places = places(8, 2);
+            for owner in 1..=3 {
+                log_in(&mut places, Use::Alone, owner, SECOND);
+            }
+            assert!(places.crowded(4, SECOND));
+            assert!(matches!(places.turn(Use::Alone, 4, SECOND), Turn::Wait(None)));
+            assert!(matches!(places.turn(Use::Alone, 4, SECOND + GROW), Turn::LogIn { .. }));
+            assert!(matches!(places.turn(Use::Alone, 5, SECOND + GROW), Turn::Wait(None)));
+            assert_eq!(places.cap(SECOND + 100 * GROW), 8);
+        });
+    }
+
+    #[test]
+    fn a_mailbox_refused_a_second_session_goes_on_with_its_first() {
+        on_a_runtime(async {
+            let mut places = places(8, 4);
+            let first = log_in(&mut places, Use::Shared, 1, SECOND);
+            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
+            let Turn::LogIn { place, .. } = places.turn(Use::Shared, 1, SECOND) else { panic!("no login") };
+            places.leave(place, false, SECOND);
+            assert!(places.crowded(1, SECOND));
+            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
+            log_in(&mut places, Use::Shared, 2, SECOND);
+            assert!(!places_after_all_left(places), "with none of ours there, waiting helps nobody");
+        });
+    }
+
+    fn places_after_all_left(mut places: Places) -> bool {
+        for number in 1..10 {
+            for _ in 0..5 {
+                places.leave(number, false, SECOND);
+            }
+        }
+        places.crowded(9, SECOND)
+    }
+}

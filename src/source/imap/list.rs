@@ -255,6 +255,9 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
         }
     }
     complete &= resynced.entries.values().chain(flags.entries.values()).all(|e| e.flags_told);
+    if [&flags, &asked_for, &new].iter().any(|window| window.saw_expunges()) {
+        return Ok(Told::Nothing(None)); // the count it was opened with is over
+    }
     let next = examined.uid_next;
     let modseq_kept = way == Way::CountsOnly || (!examined.no_modseq && examined.modseq >= then.modseq);
     let same = examined.uid_validity == uid_validity && next > last && modseq_kept;

@@ -188,6 +188,11 @@ impl Window {
         Window { from, to, entries: BTreeMap::new(), expunged: 0, unreadable: false }
     }
 
+    /// Did the server tell meanwhile that messages went?
+    pub fn saw_expunges(&self) -> bool {
+        self.expunged > 0
+    }
+
     /// Could all of it be read?
     pub fn is_complete(&self) -> bool {
         !self.unreadable

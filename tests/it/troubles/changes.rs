@@ -103,7 +103,9 @@ fn a_server_put_back_to_an_older_state_is_noticed_and_nothing_is_changed() {
         let before = way.copies();
         {
             let mut store = way.mock().store();
-            [4, 5, 6].map(|uid| assert!(store.expunge(USER, "INBOX", uid)));
+            for uid in 4..=6 {
+                assert!(store.expunge(USER, "INBOX", uid));
+            }
             store.set_uid_next(USER, "INBOX", 4);
             for n in 0..4 * usize::from(used_since) {
                 let octets = [mail("other", n), vec![b'x'; 40]].concat();

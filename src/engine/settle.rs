@@ -255,6 +255,7 @@ impl Carried {
             id: item.id.clone(),
             size: item.size,
             received: None,
+            object: 0,
             flags: Flags::default(),
             from: item.number,
         };

@@ -50,11 +50,6 @@ impl<S> fmt::Debug for Wire<S> {
     }
 }
 
-/// The half of a shared connection that reads.
-pub(super) type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
-/// The half that writes.
-pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
-
 impl Wire {
     /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone.
     pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {

@@ -299,7 +299,7 @@ async fn deltas(harness: &mut impl SourceHarness) {
             let mut told = Vec::new();
             let listing = mailbox.list(at, Some(&since), &mut |l| told.push(l)).await.expect("a listing");
             assert_eq!((listing.epoch, listing.messages), (whole.epoch, whole.messages));
-            assert!(told.is_sorted_by_key(|l| number(l)), "numbers ascend");
+            assert!(told.is_sorted_by_key(number), "numbers ascend");
             let Extent::Changes { vanished, stale_flags } = &listing.extent else {
                 assert_eq!(told, now, "step {step}");
                 continue;

@@ -25,8 +25,10 @@ use crate::source::{Fetched, Wanted};
 /// What is asked of each message. PEEK: `\Seen` is not set (and the folder is examined read-only anyway).
 const ITEMS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
 
-/// Commands of one batch in flight at once. A server works on one at a time; the others save the way there and back.
-const IN_FLIGHT: usize = 3;
+/// Commands in flight at once on one session. Not more than one: a server may begin to answer the next FETCH while the
+/// answer of the one before waits for the socket (Dovecot does), and untagged answers do not say whose they are; taken
+/// for another command's, they made messages look expunged. To raise it, answers must be given out by UID first.
+const IN_FLIGHT: usize = 1;
 
 /// Sessions one batch may cost before the call fails as a whole.
 const LOSSES: u32 = 8;

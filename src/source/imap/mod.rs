@@ -133,7 +133,8 @@ impl SourceMailbox for ImapMailbox {
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
-            let lease = self.pool.share(self.owner, &self.name).await?;
+            // Alone: see `fetch::IN_FLIGHT`.
+            let lease = self.pool.lease(self.owner, &self.name).await?;
             let end = fetch.go_on(lease.session()?).await;
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are

@@ -193,9 +193,7 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
             };
             Ok(Arc::new(GraphTarget::new(env, http, settings)?))
         }
-        TargetKind::Imap(typed) => {
-            Ok(Arc::new(ImapTarget::new(env.clone(), imap::target(env, typed)?)?))
-        }
+        TargetKind::Imap(typed) => Ok(Arc::new(ImapTarget::new(env.clone(), imap::target(env, typed)?)?)),
         TargetKind::Maildir(typed) => {
             let settings = maildir_target::MaildirTargetSettings {
                 root: root(&typed.root)?,

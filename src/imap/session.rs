@@ -97,7 +97,8 @@ impl Session {
 
     /// As [`Session::new`]; its round trips are added to `trips`.
     pub fn metered(connection: Connection, trips: Arc<AtomicU64>) -> Session {
-        let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread, .. } = connection;
+        let Connection { wire, env, idle, broken, limits, capabilities, habits, tags, unread, .. } =
+            connection;
         let (reader, writer) = wire.split();
         let state = State { capabilities: Arc::new(capabilities), tags, broken, unread, ..State::default() };
         Session {

@@ -611,10 +611,7 @@ mod tests {
 
     #[test]
     fn a_folder_numbered_anew_is_a_conflict() {
-        let script = vec![
-            expect("EXAMINE"),
-            send("* 1 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\n$ OK\r\n"),
-        ];
+        let script = vec![expect("EXAMINE"), send("* 1 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\n$ OK\r\n")];
         assert_eq!(fetch(&[1], 1000, vec![script]).expect_err("conflict").kind, Kind::Conflict);
     }
 

@@ -81,7 +81,12 @@ impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
         // Two batches a session: one is fetched while the other is on its way.
         let fetches = (2 * self.pool.settings.connections_per_mailbox).clamp(1, 16);
-        SourceCapabilities { object_ids: self.object_ids, headers: true, fetches, ..SourceCapabilities::PLAIN }
+        SourceCapabilities {
+            object_ids: self.object_ids,
+            headers: true,
+            fetches,
+            ..SourceCapabilities::PLAIN
+        }
     }
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {

@@ -24,9 +24,9 @@ use crate::source::{Fetched, Wanted};
 /// What is asked of each message. PEEK: `\Seen` is not set (and the folder is examined read-only anyway).
 const ITEMS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
 
-/// Commands in flight at once on one session. Not more than one: a server may begin to answer the next FETCH while the
-/// answer of the one before waits for the socket (Dovecot does), and untagged answers do not say whose they are; taken
-/// for another command's, they made messages look expunged. To raise it, answers must be given out by UID first.
+/// Commands in flight at once on one session. Not more than one: with several, messages were left out without a word
+/// against a real Dovecot. Untagged answers do not say whose they are, and those of one command were probably taken for
+/// another's (not proven). To raise it, give answers out by UID first, and see the roads of the tests stay whole.
 const IN_FLIGHT: usize = 1;
 
 /// Sessions one batch may cost before the call fails as a whole.

@@ -201,7 +201,7 @@ fn status_items(offer: &Capabilities) -> String {
     if offer.has("CONDSTORE") || offer.has("QRESYNC") {
         items.push("HIGHESTMODSEQ");
     }
-    if offer.has("OBJECTID") {
+    if offer.status_has_mailbox_id() {
         items.push("MAILBOXID");
     }
     items.join(" ")
@@ -243,6 +243,13 @@ mod tests {
             peer.await.expect("the peer saw what it expected");
             lists
         })
+    }
+
+    #[test]
+    fn cyrus_is_not_asked_for_ids_it_makes_up() {
+        let items = |words: &str| status_items(&words.split(' ').map(str::to_owned).collect());
+        assert_eq!(items("OBJECTID CONDSTORE"), "MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ MAILBOXID");
+        assert_eq!(items("OBJECTID X-REPLICATION"), "MESSAGES UIDNEXT UIDVALIDITY");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::scan::{Scan, Scanner, Text, Unreadable, lossless};
+use super::scan::{Scan, Scanner, Text, Unreadable};
 use crate::model::{Flags, Timestamp};
 
 /// What a FETCH response told of a message's octets.
@@ -78,7 +78,7 @@ pub(super) fn fetch(mut scan: Scanner<'_>) -> Scan<FetchItems> {
             b"RFC822.SIZE" => items.size = Some(scan.number()?),
             b"BODY[HEADER]" | b"RFC822.HEADER" => items.header = body(&mut scan)?,
             b"MODSEQ" => items.modseq = Some(number(scan.one_in_parentheses()?)?),
-            b"EMAILID" => items.email_id = Some(lossless(scan.one_in_parentheses()?)),
+            b"EMAILID" => items.email_id = scan.object_id()?,
             b"X-GM-MSGID" => items.gm_msgid = Some(scan.number()?),
             b"X-GM-LABELS" => items.gm_labels = labels(&mut scan)?,
             name => match origin_of_body(name) {

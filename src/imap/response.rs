@@ -58,6 +58,13 @@ impl Capabilities {
         }
     }
 
+    /// Does STATUS tell a folder's id (MAILBOXID, RFC 8474)? Cyrus 3.6 says so and sends freed memory instead: another
+    /// id each time, and with it octets that break the connection. SELECT tells the right one there.
+    pub(super) fn status_has_mailbox_id(&self) -> bool {
+        let cyrus = ["X-CREATEDMODSEQ", "X-REPLICATION", "DIGEST=SHA1"].iter().any(|name| self.has(name));
+        self.has("OBJECTID") && !cyrus
+    }
+
     pub(super) fn read(scan: &mut Scanner<'_>) -> Scan<Capabilities> {
         let mut found = BTreeSet::new();
         loop {
@@ -301,7 +308,7 @@ fn folder_status(mut scan: Scanner<'_>) -> Scan<(Bytes, FolderStatus)> {
             b"UIDNEXT" => status.uid_next = Some(scan.small()?),
             b"UIDVALIDITY" => status.uid_validity = Some(scan.small()?),
             b"HIGHESTMODSEQ" => status.modseq = Some(scan.number()?),
-            b"MAILBOXID" => status.mailbox_id = Some(lossless(scan.one_in_parentheses()?)),
+            b"MAILBOXID" => status.mailbox_id = scan.object_id()?,
             b"SIZE" => status.size = Some(scan.number()?),
             b"APPENDLIMIT" => {
                 status.append_limit =
@@ -579,6 +586,10 @@ mod tests {
         let text =
             "* STATUS \"a b\" (MESSAGES 3 X-NEW (1 2) SIZE 5 MAILBOXID (F1) HIGHESTMODSEQ 7 APPENDLIMIT NIL)";
         assert_eq!(one(text), Untagged::Folder("a b".into(), status));
+        let Untagged::Folder(_, odd) = one("* STATUS x (MAILBOXID (\u{93}\u{1a}`U) MESSAGES 1)") else {
+            panic!()
+        };
+        assert_eq!((odd.mailbox_id, odd.messages), (None, Some(1)), "no letters of an id");
         assert_eq!(one("* STATUS x (MESSAGES many)"), Untagged::Unreadable("STATUS"));
         assert_eq!(one("* STATUS a b (MESSAGES 1)"), Untagged::Unreadable("STATUS"));
         assert!(matches!(one("* ENABLED qresync"), Untagged::Enabled(c) if c.has("QRESYNC")));

@@ -191,6 +191,14 @@ impl<'a> Scanner<'a> {
         Ok(word)
     }
 
+    /// `(id)`: an object's id (RFC 8474 §7). One that is not made of its letters is none.
+    pub fn object_id(&mut self) -> Scan<Option<String>> {
+        let id = self.one_in_parentheses()?;
+        let fits = (1..=255).contains(&id.len())
+            && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        Ok(fits.then(|| lossless(id)))
+    }
+
     /// Passes one value of any shape. No recursion: nesting is foreign.
     pub fn skip_value(&mut self) -> Scan<()> {
         let mut depth = 0usize;

@@ -234,7 +234,7 @@ fn code(scan: &mut Scanner<'_>) -> Scan<Code> {
         "HIGHESTMODSEQ" => Code::HighestModSeq(rest.number()?),
         "NOMODSEQ" => Code::NoModSeq,
         "PERMANENTFLAGS" => Code::PermanentFlags(rest.words()?),
-        "MAILBOXID" => Code::MailboxId(lossless(rest.one_in_parentheses()?)),
+        "MAILBOXID" => Code::MailboxId(rest.object_id()?.ok_or(Unreadable)?),
         "APPENDUID" => {
             let [uid_validity, uids] = uid_words(inner)?;
             Code::AppendUid(AppendUid { uid_validity: one(uid_validity)?, uids: written_out(uids)? })

@@ -198,6 +198,7 @@ async fn fetch(env: &Env, port: u16, ca_file: &Path, batches: &[Vec<Wanted>]) ->
         path: FolderPath::inbox(),
         special: None,
         selectable: true,
+        subscribed: None,
         object_id: None,
         handle: "INBOX".to_owned(),
         counters: None,

@@ -145,6 +145,7 @@ struct Summary {
     moved: u64,
     removed: u64,
     reflagged: u64,
+    gone: u64,
     skipped: u64,
     unknown: u64,
     bytes: u64,
@@ -189,6 +190,7 @@ impl Summary {
             moved: sum(|m| m.summary.moved),
             removed: sum(|m| m.summary.removed),
             reflagged: sum(|m| m.summary.reflagged),
+            gone: sum(|m| m.summary.gone),
             skipped: sum(|m| m.skipped),
             unknown: sum(|m| m.unknown),
             bytes: sum(|m| m.summary.bytes),
@@ -241,6 +243,7 @@ impl Summary {
                 "moved": self.moved,
                 "removed": self.removed,
                 "reflagged": self.reflagged,
+                "gone": self.gone,
                 "skipped": self.skipped,
                 "unknown": self.unknown,
             },
@@ -395,7 +398,7 @@ mod tests {
         let (s, result) =
             summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0, false);
         let json = s.json(&result, &settings(), &BTreeMap::new(), true);
-        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","mailboxes":2,"messages":{"already_there":10,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
+        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","mailboxes":2,"messages":{"already_there":10,"gone":0,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
     }
 
     #[test]

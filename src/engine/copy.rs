@@ -449,6 +449,7 @@ async fn launch(
         match fetched {
             Fetched::Gone => {
                 book.hold = Some(UNREAD);
+                book.tally.gone += 1;
                 early.gone.push(message.number);
             }
             Fetched::Failed(error) if error.may_pass() && work.attempt + 1 < core.parts.options.tries => {

@@ -342,7 +342,7 @@ async fn bind(
     recorded: Option<&FolderState>,
     matched: Match,
 ) -> Result<(FolderId, TargetFolderId)> {
-    let wanted = FolderWanted { path: folder.path.clone(), special: folder.special };
+    let wanted = wanted_at_target(folder);
     let mut target = recorded.map(|r| r.target_folder.clone()).filter(|t| !t.is_empty()).map(TargetFolderId);
     let mut left = None;
     if let (Match::Renamed(_), Some(old)) = (matched, target.clone()) {
@@ -421,7 +421,7 @@ pub(super) async fn find_folder_again(core: &Core, book: &mut Book, id: FolderId
         || Error::new(Kind::Internal, Scope::Mailbox, "a batch names a folder that is not in this pass");
     let work = book.folders.get_mut(&id).ok_or_else(lost)?;
     let folder = &work.source;
-    let wanted = FolderWanted { path: folder.path.clone(), special: folder.special };
+    let wanted = wanted_at_target(folder);
     let target = core.target.folder(&wanted).await?;
     let row = FolderRow {
         id: Some(id),
@@ -579,4 +579,8 @@ async fn skip_too_large(
         core.apply(Change::Skipped { folder, skips }).await?;
     }
     Ok(())
+}
+
+fn wanted_at_target(folder: &SourceFolder) -> FolderWanted {
+    FolderWanted { path: folder.path.clone(), special: folder.special, subscribed: folder.subscribed }
 }

@@ -64,6 +64,12 @@ impl Core {
         self.parts.ledger.apply(&self.claim, change).await
     }
 
+    /// Waits until what was on its way when a connection broke has most likely arrived.
+    pub(super) async fn let_settle(&self) {
+        let within = self.parts.options.settle.min(self.target.capabilities().settles_within);
+        self.parts.env.sleep(within).await;
+    }
+
     /// The stamp of a message first seen under this key.
     pub(super) fn stamp(&self, folder: FolderId, epoch: u64, number: u64) -> Stamp {
         Stamp {
@@ -134,6 +140,10 @@ pub(super) async fn run(
     let unknown = state.open.iter().map(|b| b.items.len() as u64).sum();
     super::recount::judge(&mut tally, &state, error.as_ref());
     tally.reasons.append(&mut book.notes);
+    if tally.gone > 0 {
+        let gone = tally.gone;
+        tally.reasons.push(format!("{gone} messages were gone from the source before they could be fetched"));
+    }
     if let Some(claim) = &claim {
         let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
         // The failure comes last: a pass that ended incomplete alone counts as one still to go on.

@@ -46,7 +46,7 @@ pub(super) async fn sweep_and_count(core: &Core, book: &mut Book) -> Result<()> 
         if complete(&found) >= live {
             break;
         }
-        core.parts.env.sleep(core.parts.options.settle).await;
+        core.let_settle().await;
         found = by_stamp(look(core).await?);
     }
     let watch = std::mem::take(&mut book.state.watch);

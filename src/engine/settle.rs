@@ -103,7 +103,7 @@ pub(super) async fn look(
     let mut open = unsettled;
     for last in [false, true] {
         if last && !open.is_empty() {
-            core.parts.env.sleep(core.parts.options.settle).await;
+            core.let_settle().await;
         }
         if open.is_empty() {
             break;
@@ -167,7 +167,7 @@ pub(super) async fn left_open(core: &Core, source: &dyn SourceMailbox, book: &mu
     let mut waiting: Vec<OpenBatch> = open;
     for last in [false, true] {
         if last && !waiting.is_empty() {
-            core.parts.env.sleep(core.parts.options.settle).await;
+            core.let_settle().await;
         }
         let sought: Vec<Sought<'_>> = waiting
             .iter()

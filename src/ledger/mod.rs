@@ -195,6 +195,8 @@ pub struct PassSummary {
     pub removed: u64,
     /// Copies whose flags were changed.
     pub reflagged: u64,
+    /// Messages that were listed and gone from the source before they could be fetched.
+    pub gone: u64,
     /// Copies the target holds by its own count, if it was asked.
     pub recounted: Option<u64>,
     /// Times the source and the target were waited for.

@@ -113,6 +113,8 @@ pub struct LastPass {
     pub removed: u64,
     /// Copies with changed flags.
     pub reflagged: u64,
+    /// Messages that were gone from the source before they could be fetched.
+    pub gone: u64,
     /// The target's own count of copies, in messages.
     pub recounted: Option<u64>,
     /// Times the source and the target were waited for.
@@ -302,6 +304,7 @@ fn last_pass(last: PassSummary) -> LastPass {
         moved: last.moved,
         removed: last.removed,
         reflagged: last.reflagged,
+        gone: last.gone,
         recounted: last.recounted,
         round_trips: RoundTrips { source: last.source_trips, target: last.target_trips },
         began: utc(last.began),

@@ -56,6 +56,8 @@ pub struct SourceFolder {
     pub special: Option<SpecialUse>,
     /// `false`: a container only (`\NoSelect`); it is never turned into a mail folder.
     pub selectable: bool,
+    /// Its owner subscribed to it, if the source tells.
+    pub subscribed: Option<bool>,
     /// An id that survives renames, if the source has one.
     pub object_id: Option<String>,
     /// The backend's own handle (wire name, directory); opaque to everyone else.

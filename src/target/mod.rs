@@ -11,6 +11,7 @@ pub mod maildir;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -54,6 +55,9 @@ pub struct TargetCapabilities {
     pub batch_messages: usize,
     /// See `batch_messages`.
     pub batch_bytes: u64,
+    /// What was on its way when a connection broke is there after this time, or will hardly ever be. `run.settle` waits
+    /// no longer; what comes later still is found by the sweep.
+    pub settles_within: Duration,
 }
 
 /// The target's own id of a folder; opaque.
@@ -93,6 +97,8 @@ pub struct FolderWanted {
     pub path: FolderPath,
     /// Its role; a target that has such a folder uses it.
     pub special: Option<SpecialUse>,
+    /// Is it subscribed to at the source, if that is known?
+    pub subscribed: Option<bool>,
 }
 
 /// A message to store.

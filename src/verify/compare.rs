@@ -358,6 +358,7 @@ mod tests {
             lanes: 1,
             batch_messages: 1,
             batch_bytes: 1,
+            settles_within: std::time::Duration::ZERO,
         };
         Told(copies, can)
     }

@@ -63,7 +63,7 @@ pub fn path(names: &[&str]) -> FolderPath {
 pub fn wanted(names: &[&str]) -> FolderWanted {
     let path = path(names);
     let special = path.is_inbox().then_some(SpecialUse::Inbox);
-    FolderWanted { path, special }
+    FolderWanted { path, special, subscribed: None }
 }
 
 pub fn source_name() -> SourceName {
@@ -218,7 +218,11 @@ pub async fn folders(
     let mut seen = BTreeMap::from([(inbox.clone(), vec!["INBOX".to_owned()]), (work.clone(), vec![])]);
     let names = hostile_names();
     for names in &names {
-        let folder = FolderWanted { path: FolderPath::new(names.clone()).expect("names"), special: None };
+        let folder = FolderWanted {
+            path: FolderPath::new(names.clone()).expect("names"),
+            special: None,
+            subscribed: None,
+        };
         let id = mailbox.folder(&folder).await.unwrap_or_else(|e| panic!("{names:?}: {e}"));
         let other = seen.insert(id, names.clone());
         assert_eq!(other, None, "{names:?} has a folder of its own");
@@ -227,7 +231,8 @@ pub async fn folders(
     let again = open(harness, "").await;
     for (id, names) in seen.iter().rev().filter(|(_, n)| !n.is_empty()) {
         let special = (*id == inbox).then_some(SpecialUse::Inbox);
-        let folder = FolderWanted { path: FolderPath::new(names.clone()).expect("names"), special };
+        let folder =
+            FolderWanted { path: FolderPath::new(names.clone()).expect("names"), special, subscribed: None };
         assert_eq!(again.folder(&folder).await.expect("folder"), *id, "{names:?}");
     }
     (inbox, work)

@@ -66,7 +66,8 @@ async fn store_all(mailbox: &Arc<dyn TargetMailbox>, everything: &Everything) {
     let gate = Gate::unlimited(&Env::system());
     for (folder, (names, messages)) in everything.iter().enumerate() {
         let path = FolderPath::new(names.clone()).expect("names");
-        let id = mailbox.folder(&FolderWanted { path, special: None }).await.expect("folder");
+        let id =
+            mailbox.folder(&FolderWanted { path, special: None, subscribed: None }).await.expect("folder");
         let items: Vec<StoreItem> = messages
             .iter()
             .enumerate()

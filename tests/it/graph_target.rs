@@ -418,7 +418,7 @@ async fn files_near_three_megabytes_go_the_other_way_when_one_is_refused() {
 
 fn folder(names: &[&str], special: Option<SpecialUse>) -> FolderWanted {
     let path = FolderPath::new(names.iter().map(|n| (*n).to_owned()).collect()).unwrap();
-    FolderWanted { path, special }
+    FolderWanted { path, special, subscribed: None }
 }
 
 fn children(list: &[(&str, &str)]) -> Value {

@@ -13,6 +13,7 @@ struct Kept {
     moved: u64,
     removed: u64,
     reflagged: u64,
+    gone: u64,
     recounted: Option<u64>,
     source_trips: u64,
     target_trips: u64,
@@ -24,8 +25,8 @@ struct Kept {
 
 /// The summary as JSON.
 pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
-    let PassSummary { complete, stored, already, bytes, moved, removed, reflagged, recounted, .. } = summary;
-    let PassSummary { source_trips, target_trips, verdict, reasons, began, ended, .. } = summary;
+    let PassSummary { complete, stored, already, bytes, moved, removed, reflagged, gone, .. } = summary;
+    let PassSummary { recounted, source_trips, target_trips, verdict, reasons, began, ended, .. } = summary;
     let kept = Kept {
         complete,
         stored,
@@ -34,6 +35,7 @@ pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
         moved,
         removed,
         reflagged,
+        gone,
         recounted,
         source_trips,
         target_trips,
@@ -48,8 +50,8 @@ pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
 /// From its JSON; `None` if it is none.
 pub(super) fn summary_from_json(text: &str) -> Option<PassSummary> {
     let kept: Kept = serde_json::from_str(text).ok()?;
-    let Kept { complete, stored, already, bytes, moved, removed, reflagged, recounted, .. } = kept;
-    let Kept { source_trips, target_trips, verdict, reasons, began, ended, .. } = kept;
+    let Kept { complete, stored, already, bytes, moved, removed, reflagged, gone, .. } = kept;
+    let Kept { recounted, source_trips, target_trips, verdict, reasons, began, ended, .. } = kept;
     Some(PassSummary {
         complete,
         stored,
@@ -58,6 +60,7 @@ pub(super) fn summary_from_json(text: &str) -> Option<PassSummary> {
         moved,
         removed,
         reflagged,
+        gone,
         recounted,
         source_trips,
         target_trips,

@@ -57,6 +57,7 @@ mod tests {
             path: FolderPath::new(name.split('/').map(str::to_owned).collect()).expect("a path"),
             special,
             selectable: true,
+            subscribed: None,
             object_id: None,
             counters: None,
             handle: name.to_owned(),

@@ -148,6 +148,8 @@ fn is_selectable(entry: &ListEntry) -> bool {
 /// Makes folders of LIST lines: the inbox first, the others by path; no path twice; containers only where no folder
 /// with mail has their path.
 fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder> {
+    // A server that cannot tell subscriptions with the list shows none at all.
+    let told = entries.iter().any(|e| e.has("\\Subscribed"));
     let mut by_name: BTreeMap<Bytes, ListEntry> = BTreeMap::new();
     for entry in entries {
         let key = if is_inbox(&entry.name) { Bytes::from_static(b"INBOX") } else { entry.name.clone() };
@@ -189,6 +191,7 @@ fn arrange(entries: Vec<ListEntry>, namespaces: &Namespaces) -> Vec<SourceFolder
             path,
             special,
             selectable,
+            subscribed: told.then(|| entry.has("\\Subscribed")),
             object_id: entry.status.as_ref().and_then(|s| s.mailbox_id.clone()),
             counters: entry.status.as_ref().and_then(counters),
             handle: handle(&entry.name),

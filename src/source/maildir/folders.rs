@@ -51,6 +51,7 @@ pub(super) fn folders(root: &Path, settings: &MaildirSettings) -> Result<Vec<Sou
             path,
             special,
             selectable,
+            subscribed: None,
             object_id: None,
             counters: None,
             handle,

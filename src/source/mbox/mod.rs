@@ -342,6 +342,7 @@ impl SourceMailbox for Shared {
                 path,
                 special,
                 selectable,
+                subscribed: None,
                 object_id: None,
                 counters: None,
                 handle,

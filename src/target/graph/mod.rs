@@ -14,6 +14,7 @@ mod store;
 mod upload;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -80,6 +81,7 @@ impl Target for GraphTarget {
             lanes: self.settings.lanes.clamp(1, 4),
             batch_messages: BATCH_MESSAGES,
             batch_bytes: BATCH_BYTES,
+            settles_within: Duration::from_secs(600),
         };
         Ok(Arc::new(GraphMailbox { session, folders, capabilities }))
     }

@@ -42,6 +42,13 @@ struct Known {
     done: BTreeMap<(FolderPath, Option<SpecialUse>), String>,
 }
 
+/// What a folder that is to be made shall be.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    role: Option<SpecialUse>,
+    subscribed: bool,
+}
+
 /// A name that is taken.
 #[derive(Debug, Clone, Default)]
 struct Entry {
@@ -158,7 +165,7 @@ impl Folders {
     /// Finds or makes the trash.
     pub async fn trash(&self, env: &Env, live: &Live, shelves: &Shelves) -> Result<String> {
         let Some(path) = FolderPath::new(vec!["Trash".to_owned()]) else { return Err(refused()) };
-        let wanted = FolderWanted { path, special: Some(SpecialUse::Trash) };
+        let wanted = FolderWanted { path, special: Some(SpecialUse::Trash), subscribed: None };
         let mut known = self.known.lock().await;
         self.at_the_root(env, live, &mut known, &wanted, shelves).await
     }
@@ -173,7 +180,8 @@ impl Folders {
         if forms.iter().any(|name| known.by_name.contains_key(name)) {
             return Ok(());
         }
-        self.make(env, live, &mut known, &forms, None, shelves).await.map(|_| ())
+        let wish = Wish { role: None, subscribed: self.subscribe };
+        self.make(env, live, &mut known, &forms, wish, shelves).await.map(|_| ())
     }
 
     /// Forgets a folder that is not there any more, and those asked for by other names for it.
@@ -199,7 +207,7 @@ impl Folders {
         let inbox = wanted.special == Some(SpecialUse::Inbox);
         let path = if inbox { FolderPath::inbox() } else { wanted.path.clone() };
         let names: Vec<String> = self.base.iter().chain(path.names()).cloned().collect();
-        self.by_name(env, live, known, &names, None, shelves).await
+        self.by_name(env, live, known, &names, self.wish(None, wanted), shelves).await
     }
 
     async fn at_the_root(
@@ -215,10 +223,20 @@ impl Folders {
             Some(SpecialUse::Inbox) => Ok("INBOX".to_owned()),
             Some(role) => match self.in_role(known, role) {
                 Some(name) => Ok(name),
-                None => self.by_name(env, live, known, wanted.path.names(), Some(role), shelves).await,
+                None => {
+                    let wish = self.wish(Some(role), wanted);
+                    self.by_name(env, live, known, wanted.path.names(), wish, shelves).await
+                }
             },
-            None => self.by_name(env, live, known, wanted.path.names(), None, shelves).await,
+            None => {
+                self.by_name(env, live, known, wanted.path.names(), self.wish(None, wanted), shelves).await
+            }
         }
+    }
+
+    /// A folder is subscribed to as it is at the source; where that does not tell, it is.
+    fn wish(&self, role: Option<SpecialUse>, wanted: &FolderWanted) -> Wish {
+        Wish { role, subscribed: self.subscribe && wanted.subscribed.unwrap_or(true) }
     }
 
     /// The folder that has a role, or is known for it by its name.
@@ -241,14 +259,14 @@ impl Folders {
         live: &Live,
         known: &mut Known,
         names: &[String],
-        role: Option<SpecialUse>,
+        wish: Wish,
         shelves: &Shelves,
     ) -> Result<String> {
         let forms = self.forms(known, names);
         if let Some(name) = forms.iter().find(|name| known.selectable(name)) {
             return Ok(name.clone());
         }
-        self.make(env, live, known, &forms, role, shelves).await
+        self.make(env, live, known, &forms, wish, shelves).await
     }
 
     /// The names a path may have, best first.
@@ -290,16 +308,17 @@ impl Folders {
         live: &Live,
         known: &mut Known,
         forms: &[String],
-        role: Option<SpecialUse>,
+        wish: Wish,
         shelves: &Shelves,
     ) -> Result<String> {
         let session = &live.session;
+        let Wish { role, subscribed } = wish;
         let mut attribute = role.and_then(attribute);
         for name in forms {
             loop {
                 env.step(Step::TargetFolder).await;
                 let subscribe = async {
-                    if self.subscribe { session.subscribe(name.as_bytes()).await.map(Some) } else { Ok(None) }
+                    if subscribed { session.subscribe(name.as_bytes()).await.map(Some) } else { Ok(None) }
                 };
                 // One after the other on the wire, answered together.
                 let (made, subscribed, listed) = futures_util::future::join3(

@@ -25,6 +25,7 @@ mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -41,6 +42,9 @@ use crate::env::{Env, Step};
 use crate::imap::{Capabilities, ListEntry, UidSet};
 use crate::limit::{Answer, Cost, Gate, Ticket};
 use crate::model::{Digest, Error, Flags, Kind, Outcome, Result, Scope, StampPrefix, Timestamp};
+
+/// An APPEND whose octets the server has read it carries out at once, also when the connection is gone.
+const SETTLES: Duration = Duration::from_secs(3);
 
 /// An IMAP endpoint.
 #[derive(Debug)]
@@ -142,6 +146,7 @@ fn capabilities(settings: &ImapTargetSettings, offer: &Capabilities) -> TargetCa
         lanes: settings.lanes,
         batch_messages: settings.batch_messages,
         batch_bytes: settings.batch_bytes,
+        settles_within: SETTLES,
     }
 }
 

@@ -15,6 +15,7 @@ mod store;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
@@ -165,6 +166,7 @@ impl Target for MaildirTarget {
                 lanes: self.settings.lanes,
                 batch_messages: 64,
                 batch_bytes: 4 << 20,
+                settles_within: Duration::from_secs(1),
             },
             folders: Mutex::new(Folders::new(root.clone(), self.settings.layout)),
             root,

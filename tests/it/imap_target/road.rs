@@ -129,6 +129,26 @@ fn mail_moves_between_two_dovecots_whole_and_later_passes_follow() {
 }
 
 #[test]
+fn folders_are_subscribed_to_as_their_originals_are() {
+    let (Some(source), Some(target)) = (Dovecot::start(), Dovecot::start()) else { return };
+    fill(&source);
+    let subscribed = |server: &Dovecot| {
+        let (text, _) = server.client(USERS[0]).run(&[b"LSUB \"\" *"]);
+        let mut names: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+        names.retain(|line| line.starts_with("* LSUB"));
+        names.sort();
+        names
+    };
+    let mut client = source.client(USERS[0]);
+    client.run(&[b"SUBSCRIBE \"50% Rabatt\""]);
+    client.run(&[b"SUBSCRIBE Sent"]);
+    let meant = subscribed(&source);
+    assert_eq!(meant.len(), 2);
+    works(&source.reach(), &target.reach()).verb("run");
+    assert_eq!(subscribed(&target), meant);
+}
+
+#[test]
 fn mail_moves_into_a_dovecot_with_another_separator_and_a_prefix() {
     let options =
         dovecot::Options { separator: '.', prefix: "INBOX.".to_owned(), ..dovecot::Options::default() };

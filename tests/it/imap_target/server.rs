@@ -77,7 +77,8 @@ async fn roles_lead_to_the_folders_that_have_them_and_none_is_doubled() {
     let mut client = dovecot.client(USER);
     client.create(&["Sent"]);
     let mailbox = open(settings(&dovecot)).await;
-    let special = |names: &[&str], role| FolderWanted { path: path(names), special: Some(role) };
+    let special =
+        |names: &[&str], role| FolderWanted { path: path(names), special: Some(role), subscribed: None };
     let get = |wanted: FolderWanted| {
         let mailbox = mailbox.clone();
         async move { mailbox.folder(&wanted).await.expect("folder").0 }

@@ -200,6 +200,7 @@ impl SourceMailbox for MemoryMailbox {
                     special: path.is_inbox().then_some(SpecialUse::Inbox),
                     path,
                     selectable: true,
+                    subscribed: None,
                     object_id: None,
                     counters: habits.counters.then(|| folder.counters(habits)),
                     handle: name.clone(),

@@ -184,6 +184,7 @@ impl Target for NumberedTarget {
                 lanes: 4,
                 batch_messages: 3,
                 batch_bytes: 1 << 20,
+                settles_within: Duration::from_secs(600),
             },
         }))
     }

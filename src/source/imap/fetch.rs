@@ -232,9 +232,13 @@ impl<'a> Fetch<'a> {
                 }
                 _ => self.halve(&missing),
             },
-            // Dovecot says BYE, or hangs up in the middle, at a message whose file it cannot read: the first one
+            // Servers say BYE, hang up, fall silent or lose their thread at a message they cannot read: the first one
             // that is missing.
-            WireError::Bye(None) | WireError::Closed => {
+            WireError::Bye(None)
+            | WireError::Closed
+            | WireError::Io(_)
+            | WireError::TimedOut
+            | WireError::Framing(_) => {
                 self.losses += 1;
                 if self.losses > LOSSES {
                     return Err(end.into_error());

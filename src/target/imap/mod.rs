@@ -16,6 +16,7 @@ mod copies;
 mod flags;
 mod folders;
 mod looks;
+mod keeps;
 pub mod losses;
 mod names;
 mod oddities;

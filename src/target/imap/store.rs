@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::append::{Draft, End, append, next_group};
+use super::append::{Draft, End, FREE_LITERALS, append, next_group};
 use super::flags::Kept;
 use super::oddities::Oddities;
 use super::session::{Live, gone};
@@ -155,6 +155,7 @@ impl ImapMailbox {
             plain: false,
             mended: false,
             again: false,
+            asks_first: false,
         })
     }
 
@@ -271,6 +272,14 @@ impl ImapMailbox {
         done: &Done,
     ) {
         batch.refused = 0;
+        let manners = &self.line.host.manners;
+        if !group.iter().any(|draft| draft.asks_first) {
+            manners.learn_takes_free_literals();
+        } else if !manners.takes_free_literals() {
+            // What was refused is taken once it is asked about: the offer is not true.
+            manners.learn_no_free_literals();
+            live.session.forgo(&FREE_LITERALS);
+        }
         let told = match &done.code {
             Code::AppendUid(told) if told.uids.len() == group.len() => Some((told.uid_validity, &told.uids)),
             _ => None,
@@ -370,6 +379,18 @@ impl ImapMailbox {
             || done.not_connected()
         {
             return batch.not_sent(group, &done.refusal(Scope::Folder, what));
+        }
+        let offer = live.session.capabilities();
+        if done.status == Status::Bad
+            && !coded
+            && FREE_LITERALS.iter().any(|name| offer.has(name))
+            && !self.line.host.manners.takes_free_literals()
+            && !group.iter().any(|draft| draft.asks_first)
+        {
+            // Perhaps it offers literals that it does not take.
+            let asked = group.into_iter().map(|draft| Draft { asks_first: true, ..draft });
+            asked.rev().for_each(|draft| batch.queue.push_front(draft));
+            return;
         }
         if group.len() > 1 {
             // One of them is at fault, or several at once are.

@@ -217,19 +217,28 @@ fn a_message_that_comes_without_its_header_is_not_taken_for_the_message() {
 
 #[test]
 fn a_message_that_can_never_be_fetched_is_skipped_by_name_and_the_others_arrive() {
-    // Cut in the middle, far behind the end of what a listing answers.
-    let fault = Act::CloseAt(2_000);
-    let way = Way::new();
-    way.fill("INBOX", 2);
-    let bad = way.put("INBOX", [mail(USER, 9), vec![b'x'; 5_000]].concat(), &[]);
-    way.put("INBOX", mail("last", 1), &[]);
-    way.put("INBOX", mail("last", 2), &[]);
-    way.mock().script([Rule::on("UID FETCH", fault.clone()).uid(bad).always()]);
-    let ran = way.run();
-    assert_eq!(ran.code, 1, "{fault:?}: {}", ran.json);
-    assert_eq!((ran.count("stored"), ran.skipped().len()), (4, 1), "{fault:?}");
-    assert!(ran.skipped()[0].starts_with("unreadable: "), "{fault:?}: {:?}", ran.skipped());
-    assert_eq!(way.copies().len(), 4, "{fault:?}");
-    assert!(way.copies().iter().all(|c| c.octets.len() < 1_000), "{fault:?}: nothing half");
-    way.all_fired();
+    let faults = [
+        // Cut in the middle, with and without a word; far behind the end of what a listing answers.
+        Act::CloseAt(2_000),
+        Act::ResetAt(2_000),
+        // Announced too long, too short, or not at all.
+        Act::LiteralOff(40),
+        Act::LiteralOff(-40),
+        Act::LiteralAnnounced("-1".to_owned()),
+    ];
+    for fault in faults {
+        let way = Way::with(ImapOptions::default(), "idle_timeout = \"1s\"\n", "");
+        way.fill("INBOX", 2);
+        let bad = way.put("INBOX", [mail(USER, 9), vec![b'x'; 5_000]].concat(), &[]);
+        way.put("INBOX", mail("last", 1), &[]);
+        way.put("INBOX", mail("last", 2), &[]);
+        way.mock().script([Rule::on("UID FETCH", fault.clone()).uid(bad).always()]);
+        let ran = way.run();
+        assert_eq!(ran.code, 1, "{fault:?}: {}", ran.json);
+        assert_eq!((ran.count("stored"), ran.skipped().len()), (4, 1), "{fault:?}");
+        assert!(ran.skipped()[0].starts_with("unreadable: "), "{fault:?}: {:?}", ran.skipped());
+        assert_eq!(way.copies().len(), 4, "{fault:?}");
+        assert!(way.copies().iter().all(|c| c.octets.len() < 1_000), "{fault:?}: nothing half");
+        way.all_fired();
+    }
 }

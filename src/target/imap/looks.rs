@@ -88,7 +88,8 @@ impl ImapMailbox {
         let opened = live.open(folder).await?;
         live.session.noop().await.map_err(WireError::into_error)?;
         let odd: UidSet = looks.iter().filter(|(_, (d, _))| d.oddities.any()).map(|(uid, _)| *uid).collect();
-        let rest: UidSet = looks.iter().filter(|(_, (d, _))| !d.oddities.any()).map(|(uid, _)| *uid).collect();
+        let rest: UidSet =
+            looks.iter().filter(|(_, (d, _))| !d.oddities.any()).map(|(uid, _)| *uid).collect();
         let keeps = &self.line.host.manners.keeps;
         let mut seen: Vec<(u32, Option<Timestamp>, Option<bool>)> = Vec::new();
         arrivals::fetch(&live.session, &rest, "(UID FLAGS RFC822.SIZE INTERNALDATE)", |uid, items| {

@@ -132,7 +132,10 @@ impl ImapMailbox {
         };
         let oddities = oddities.map_err(|e| {
             let what = format!("a message could not be read back from the spool directory ({})", e.kind());
-            Outcome::NotSent(Error::temporary(Kind::Io, Scope::Message, what))
+            Outcome::NotSent(
+                Error::temporary(Kind::Io, Scope::Message, what)
+                    .remedy("check the disk of the spool directory"),
+            )
         })?;
         let mut lost = BTreeSet::new();
         let received = item.received.unwrap_or_else(|| {
@@ -467,6 +470,7 @@ impl ImapMailbox {
 
 fn nowhere() -> Error {
     Error::temporary(Kind::Protocol, Scope::Message, "the server stored a message and did not tell where")
+        .remedy("run again: it is looked for before it is stored again")
 }
 
 fn throttles(done: &Done) -> bool {

@@ -226,6 +226,28 @@ fn flags_forgotten_when_they_are_given_with_a_message_are_set_afterwards() {
 }
 
 #[test]
+fn nul_octets_go_as_literal8_where_it_is_offered_and_stay_behind_by_name_where_they_are_refused() {
+    let nul = b"Subject: canary\r\n\r\na\0b\0\0\r\n".to_vec();
+    let both = Both::new(ImapOptions::default().offering("BINARY"));
+    both.fill("INBOX", 3);
+    both.put("INBOX", nul.clone(), &["\\Seen"]);
+    assert_eq!(both.stores(4).mailbox(2)["verdict"], "perfect");
+    both.is_whole();
+    let heard = both.target.mock.heard();
+    assert_eq!(heard.iter().filter(|h| h.verb == "APPEND" && h.line.contains(" ~{")).count(), 1);
+
+    let both = Both::new(ImapOptions::default());
+    both.target
+        .mock
+        .script([Rule::on("APPEND", Act::No("Message contains NUL characters".to_owned())).nth(4).always()]);
+    both.fill("INBOX", 3);
+    both.put("INBOX", nul, &[]);
+    let ran = both.desk.run();
+    ran.ended(1);
+    assert_eq!((ran.count("stored"), ran.skipped().len()), (3, 1), "{}", ran.json);
+}
+
+#[test]
 fn bare_line_ends_are_mended_only_where_the_target_refuses_them_and_it_is_declared() {
     let bare = b"Subject: canary\r\n\r\nbare\nline feed\r\n".to_vec();
     for refuses in [false, true] {

@@ -33,7 +33,7 @@ impl ImapMailbox {
             if sent.flags_lost {
                 lose(batch, draft.at, losses::FLAGS);
             }
-            let date = draft.received.seconds > now + FUTURE || draft.received.seconds < 0;
+            let date = draft.received.seconds > now + FUTURE || draft.received.seconds <= 0;
             let new = manners.keeps.is_new(&sent) && alike.is_new(&sent);
             alike.learn(&sent, &draft.flags);
             if !sent.flags.is_empty()

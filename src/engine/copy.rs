@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::batches::{self, BatchBounds, Queue, Work};
 use super::diff::NewMessage;
-use super::pass::{Book, Core, stopped};
+use super::pass::{Book, Core, changed, stopped};
 use super::retry::{self, Next};
 use super::{Event, settle};
 use crate::env::Step;
@@ -439,7 +439,7 @@ async fn launch(
             }
             if error.scope == Scope::Folder && matches!(error.kind, Kind::NotFound | Kind::Conflict) {
                 // It is not what was listed any more: asking again tells nothing new.
-                leave(book, queue, folder, error);
+                leave(book, queue, folder, changed(error));
             } else {
                 try_again(core, book, queue, work, error);
             }

@@ -64,7 +64,7 @@ impl Book {
     /// A folder drops out: what is left of it is for a later pass, and nothing is removed in this one.
     pub(super) fn leave(&mut self, folder: FolderId, error: Error) {
         self.hold = Some(CHANGED);
-        self.left.entry(folder).or_insert_with(|| passing(error));
+        self.left.entry(folder).or_insert(error);
     }
 
     /// Why the pass did not do all it set out to, if so: what may be better in a moment goes first.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mailwave::mock::imap::{Act, ImapOptions, Noise, Rule};
 
 use super::Way;
+use crate::bad_input::desk::mail;
 
 /// Fills a mailbox, lets this happen at each of the first commands of a kind, and sees it arrive whole.
 #[track_caller]
@@ -88,4 +89,23 @@ fn the_backoff_that_exchange_suggests_in_words_is_kept() {
 #[test]
 fn a_literal_that_is_shorter_or_longer_than_announced_never_becomes_a_message() {
     survives("UID FETCH", &[Act::LiteralOff(-3), Act::LiteralOff(7), Act::LiteralAnnounced("-1".to_owned())]);
+}
+
+#[test]
+fn a_mailbox_that_has_given_what_it_may_in_a_day_ends_with_the_time_it_may_go_on() {
+    let way = Way::with(ImapOptions::default(), "daily_bytes = \"12MB\"\n", "");
+    for n in 0..5 {
+        way.put("INBOX", [mail("large", n), vec![b'x'; 5_000_000]].concat(), &[]);
+    }
+    for (stored, code) in [(2, 2), (2, 2), (1, 0)] {
+        let ran = way.run();
+        ran.ended(code);
+        assert_eq!(ran.count("stored"), stored, "{}", ran.json);
+        if code > 0 {
+            let [told] = &ran.errors()[..] else { panic!("one error: {:?}", ran.errors()) };
+            assert!(told.contains("in a day (12000000 bytes); the next day begins at 20"), "{told}");
+            assert!(told.contains("run again then"), "{told}");
+        }
+    }
+    way.is_whole();
 }

@@ -97,15 +97,20 @@ fn a_mailbox_that_has_given_what_it_may_in_a_day_ends_with_the_time_it_may_go_on
     for n in 0..5 {
         way.put("INBOX", [mail("large", n), vec![b'x'; 5_000_000]].concat(), &[]);
     }
-    for (stored, code) in [(2, 2), (2, 2), (1, 0)] {
+    let mut runs = 0;
+    loop {
+        runs += 1;
         let ran = way.run();
-        ran.ended(code);
-        assert_eq!(ran.count("stored"), stored, "{}", ran.json);
-        if code > 0 {
-            let [told] = &ran.errors()[..] else { panic!("one error: {:?}", ran.errors()) };
-            assert!(told.contains("in a day (12000000 bytes); the next day begins at 20"), "{told}");
-            assert!(told.contains("run again then"), "{told}");
+        // Two fit into a day. What is fetched when the day is used up may be left for the next run.
+        assert!((1..=2).contains(&ran.count("stored")), "{}", ran.json);
+        if ran.code == 0 {
+            break;
         }
+        ran.ended(2);
+        let [told] = &ran.errors()[..] else { panic!("one error: {:?}", ran.errors()) };
+        assert!(told.contains("in a day (12000000 bytes); the next day begins at 20"), "{told}");
+        assert!(told.contains("run again then"), "{told}");
     }
+    assert!((3..=5).contains(&runs), "{runs} runs");
     way.is_whole();
 }

@@ -24,6 +24,8 @@ pub(super) struct Args {
 pub(super) enum Verb {
     /// Write a commented mailwave.toml and an example mailboxes.csv.
     Init(InitArgs),
+    /// Open every mailbox at both ends and tell all that cannot be. Moves nothing.
+    Check(CheckArgs),
     /// Move mailboxes: new ones whole, known ones by their changes. Stop it at will; run it again to go on.
     Run(RunArgs),
     /// Show what the ledger knows of each mailbox.
@@ -41,6 +43,7 @@ impl Verb {
     pub(super) fn json(&self) -> bool {
         match self {
             Verb::Run(args) => args.json,
+            Verb::Check(args) => args.json,
             Verb::Status(args) | Verb::Verify(args) => args.json,
             Verb::Init(_) | Verb::Report(_) | Verb::Mock(_) => false,
         }
@@ -71,6 +74,21 @@ pub(super) struct RunArgs {
     /// costs.
     #[arg(long = "final")]
     pub(super) final_pass: bool,
+    /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
+    #[arg(long, value_name = "MAILBOX", num_args = 1..)]
+    pub(super) only: Vec<String>,
+    /// Only the mailboxes of this wave.
+    #[arg(long, value_name = "WAVE")]
+    pub(super) wave: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckArgs {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub(super) json: bool,
     /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
     #[arg(long, value_name = "MAILBOX", num_args = 1..)]
     pub(super) only: Vec<String>,

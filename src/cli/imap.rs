@@ -27,6 +27,7 @@ pub(super) fn source(env: &Env, typed: &config::ImapSettings) -> Result<ImapSett
         namespaces: typed.namespaces.clone(),
         folders: typed.folders.clone(),
         leave_out: typed.leave_out.clone().unwrap_or(base.leave_out),
+        daily_bytes: typed.daily_bytes.or(base.daily_bytes),
         ..base
     })
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. The only place that prints. stdout is data, stderr is talk.
 
 mod args;
+mod check;
 mod exit;
 mod imap;
 mod init;
@@ -74,6 +75,7 @@ async fn dispatch(verb: Verb, talk: &Talk) -> Result<Exit, Failure> {
     let env = Env::system();
     match verb {
         Verb::Init(args) => init::run(&args, talk),
+        Verb::Check(args) => check::run(&args, &env, talk).await,
         Verb::Run(args) => run::run(&args, &env, talk).await,
         Verb::Status(args) => status::run(&args, &env, talk),
         Verb::Verify(args) => verify::run(&args, &env, talk).await,

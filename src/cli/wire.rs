@@ -89,7 +89,11 @@ pub(super) fn parts(
 }
 
 /// The source endpoints of these names.
-fn sources(env: &Env, settings: &Settings, used: &[&str]) -> Result<BTreeMap<String, Arc<dyn Source>>> {
+pub(super) fn sources(
+    env: &Env,
+    settings: &Settings,
+    used: &[&str],
+) -> Result<BTreeMap<String, Arc<dyn Source>>> {
     let mut all = BTreeMap::new();
     for name in used.iter().collect::<BTreeSet<_>>() {
         if let Some(kind) = settings.sources.get(*name) {

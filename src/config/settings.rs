@@ -263,6 +263,8 @@ pub struct ImapSettings {
     pub folders: Vec<String>,
     /// Folders that are left out with what lies below them. `None`: as the preset says.
     pub leave_out: Option<Vec<String>>,
+    /// Bytes fetched of one mailbox in 24 hours, at most. `None`: as the preset says.
+    pub daily_bytes: Option<u64>,
 }
 
 /// What becomes of keywords (user-defined flags) at a target.

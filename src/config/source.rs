@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::build::{Secrets, to_usize};
+use super::build::{GIB, MIB, Secrets, to_usize};
 use super::imap::server;
 use super::read::Section;
 use super::settings::{
@@ -95,5 +95,13 @@ fn imap(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapSettings> {
     let namespaces = s.texts("namespaces").unwrap_or_default();
     let folders = s.texts("folders").unwrap_or_default();
     let leave_out = s.texts("leave_out");
-    Some(ImapSettings { server: server?, connections_per_mailbox, namespaces, folders, leave_out })
+    let daily_bytes = s.has("daily_bytes").then(|| s.size("daily_bytes", GIB, MIB..=1024 * GIB));
+    Some(ImapSettings {
+        server: server?,
+        connections_per_mailbox,
+        namespaces,
+        folders,
+        leave_out,
+        daily_bytes,
+    })
 }

@@ -100,6 +100,12 @@ impl Queue {
         self.again.push_front(work);
     }
 
+    /// Lets go of everything of a folder that has not begun.
+    pub(super) fn forget(&mut self, folder: FolderId) {
+        self.again.retain(|work| work.folder != folder);
+        self.folders.retain(|(of, _)| *of != folder);
+    }
+
     /// Nothing left?
     pub(super) fn is_empty(&self) -> bool {
         self.again.is_empty() && self.folders.is_empty()

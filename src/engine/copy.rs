@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::batches::{self, BatchBounds, Queue, Work};
 use super::diff::NewMessage;
-use super::pass::{Book, Core, stopped};
+use super::pass::{Book, Core, changed, stopped};
 use super::retry::{self, Next};
 use super::{Event, settle};
 use crate::env::Step;
@@ -437,7 +437,12 @@ async fn launch(
                 core.apply(Change::Outcome { batch, outcomes: Outcomes { unsent, ..Outcomes::default() } })
                     .await?;
             }
-            try_again(core, book, queue, work, error);
+            if error.scope == Scope::Folder && matches!(error.kind, Kind::NotFound | Kind::Conflict) {
+                // It is not what was listed any more: asking again tells nothing new.
+                leave(book, queue, folder, changed(error));
+            } else {
+                try_again(core, book, queue, work, error);
+            }
             return Ok(None);
         }
     };
@@ -563,6 +568,13 @@ async fn record_all(
 ) -> Result<()> {
     let Landed { work, batch, early, again, carried, outcomes, overdue } = landed;
     let epoch = book.folders.get(&work.folder).ok_or_else(lost_folder)?.listing.epoch;
+    let left_behind: BTreeMap<u64, Skip> = book
+        .state
+        .skips
+        .iter()
+        .filter(|(folder, skip)| *folder == work.folder && skip.reason == SkipReason::Refused)
+        .map(|(_, skip)| (skip.number, skip.clone()))
+        .collect();
     let mut sum = early;
     let mut retry: Vec<(NewMessage, Error)> = again;
     let (mut messages, mut bytes) = (0u64, 0u64);
@@ -584,6 +596,14 @@ async fn record_all(
             // Not sent, and never will be: another try would fail the same way, and only this message is concerned.
             Outcome::NotSent(error) if !error.may_pass() && error.scope == Scope::Message => {
                 sum.skipped.push(skip(&one.message, SkipReason::Refused, error.what, Some(one.size)));
+            }
+            // Refused in an earlier pass, and again without a reason: it is this message, not the target.
+            Outcome::NotSent(error)
+                if matches!(error.kind, Kind::Protocol | Kind::Refused)
+                    && error.scope <= Scope::Folder
+                    && left_behind.contains_key(&one.message.number) =>
+            {
+                sum.skipped.extend(left_behind.get(&one.message.number).cloned());
             }
             Outcome::NotSent(error) => {
                 // An intent whose earlier attempt is unknown stays open.
@@ -649,6 +669,14 @@ fn try_again(core: &Core, book: &mut Book, queue: &mut Queue, mut work: Work, er
             core.watcher.event(Event::Waiting { mailbox, wait, why: error });
             queue.put(work);
         }
+        Next::GiveUp if error.scope == Scope::Folder => leave(book, queue, work.folder, error),
         Next::GiveUp => book.fail(error),
     }
+}
+
+/// A folder drops out of the pass: nothing more of it is begun, and the others go on.
+fn leave(book: &mut Book, queue: &mut Queue, folder: FolderId, error: Error) {
+    tracing::debug!(%folder, %error, "a folder drops out of this pass");
+    queue.forget(folder);
+    book.leave(folder, error);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::diff::{self, NewMessage, Told};
 use super::matching::{self, FoundFolder, Match};
-use super::pass::{Book, Core, stopped};
+use super::pass::{Book, Core, changed, stopped};
 use super::proof::{self, Way};
 use super::roll::Roll;
 use super::settle::Reopened;
@@ -89,6 +89,7 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         (matching::by_name(&known, &view), matching::lost(&known, &view))
     };
     let mut found = Vec::new();
+    let mut unlisted = Vec::new();
     let mut stale = 0u64;
     for (folder, matched) in folders.into_iter().zip(matches) {
         if core.stop.asked() {
@@ -100,14 +101,11 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
                 stale += u64::from(matches!(look.listing.extent, Extent::Changes { stale_flags: true, .. }));
                 found.push((folder, matched, look));
             }
-            Err(error) if error.scope == Scope::Folder => {
-                book.doubts.push(format!("one folder could not be listed and was left as it is: {error}"));
-                book.hold = Some("a folder could not be listed");
-                unread.push(folder);
-            }
+            Err(error) if error.scope == Scope::Folder => unlisted.push((folder, error)),
             Err(error) => return Err(error),
         }
     }
+    unread.extend(tell_unlisted(core, source, book, unlisted).await?);
     if stale > 0 {
         book.notes.push(format!(
             "flags of {stale} folders were not compared: the server gives no cheap proof of them; `run --final` walks them"
@@ -204,6 +202,31 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         }
     }
     Ok(())
+}
+
+/// Folders that could not be listed: what is recorded of them stays as it is. One that was renamed or deleted since the
+/// list of folders was made is another matter than one that cannot be read: another pass sees what became of it.
+async fn tell_unlisted(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    book: &mut Book,
+    unlisted: Vec<(SourceFolder, Error)>,
+) -> Result<Vec<SourceFolder>> {
+    let mut now = None;
+    let mut unread = Vec::new();
+    for (folder, error) in unlisted {
+        if now.is_none() {
+            now = Some(list_folders(core, source).await?);
+        }
+        if now.iter().flatten().any(|f| f.handle == folder.handle && f.selectable) {
+            book.doubts.push(format!("one folder could not be listed and was left as it is: {error}"));
+        } else {
+            book.changed = Some(changed(error));
+        }
+        book.hold = Some("a folder could not be listed");
+        unread.push(folder);
+    }
+    Ok(unread)
 }
 
 async fn list_folders(core: &Core, source: &dyn SourceMailbox) -> Result<Vec<SourceFolder>> {

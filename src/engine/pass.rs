@@ -47,6 +47,10 @@ pub(super) struct Book {
     pub doubts: Vec<String>,
     /// What an operator should know and what casts no doubt on the copies: one line each.
     pub notes: Vec<String>,
+    /// Folders that dropped out of the pass, and why: the others are done all the same.
+    pub left: BTreeMap<FolderId, Error>,
+    /// What ends the pass at its end, so that another one follows: something went away while it was listed.
+    pub changed: Option<Error>,
     /// The first thing that stopped the pass.
     pub fatal: Option<Error>,
 }
@@ -56,6 +60,34 @@ impl Book {
     pub(super) fn fail(&mut self, error: Error) {
         self.fatal.get_or_insert(error);
     }
+
+    /// A folder drops out: what is left of it is for a later pass, and nothing is removed in this one.
+    pub(super) fn leave(&mut self, folder: FolderId, error: Error) {
+        self.hold = Some(CHANGED);
+        self.left.entry(folder).or_insert(error);
+    }
+
+    /// Why the pass did not do all it set out to, if so: what may be better in a moment goes first.
+    fn not_done(&mut self) -> Option<Error> {
+        let left = std::mem::take(&mut self.left).into_values();
+        left.chain(self.changed.take()).max_by_key(|error| error.status)
+    }
+}
+
+/// Why removals wait: messages of that folder may lie in another one by now.
+const CHANGED: &str = "a folder could not be read to its end";
+
+/// The error of a folder, told as one that another pass does not have where it was renamed, deleted or numbered anew.
+fn passing(error: Error) -> Error {
+    let other_now = error.scope == Scope::Folder && matches!(error.kind, Kind::NotFound | Kind::Conflict);
+    if other_now && !error.may_pass() { changed(error) } else { error }
+}
+
+/// A folder that was there when it was listed is not any more: the next listing tells what became of it.
+pub(super) fn changed(error: Error) -> Error {
+    let what = format!("a folder changed while it was read: {}", error.what);
+    Error::temporary(error.kind, Scope::Folder, what)
+        .remedy("run again: it is listed as it is then; nothing was lost or copied twice")
 }
 
 impl Core {
@@ -207,7 +239,7 @@ async fn walk(
 async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     super::inventory::list(core, source, book).await?;
     super::settle::left_open(core, source, book).await?;
-    super::inventory::plan(core, source, book).await?;
+    super::inventory::plan(core, source, book).await.map_err(passing)?;
     super::anchored::survey(core, book).await?;
     super::recount::sweep_early(core, book).await?;
     let new = book.folders.values().map(|f| &f.new);
@@ -220,7 +252,8 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     }
     super::mirror::vanished(core, source, book).await?;
     super::mirror::flags(core, book).await?;
-    for (id, folder) in &book.folders {
+    // A folder that was not read to its end is not known up to where it was listed.
+    for (id, folder) in book.folders.iter().filter(|(id, _)| !book.left.contains_key(id)) {
         let (uidnext, messages) = (folder.listing.next, folder.listing.messages);
         // Where flags were not compared, the sequence they stand at now proves nothing to a later pass.
         let stale = matches!(folder.listing.extent, Extent::Changes { stale_flags: true, .. });
@@ -230,7 +263,11 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
             core.apply(Change::Position { folder: *id, uidnext, modseq, messages }).await?;
         }
     }
-    super::recount::sweep_and_count(core, book).await
+    super::recount::sweep_and_count(core, book).await?;
+    match book.not_done() {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
 }
 
 /// Is the target mailbox the one the ledger's copies are in? Where copies carry no stamp, its identity alone tells, and a

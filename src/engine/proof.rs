@@ -60,8 +60,24 @@ pub(super) fn way(known: &Known<'_>, counters: Option<Counters>) -> (Way, Vec<u6
             let extent = Extent::Changes { vanished: RunSet::default(), stale_flags: !proven };
             return (Way::Unchanged(listing(now, extent)), also);
         }
+        if (now.next, now.messages) != (then.next, then.messages) {
+            return (Way::Since(then, !known.final_pass), with_a_witness(recorded, also));
+        }
     }
     (Way::Since(then, !known.final_pass), also)
+}
+
+/// Asks for the newest message on record too, in a folder that has to be asked about anyway: numbers given out again show
+/// by its size and date.
+fn with_a_witness(recorded: &FolderState, mut also: Vec<u64>) -> Vec<u64> {
+    let newest =
+        recorded.flags.numbers().runs().map(|run| *run.end()).last().filter(|n| *n < recorded.uidnext);
+    if let Some(newest) = newest
+        && let Err(at) = also.binary_search(&newest)
+    {
+        also.insert(at, newest);
+    }
+    also
 }
 
 /// The last complete listing, if changes since it can be asked for.
@@ -209,5 +225,22 @@ mod tests {
         assert_eq!(way(&none, Some(THEN)).0, Way::Whole);
         // Where copies are on record, an empty count alone proves nothing.
         assert!(matches!(way(&known(&recorded(), &[]), Some(empty)).0, Way::Since(..)));
+    }
+
+    #[test]
+    fn a_folder_that_is_asked_about_anyway_tells_of_its_newest_known_message_too() {
+        let mut known = recorded();
+        [2, 5, 9].iter().for_each(|n| known.flags.set(*n, &crate::model::Flags::default()));
+        known.live = 3;
+        let view =
+            Known { recorded: Some(&known), open: Vec::new(), skips: &[], limit: 100, final_pass: false };
+        let more = Counters { next: 13, messages: 6, ..THEN };
+        assert_eq!(way(&view, Some(more)), (Way::Since(THEN, true), vec![9]));
+        let flags_only = Counters { modseq: 51, messages: 4, ..THEN };
+        assert_eq!(
+            way(&view, Some(flags_only)).1,
+            Vec::<u64>::new(),
+            "nothing came: nothing can be given out again"
+        );
     }
 }

@@ -35,6 +35,10 @@ pub(super) fn after(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next 
     if attempt >= allowed {
         return Next::GiveUp;
     }
+    // Nobody waits in a run for what is known to take longer.
+    if error.status == Status::Temporary && error.retry_after.is_some_and(|told| told > TOLD_CEILING) {
+        return Next::GiveUp;
+    }
     if let Some(told) = error.retry_after {
         return Next::Again(told.min(TOLD_CEILING));
     }
@@ -71,5 +75,8 @@ mod tests {
         assert_eq!(after(&told(17), 1, 5, 999), Next::Again(Duration::from_secs(17)));
         assert_eq!(after(&told(90_000), 1, 5, 0), Next::Again(TOLD_CEILING));
         assert_eq!(after(&told(1), 40, 5, 0), Next::GiveUp);
+        let tomorrow = |s| Error { status: Status::Temporary, ..told(s) };
+        assert_eq!(after(&tomorrow(90_000), 1, 5, 0), Next::GiveUp, "the mailbox ends and says until when");
+        assert_eq!(after(&tomorrow(600), 1, 5, 0), Next::Again(Duration::from_secs(600)));
     }
 }

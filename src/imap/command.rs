@@ -20,6 +20,8 @@ const MINUS_MAX: u64 = 4096;
 pub struct Command {
     parts: Vec<Part>,
     unsendable: bool,
+    /// No literal goes without being asked for.
+    asks_first: bool,
     begun: Begun,
 }
 
@@ -93,8 +95,16 @@ impl Command {
         Command {
             parts: vec![Part::Text(Zeroizing::new(verb.as_bytes().to_vec()))],
             unsendable: false,
+            asks_first: false,
             begun: Begun::default(),
         }
+    }
+
+    /// Asks before each literal, whatever the server offers: some offer LITERAL+ and do not take it.
+    #[must_use]
+    pub fn asking_first(mut self) -> Command {
+        self.asks_first = true;
+        self
     }
 
     /// Adds fixed syntax of ours, after a blank.
@@ -245,6 +255,7 @@ impl Command {
         if self.unsendable {
             return Err(WireError::Unsendable);
         }
+        let literals = if self.asks_first { Literals::Synchronising } else { literals };
         let mut pieces = Pieces::default();
         pieces.octets.extend_from_slice(format!("{tag} ").as_bytes());
         let mut answers = Vec::new();

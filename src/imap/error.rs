@@ -45,14 +45,13 @@ impl WireError {
     /// string are temporary.
     pub fn into_error(self) -> Error {
         let what = self.to_string();
+        let remedy = self.remedy();
         match self {
             WireError::Unsendable => Error::new(Kind::Config, Scope::Mailbox, what),
             WireError::Limit(_) | WireError::Framing(_) => {
                 Error::temporary(Kind::Protocol, Scope::Mailbox, what)
             }
-            WireError::Spool(_) => {
-                Error::temporary(Kind::Io, Scope::Run, what).remedy("check the disk of the spool directory")
-            }
+            WireError::Spool(_) => Error::temporary(Kind::Io, Scope::Run, what),
             WireError::BodyTooLarge(_) => Error::new(Kind::TooLarge, Scope::Message, what),
             WireError::Bye(Some(wait)) => Error::throttled(Scope::Mailbox, what, Some(wait)),
             WireError::Closed
@@ -60,6 +59,31 @@ impl WireError {
             | WireError::Io(_)
             | WireError::TimedOut
             | WireError::Broken => Error::temporary(Kind::Unreachable, Scope::Mailbox, what),
+        }
+        .remedy(remedy)
+    }
+
+    /// What the operator can do.
+    const fn remedy(self) -> &'static str {
+        match self {
+            WireError::Closed | WireError::Bye(None) | WireError::Io(_) | WireError::Broken => {
+                "run again; if it stays, look at the server's log and at the network in between"
+            }
+            WireError::Bye(Some(_)) => {
+                "wait as long as the server asked for, then run again; lower `max_connections` if it stays"
+            }
+            WireError::TimedOut => "run again; raise `idle_timeout` if the server needs longer to answer",
+            WireError::Limit(_) => {
+                "the server answers far more than is usual: let its operator look at this mailbox, or leave the folder out"
+            }
+            WireError::Framing(_) => {
+                "run again; if it stays, check `port` and `tls`, and name the server's kind with `preset`"
+            }
+            WireError::BodyTooLarge(_) => {
+                "raise `max_message` if the target takes it, or hand the message over as a file"
+            }
+            WireError::Spool(_) => "check the disk of the spool directory",
+            WireError::Unsendable => "take NUL and control characters out of the name, password or flag",
         }
     }
 }
@@ -70,5 +94,38 @@ impl From<io::Error> for WireError {
             io::ErrorKind::UnexpectedEof => WireError::Closed,
             kind => WireError::Io(kind),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_says_what_happened_and_what_to_do() {
+        let all = [
+            WireError::Closed,
+            WireError::Bye(None),
+            WireError::Bye(Some(Duration::from_secs(3))),
+            WireError::Io(io::ErrorKind::ConnectionReset),
+            WireError::TimedOut,
+            WireError::Limit("one line"),
+            WireError::Framing("it answers a command nobody sent"),
+            WireError::BodyTooLarge(9),
+            WireError::Spool(io::ErrorKind::StorageFull),
+            WireError::Unsendable,
+            WireError::Broken,
+        ];
+        for wire in all {
+            let error = wire.into_error();
+            assert!(!error.what.is_empty() && !error.remedy.is_empty(), "{error}");
+            let fit_to_show = |text: &str| !text.contains('\n') && !text.ends_with('.');
+            assert!(fit_to_show(&error.what) && fit_to_show(&error.remedy), "{error}");
+        }
+        let told = WireError::TimedOut.into_error().to_string();
+        assert_eq!(
+            told,
+            "the server stopped answering — run again; raise `idle_timeout` if the server needs longer to answer"
+        );
     }
 }

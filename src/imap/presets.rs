@@ -68,6 +68,8 @@ pub struct Preset {
     pub labels: bool,
     /// Largest message it takes, in bytes, where it does not say (APPENDLIMIT, RFC 7889).
     pub max_message: Option<u64>,
+    /// Bytes it lets out of one mailbox in a day.
+    pub daily_bytes: Option<u64>,
 }
 
 const NO_HABITS: Habits = Habits { distrust: &[], throttled: &[], pause: Duration::ZERO };
@@ -83,6 +85,7 @@ pub static PLAIN: Preset = Preset {
     last: &[],
     labels: false,
     max_message: None,
+    daily_bytes: None,
 };
 
 /// Dovecot: `mail_max_userip_connections` is 10. It counts by user: a master user opens each mailbox as itself.
@@ -164,6 +167,7 @@ pub static GMAIL: Preset = Preset {
     last: &[SpecialUse::Flagged, SpecialUse::All],
     labels: true,
     max_message: Some(35 << 20),
+    daily_bytes: Some(2_500_000_000),
 };
 
 /// Zimbra: `zimbraImapMaxConnections` is 200 for the server; chats, contacts and calendars are folders there.

@@ -113,7 +113,7 @@ impl Done {
             _ => format!("{what}: the server said {word}"),
         };
         if let Some(wait) = self.backoff {
-            return Error::throttled(scope, text, Some(wait));
+            return Error::throttled(scope, text, Some(wait)).remedy(LATER);
         }
         if self.not_connected() {
             return Error::new(
@@ -123,27 +123,42 @@ impl Done {
             )
             .remedy("check that this mailbox exists, that IMAP is on for it, and that the account has full access to it");
         }
-        match &self.code {
-            Code::Named(name) => match name.as_str() {
-                "THROTTLED" | "LIMIT" | "OVERQUOTA-TEMP" => Error::throttled(scope, text, None),
-                "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "EXPUNGEISSUED" => {
-                    Error::temporary(Kind::Unreachable, scope, text)
-                }
-                "OVERQUOTA" => Error::new(Kind::Quota, scope, text)
-                    .remedy("give the mailbox more space, or migrate less of it"),
-                "TOOBIG" => Error::new(Kind::TooLarge, scope, text),
-                "ALREADYEXISTS" => Error::new(Kind::Conflict, scope, text),
-                "CANNOT" | "HASCHILDREN" => Error::new(Kind::Refused, scope, text),
-                "NONEXISTENT" | "TRYCREATE" => Error::new(Kind::NotFound, scope, text),
-                "NOPERM" | "AUTHORIZATIONFAILED" => Error::new(Kind::Denied, scope, text)
-                    .remedy("give the account used for the migration the right to it"),
-                _ => Error::temporary(Kind::Protocol, scope, text),
-            },
+        let name = match &self.code {
+            Code::Named(name) => name.as_str(),
+            _ => "",
+        };
+        match name {
+            "THROTTLED" | "LIMIT" | "OVERQUOTA-TEMP" => Error::throttled(scope, text, None).remedy(LATER),
+            "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "EXPUNGEISSUED" => {
+                Error::temporary(Kind::Unreachable, scope, text)
+                    .remedy("run again; if it stays, the server's log tells why")
+            }
+            "OVERQUOTA" => Error::new(Kind::Quota, scope, text)
+                .remedy("give the mailbox more space, or migrate less of it"),
+            "TOOBIG" => Error::new(Kind::TooLarge, scope, text)
+                .remedy("raise the server's limit, or leave behind what is too large"),
+            "ALREADYEXISTS" => Error::new(Kind::Conflict, scope, text)
+                .remedy("another one has that place at the server: rename or remove it, then run again"),
+            "CANNOT" | "HASCHILDREN" => Error::new(Kind::Refused, scope, text)
+                .remedy("the server never does this: its settings and its log tell why"),
+            "NONEXISTENT" | "TRYCREATE" => Error::new(Kind::NotFound, scope, text)
+                .remedy("run again: what is there then is taken; what should be there and is not, the server's log explains"),
+            "NOPERM" | "AUTHORIZATIONFAILED" => Error::new(Kind::Denied, scope, text)
+                .remedy("give the account used for the migration the right to it"),
+            "CONTACTADMIN" => Error::temporary(Kind::Protocol, scope, text)
+                .remedy("the server sends you to its operator: have it repaired, then run again"),
             // Servers say a bare NO for anything from a missing folder to a full disk: it may pass.
-            _ => Error::temporary(Kind::Protocol, scope, text),
+            _ if self.status == Status::No => Error::temporary(Kind::Protocol, scope, text)
+                .remedy("run again; if it is refused each time, the server's log tells why"),
+            _ => Error::temporary(Kind::Protocol, scope, text).remedy(
+                "the server does not understand what it was asked: run again, and name its kind with `preset` if it stays",
+            ),
         }
     }
 }
+
+/// What to do about a server that is asked too much.
+const LATER: &str = "run again later; lower `max_connections` if it stays";
 
 pub(super) fn status_of(word: &[u8]) -> Option<Status> {
     [
@@ -274,4 +289,59 @@ fn suggested_backoff(text: &[u8]) -> Option<Duration> {
     let end = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
     let millis: u64 = std::str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
     Some(Duration::from_millis(millis).min(Duration::from_secs(3600)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: Status, code: &str) -> Error {
+        let code = if code.is_empty() { Code::None } else { Code::Named(code.to_owned()) };
+        Done { status, code, backoff: None }.refusal(Scope::Folder, "opening a folder")
+    }
+
+    #[test]
+    fn every_refusal_says_what_was_refused_and_what_to_do() {
+        let codes = [
+            "",
+            "THROTTLED",
+            "LIMIT",
+            "UNAVAILABLE",
+            "INUSE",
+            "SERVERBUG",
+            "EXPUNGEISSUED",
+            "OVERQUOTA",
+            "TOOBIG",
+            "ALREADYEXISTS",
+            "CANNOT",
+            "HASCHILDREN",
+            "NONEXISTENT",
+            "TRYCREATE",
+            "NOPERM",
+            "CONTACTADMIN",
+            "ODD",
+            NOT_CONNECTED,
+        ];
+        for code in codes {
+            for status in [Status::No, Status::Bad] {
+                let error = refused(status, code);
+                assert!(error.what.starts_with("opening a folder: "), "{error}");
+                assert!(!error.remedy.is_empty(), "{code}: {error}");
+            }
+        }
+        assert_eq!(
+            refused(Status::No, "NONEXISTENT").to_string(),
+            "opening a folder: the server said NO [NONEXISTENT] — run again: what is there then is taken; what should \
+             be there and is not, the server's log explains"
+        );
+        assert_eq!(
+            refused(Status::No, "").to_string(),
+            "opening a folder: the server said NO — run again; if it is refused each time, the server's log tells why"
+        );
+        assert!(refused(Status::Bad, "").remedy.contains("`preset`"));
+        let wait = Some(Duration::from_secs(7));
+        let told =
+            Done { status: Status::No, code: Code::None, backoff: wait }.refusal(Scope::Mailbox, "listing");
+        assert_eq!((told.retry_after, told.remedy.as_str()), (wait, LATER));
+    }
 }

@@ -21,6 +21,8 @@ pub struct ImapSettings {
     pub fetch_messages: usize,
     /// Messages listed by one FETCH, about (1–100,000).
     pub list_messages: u32,
+    /// Bytes of messages fetched of one mailbox in 24 hours, at most; `None`: no limit.
+    pub daily_bytes: Option<u64>,
 }
 
 impl ImapSettings {
@@ -39,6 +41,7 @@ impl ImapSettings {
             leave_out: preset.leave_out.iter().map(|name| (*name).to_owned()).collect(),
             fetch_messages: 100,
             list_messages: 5_000,
+            daily_bytes: preset.daily_bytes,
             server,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A session belongs to one mailbox (it is logged in as it) and is leased from the endpoint's pool for each call.
 
+mod budget;
 mod choose;
 mod config;
 mod fetch;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::budget::Budgets;
 pub use self::config::ImapSettings;
 use self::pool::Pool;
 use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
@@ -30,6 +32,7 @@ use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 /// An IMAP endpoint.
 pub struct ImapSource {
     pool: Arc<Pool>,
+    budgets: Arc<Budgets>,
 }
 
 impl std::fmt::Debug for ImapSource {
@@ -46,7 +49,8 @@ impl ImapSource {
     pub fn new(env: Env, settings: ImapSettings) -> Result<ImapSource> {
         settings.check()?;
         let endpoint = settings.server.endpoint()?;
-        Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint)) })
+        let budgets = Arc::new(Budgets::new(settings.daily_bytes));
+        Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint)), budgets })
     }
 }
 
@@ -64,13 +68,15 @@ impl Source for ImapSource {
         let object_ids = lease.session()?.capabilities().has("OBJECTID");
         lease.give_back();
         let pool = self.pool.clone();
-        Ok(Box::new(ImapMailbox { pool, owner, name: mailbox.to_owned(), object_ids }))
+        let budgets = self.budgets.clone();
+        Ok(Box::new(ImapMailbox { pool, budgets, owner, name: mailbox.to_owned(), object_ids }))
     }
 }
 
 /// One open mailbox.
 struct ImapMailbox {
     pool: Arc<Pool>,
+    budgets: Arc<Budgets>,
     owner: u64,
     name: String,
     object_ids: bool,
@@ -135,6 +141,8 @@ impl SourceMailbox for ImapMailbox {
         bodies: &Bodies,
     ) -> Result<Vec<Fetched>> {
         self.pool.env.step(Step::SourceFetch).await;
+        let bytes = wanted.iter().filter_map(|one| one.size).fold(0, u64::saturating_add);
+        self.budgets.take(&self.name, bytes, self.pool.env.now(), self.pool.env.wall())?;
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {

@@ -32,6 +32,8 @@ pub(super) struct Draft {
     pub mended: bool,
     /// It was refused without a reason before.
     pub again: bool,
+    /// Its literal is announced and waited for, whatever the server offers.
+    pub asks_first: bool,
 }
 
 impl Draft {
@@ -70,6 +72,9 @@ impl Draft {
     }
 }
 
+/// The literals a server may take without being asked (RFC 7888).
+pub(super) const FREE_LITERALS: [&str; 2] = ["LITERAL+", "LITERAL-"];
+
 /// How a command ended.
 pub(super) enum End {
     /// It was answered.
@@ -104,6 +109,9 @@ pub(super) async fn append(
         command =
             if draft.binary(&offer) { command.binary_body(&draft.body) } else { command.body(&draft.body) };
     }
+    if drafts.iter().any(|draft| draft.asks_first) {
+        command = command.asking_first();
+    }
     let begun: Begun = command.begun();
     match session.run(command, &mut Ignore).await {
         Ok(done) => End::Answered(done),
@@ -116,7 +124,8 @@ pub(super) fn next_group(queue: &mut VecDeque<Draft>, most: usize, offer: &Capab
     let mut group: Vec<Draft> = Vec::new();
     while let Some(draft) = queue.front() {
         let alone = draft.is_risky(offer) || draft.again || draft.bare || draft.plain || draft.mended;
-        if !group.is_empty() && (alone || group.len() >= most.max(1)) {
+        let unlike = group.first().is_some_and(|first| first.asks_first != draft.asks_first);
+        if !group.is_empty() && (alone || unlike || group.len() >= most.max(1)) {
             break;
         }
         group.extend(queue.pop_front());

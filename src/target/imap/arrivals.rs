@@ -91,7 +91,8 @@ pub(super) async fn read_back(session: &Session, validity: u32, set: &UidSet) ->
                 Kind::Protocol,
                 Scope::Folder,
                 "a message of the target cannot be read back",
-            ));
+            )
+            .remedy("run again; if it stays, let the target's operator repair the folder's index"));
         }
     }
     found.sort_by_key(|(uid, _)| *uid);

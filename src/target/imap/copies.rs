@@ -18,6 +18,7 @@ const MOVED: u64 = 500;
 
 fn gone() -> Error {
     Error::new(Kind::NotFound, Scope::Message, "the copy is gone from the target")
+        .remedy("its user or a rule moved or deleted it there; `verify` names it")
 }
 
 /// A folder of that name is not there.

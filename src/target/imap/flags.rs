@@ -77,6 +77,12 @@ pub(super) fn system(flags: &Flags) -> [(bool, &'static str); 5] {
     ]
 }
 
+/// Is this flag, as it is written on the wire, among them? Keywords are compared without regard to case.
+pub(super) fn is_set(flag: &str, flags: &Flags) -> bool {
+    system(flags).iter().any(|(on, name)| *on && name.eq_ignore_ascii_case(flag))
+        || flags.keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(flag))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

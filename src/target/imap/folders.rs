@@ -109,7 +109,8 @@ impl Folders {
                 Kind::TooLarge,
                 Scope::Mailbox,
                 "the target mailbox has too many folders",
-            ));
+            )
+            .remedy("remove folders at the target, or migrate into a place of its own"));
         }
         let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).ok();
         let (prefix, told) = match spaces.personal.first() {

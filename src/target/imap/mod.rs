@@ -15,6 +15,7 @@ mod config;
 mod copies;
 mod flags;
 mod folders;
+mod keeps;
 mod looks;
 pub mod losses;
 mod names;
@@ -124,7 +125,9 @@ async fn identity(live: &Live, list: &[ListEntry]) -> Result<String> {
         None => live.session.status(b"INBOX").await.map_err(|e| e.scoped(Scope::Mailbox))?,
     };
     let validity = status.uid_validity.ok_or_else(|| {
-        Error::new(Kind::Protocol, Scope::Mailbox, "the target server gives its inbox no UIDVALIDITY")
+        Error::new(Kind::Protocol, Scope::Mailbox, "the target server gives its inbox no UIDVALIDITY").remedy(
+            "let the server's operator repair the mailbox's index; without it no copy can be found again",
+        )
     })?;
     Ok(match status.mailbox_id {
         Some(id) => format!("{validity}.{id}"),
@@ -262,6 +265,7 @@ impl TargetMailbox for ImapMailbox {
             let numbers = self.numbers_of(&live, &folder.0).await?;
             numbers.anchor().ok_or_else(|| {
                 Error::new(Kind::Protocol, Scope::Folder, "the target server gives a folder no UIDVALIDITY")
+                    .remedy("let the server's operator repair the folder's index; without it no copy can be found again")
             })
         })
         .await

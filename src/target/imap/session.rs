@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as Turns, MutexGuard as Turn, OwnedSemaphorePermit, Semaphore};
 
+use super::append::FREE_LITERALS;
 use super::config::ImapTargetSettings;
+use super::keeps::Keeps;
 use crate::env::{Env, Tick};
 use crate::imap::{Account, Endpoint, Examined, Session, WireError, connect};
 use crate::model::{Error, Kind, Result, Scope};
@@ -42,9 +44,12 @@ struct State {
 pub(super) struct Manners {
     no_multiappend: AtomicBool,
     no_free_literals: AtomicBool,
+    takes_free_literals: AtomicBool,
     no_appended_uids: AtomicBool,
     changes_dates: AtomicBool,
     looked: AtomicU32,
+    /// What it keeps of the flags given with a message.
+    pub keeps: Keeps,
 }
 
 impl Manners {
@@ -58,9 +63,19 @@ impl Manners {
         self.no_multiappend.store(true, Ordering::Relaxed);
     }
 
-    /// It took the octets of a literal for commands.
+    /// It took the octets of a literal for commands, or only those it was asked about.
     pub fn learn_no_free_literals(&self) {
         self.no_free_literals.store(true, Ordering::Relaxed);
+    }
+
+    /// Did a message go to it with a literal nobody asked about?
+    pub fn takes_free_literals(&self) -> bool {
+        self.takes_free_literals.load(Ordering::Relaxed)
+    }
+
+    /// One did.
+    pub fn learn_takes_free_literals(&self) {
+        self.takes_free_literals.store(true, Ordering::Relaxed);
     }
 
     /// It does not tell where appended messages went.
@@ -162,7 +177,7 @@ impl Host {
         self.account.log_in(&mut connection, mailbox).await.map_err(at)?;
         let session = Session::new(connection);
         if self.manners.no_free_literals.load(Ordering::Relaxed) {
-            session.forgo(&["LITERAL+", "LITERAL-"]);
+            session.forgo(&FREE_LITERALS);
         }
         if session.capabilities().has("UTF8=ONLY") {
             session.enable(&["UTF8=ACCEPT"]).await?;

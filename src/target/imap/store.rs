@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::append::{Draft, End, append, next_group};
+use super::append::{Draft, End, FREE_LITERALS, append, next_group};
 use super::flags::Kept;
 use super::oddities::Oddities;
 use super::session::{Live, gone};
@@ -132,7 +132,10 @@ impl ImapMailbox {
         };
         let oddities = oddities.map_err(|e| {
             let what = format!("a message could not be read back from the spool directory ({})", e.kind());
-            Outcome::NotSent(Error::temporary(Kind::Io, Scope::Message, what))
+            Outcome::NotSent(
+                Error::temporary(Kind::Io, Scope::Message, what)
+                    .remedy("check the disk of the spool directory"),
+            )
         })?;
         let mut lost = BTreeSet::new();
         let received = item.received.unwrap_or_else(|| {
@@ -155,6 +158,7 @@ impl ImapMailbox {
             plain: false,
             mended: false,
             again: false,
+            asks_first: false,
         })
     }
 
@@ -271,6 +275,14 @@ impl ImapMailbox {
         done: &Done,
     ) {
         batch.refused = 0;
+        let manners = &self.line.host.manners;
+        if !group.iter().any(|draft| draft.asks_first) {
+            manners.learn_takes_free_literals();
+        } else if !manners.takes_free_literals() {
+            // What was refused is taken once it is asked about: the offer is not true.
+            manners.learn_no_free_literals();
+            live.session.forgo(&FREE_LITERALS);
+        }
         let told = match &done.code {
             Code::AppendUid(told) if told.uids.len() == group.len() => Some((told.uid_validity, &told.uids)),
             _ => None,
@@ -371,6 +383,18 @@ impl ImapMailbox {
         {
             return batch.not_sent(group, &done.refusal(Scope::Folder, what));
         }
+        let offer = live.session.capabilities();
+        if done.status == Status::Bad
+            && !coded
+            && FREE_LITERALS.iter().any(|name| offer.has(name))
+            && !self.line.host.manners.takes_free_literals()
+            && !group.iter().any(|draft| draft.asks_first)
+        {
+            // Perhaps it offers literals that it does not take.
+            let asked = group.into_iter().map(|draft| Draft { asks_first: true, ..draft });
+            asked.rev().for_each(|draft| batch.queue.push_front(draft));
+            return;
+        }
         if group.len() > 1 {
             // One of them is at fault, or several at once are.
             batch.bad |= done.status == Status::Bad;
@@ -446,6 +470,7 @@ impl ImapMailbox {
 
 fn nowhere() -> Error {
     Error::temporary(Kind::Protocol, Scope::Message, "the server stored a message and did not tell where")
+        .remedy("run again: it is looked for before it is stored again")
 }
 
 fn throttles(done: &Done) -> bool {

@@ -96,7 +96,7 @@ fn a_modification_sequence_that_comes_late_does_not_hide_flags_that_changed_befo
 
 #[test]
 fn a_server_put_back_to_an_older_state_is_noticed_and_nothing_is_changed() {
-    for used_since in [false, true] {
+    for (used_since, more) in [(false, &[][..]), (true, &["--final"]), (true, &[])] {
         let way = Way::new();
         way.fill("INBOX", 6);
         way.stores(6);
@@ -112,7 +112,7 @@ fn a_server_put_back_to_an_older_state_is_noticed_and_nothing_is_changed() {
                 store.add(USER, "INBOX", octets, &[], InternalDate::utc(RECEIVED + 1000));
             }
         }
-        let ran = way.desk.run_with(&["--final"]);
+        let ran = way.desk.run_with(more);
         ran.ended(2);
         let told = if used_since { "numbers" } else { "UIDNEXT fell from 7 to 4" };
         assert!(ran.errors()[0].contains(told), "{:?}", ran.errors());

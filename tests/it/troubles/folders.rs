@@ -170,27 +170,61 @@ fn a_folder_without_uidvalidity_is_left_out_and_named_and_the_others_arrive() {
     assert_eq!(way.run().ended(1).count("stored"), 0);
 }
 
-#[test]
-fn a_folder_renamed_or_deleted_in_the_middle_of_a_pass_loses_nothing() {
-    let acts = [
+/// What another client does to "Work" before each of the first commands, one way after the other.
+fn upheavals() -> [Act; 3] {
+    [
         Act::RenameBefore("Work".to_owned(), "Arbeit".to_owned()),
         Act::DeleteBefore("Work".to_owned()),
         Act::RenumberBefore("Work".to_owned()),
-    ];
-    for act in acts {
+    ]
+}
+
+#[test]
+fn a_folder_renamed_or_deleted_in_the_middle_of_a_pass_drops_out_and_the_run_ends_well() {
+    for act in upheavals() {
         let mut fired = 0;
-        for nth in 1..=6 {
+        for nth in 1..=14 {
             let way = Way::new();
             way.fill("INBOX", 20);
             way.fill("Work", 3);
+            way.fill("Year", 20);
             way.mock().script([Rule::on("*", act.clone()).nth(nth + 4)]);
-            way.run();
-            way.run();
             let ran = way.run();
             assert_eq!(ran.code, 0, "{act:?} {nth}: {}", ran.json);
+            let copies = way.copies();
+            assert!(copies.iter().filter(|c| c.folder.is_empty()).count() == 20, "{act:?} {nth}");
+            assert!(copies.iter().filter(|c| c.folder == ".Year").count() == 20, "{act:?} {nth}");
+            way.run().ended(0);
+            way.run().ended(0);
             way.is_whole();
             fired += usize::from(way.mock().unfired().is_empty());
         }
-        assert!(fired > 1, "{act:?} never happened");
+        assert!(fired > 3, "{act:?} never happened");
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_to_its_end_costs_the_others_nothing() {
+    let mut dropped = 0;
+    for nth in 4..=6 {
+        let way = Way::new();
+        let folders = [("INBOX", "", 20), ("Work", ".Work", 5), ("Year", ".Year", 20)];
+        for (name, _, count) in folders {
+            way.fill(name, count);
+        }
+        // Listed, and refused once it is to be read: its rights were taken away.
+        way.mock().script([Rule::on("EXAMINE", Act::No("[NOPERM] not any more".to_owned())).nth(nth)]);
+        let ran = way.run();
+        let counts = way.counts();
+        let there = folders.iter().filter(|(_, dir, count)| counts.get(*dir) == Some(count)).count();
+        assert!(there >= 2, "{nth}: {counts:?}");
+        if there == 2 {
+            dropped += 1;
+            ran.ended(2);
+            assert!(ran.errors()[0].contains("the right to it"), "{:?}", ran.errors());
+        }
+        way.run().ended(0);
+        way.is_whole();
+    }
+    assert!(dropped > 0, "no folder was ever refused");
 }

@@ -9,6 +9,7 @@ use super::folders::from_dovecot;
 use super::{USER, Way};
 use crate::bad_input::desk::mail;
 use crate::support::dovecot::Dovecot;
+use crate::support::imap_client::Client;
 
 /// Messages that tools have been known to refuse, repair or re-render.
 fn delicate() -> Vec<Vec<u8>> {
@@ -217,19 +218,66 @@ fn a_message_that_comes_without_its_header_is_not_taken_for_the_message() {
 
 #[test]
 fn a_message_that_can_never_be_fetched_is_skipped_by_name_and_the_others_arrive() {
-    // Cut in the middle, far behind the end of what a listing answers.
-    let fault = Act::CloseAt(2_000);
-    let way = Way::new();
-    way.fill("INBOX", 2);
-    let bad = way.put("INBOX", [mail(USER, 9), vec![b'x'; 5_000]].concat(), &[]);
-    way.put("INBOX", mail("last", 1), &[]);
-    way.put("INBOX", mail("last", 2), &[]);
-    way.mock().script([Rule::on("UID FETCH", fault.clone()).uid(bad).always()]);
-    let ran = way.run();
-    assert_eq!(ran.code, 1, "{fault:?}: {}", ran.json);
-    assert_eq!((ran.count("stored"), ran.skipped().len()), (4, 1), "{fault:?}");
-    assert!(ran.skipped()[0].starts_with("unreadable: "), "{fault:?}: {:?}", ran.skipped());
-    assert_eq!(way.copies().len(), 4, "{fault:?}");
-    assert!(way.copies().iter().all(|c| c.octets.len() < 1_000), "{fault:?}: nothing half");
-    way.all_fired();
+    let faults = [
+        // Cut in the middle, with and without a word; far behind the end of what a listing answers.
+        Act::CloseAt(2_000),
+        Act::ResetAt(2_000),
+        // Announced too long, too short, or not at all.
+        Act::LiteralOff(40),
+        Act::LiteralOff(-40),
+        Act::LiteralAnnounced("-1".to_owned()),
+    ];
+    for fault in faults {
+        let way = Way::with(ImapOptions::default(), "idle_timeout = \"1s\"\n", "");
+        way.fill("INBOX", 2);
+        let bad = way.put("INBOX", [mail(USER, 9), vec![b'x'; 5_000]].concat(), &[]);
+        way.put("INBOX", mail("last", 1), &[]);
+        way.put("INBOX", mail("last", 2), &[]);
+        way.mock().script([Rule::on("UID FETCH", fault.clone()).uid(bad).always()]);
+        let ran = way.run();
+        assert_eq!(ran.code, 1, "{fault:?}: {}", ran.json);
+        assert_eq!((ran.count("stored"), ran.skipped().len()), (4, 1), "{fault:?}");
+        assert!(ran.skipped()[0].starts_with("unreadable: "), "{fault:?}: {:?}", ran.skipped());
+        assert_eq!(way.copies().len(), 4, "{fault:?}");
+        assert!(way.copies().iter().all(|c| c.octets.len() < 1_000), "{fault:?}: nothing half");
+        way.all_fired();
+    }
+}
+
+/// The octets of the literal behind this item of the only FETCH answer.
+fn literal_of(client: &mut Client, uid: u32, item: &str) -> Vec<u8> {
+    let command = format!("UID FETCH {uid} ({item})");
+    let (answer, _) = client.run(&[command.as_bytes()]);
+    let head = answer.windows(3).position(|w| w == b"}\r\n").expect("a literal");
+    let digits = answer[..head].rsplit(|b| *b == b'{').next().expect("its length");
+    let len: usize = std::str::from_utf8(digits).unwrap().parse().unwrap();
+    answer[head + 3..head + 3 + len].to_vec()
+}
+
+#[test]
+fn dovecot_gives_nul_out_as_0x80_and_binary_gives_it_only_along_with_decoded_parts() {
+    let Some(dovecot) = Dovecot::start() else { return };
+    let mut client = dovecot.client("user01");
+    let plain = b"Subject: nul\r\n\r\na\0b\r\n".to_vec();
+    let coded =
+        b"Subject: nul\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+        Content-Transfer-Encoding: base64\r\n\r\nYWJj\r\n--b\r\n\r\nx\0y\r\n--b--\r\n"
+            .to_vec();
+    let cur = dovecot.maildir("user01").join("cur");
+    client.append(&["INBOX"], &mail("user01", 1), "", None);
+    for (name, octets) in [("1200000000.M1P1.canary:2,S", &plain), ("1200000001.M1P1.canary:2,S", &coded)] {
+        fs::write(cur.join(name), octets).expect("written");
+        fs::set_permissions(cur.join(name), fs::Permissions::from_mode(0o666)).expect("chmod");
+    }
+    client.run(&[b"SELECT INBOX"]);
+    client.run(&[b"NOOP"]);
+    let all = client.uids(&["INBOX"]);
+    let replaced = |octets: &[u8]| octets.iter().map(|b| if *b == 0 { 0x80 } else { *b }).collect::<Vec<_>>();
+    for (uid, octets) in all[1..].iter().zip([&plain, &coded]) {
+        assert_eq!(literal_of(&mut client, *uid, "BODY.PEEK[]"), replaced(octets));
+    }
+    // The whole of a message is the same octets only where no part of it has an encoding.
+    assert_eq!(literal_of(&mut client, all[1], "BINARY.PEEK[]"), plain);
+    let decoded = literal_of(&mut client, all[2], "BINARY.PEEK[]");
+    assert!(decoded.contains(&0) && decoded != coded && decoded.windows(3).any(|w| w == b"abc"));
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mailwave::mock::imap::{Act, ImapOptions, Noise, Rule};
 
 use super::Way;
+use crate::bad_input::desk::mail;
 
 /// Fills a mailbox, lets this happen at each of the first commands of a kind, and sees it arrive whole.
 #[track_caller]
@@ -88,4 +89,28 @@ fn the_backoff_that_exchange_suggests_in_words_is_kept() {
 #[test]
 fn a_literal_that_is_shorter_or_longer_than_announced_never_becomes_a_message() {
     survives("UID FETCH", &[Act::LiteralOff(-3), Act::LiteralOff(7), Act::LiteralAnnounced("-1".to_owned())]);
+}
+
+#[test]
+fn a_mailbox_that_has_given_what_it_may_in_a_day_ends_with_the_time_it_may_go_on() {
+    let way = Way::with(ImapOptions::default(), "daily_bytes = \"12MB\"\n", "");
+    for n in 0..5 {
+        way.put("INBOX", [mail("large", n), vec![b'x'; 5_000_000]].concat(), &[]);
+    }
+    let mut runs = 0;
+    loop {
+        runs += 1;
+        let ran = way.run();
+        // Two fit into a day. What is fetched when the day is used up may be left for the next run.
+        assert!((1..=2).contains(&ran.count("stored")), "{}", ran.json);
+        if ran.code == 0 {
+            break;
+        }
+        ran.ended(2);
+        let [told] = &ran.errors()[..] else { panic!("one error: {:?}", ran.errors()) };
+        assert!(told.contains("in a day (12000000 bytes); the next day begins at 20"), "{told}");
+        assert!(told.contains("run again then"), "{told}");
+    }
+    assert!((3..=5).contains(&runs), "{runs} runs");
+    way.is_whole();
 }

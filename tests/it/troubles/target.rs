@@ -148,6 +148,101 @@ fn a_message_the_target_refuses_is_skipped_by_name_and_the_others_arrive() {
 }
 
 #[test]
+fn messages_the_target_refused_stay_skipped_in_every_later_pass_and_never_fail_their_mailbox() {
+    // Alone in a later pass, and so many that the folder could be at fault.
+    for count in [1, 12] {
+        let both = Both::quirky(Quirks { refuses_8bit_headers: true, ..Quirks::default() });
+        both.fill("INBOX", 20);
+        for n in 0..count {
+            both.put("INBOX", [&b"Subject: canary \xe4\r\n"[..], &mail("bad", n)].concat(), &[]);
+        }
+        both.fill("Work", 3);
+        let first = both.desk.run();
+        first.ended(1);
+        assert_eq!((first.count("stored"), first.skipped().len()), (23, count), "{}", first.json);
+        for _ in 0..2 {
+            let later = both.desk.run();
+            later.ended(1);
+            assert_eq!((later.count("stored"), later.skipped()), (0, first.skipped()));
+        }
+        both.fill("Work", 1);
+        let later = both.desk.run();
+        later.ended(1);
+        assert_eq!((later.count("stored"), later.skipped().len()), (1, count));
+        assert_eq!(Both::held(&both.target.mock, THERE).len(), 24);
+    }
+}
+
+#[test]
+fn a_target_that_offers_literals_it_does_not_take_is_asked_about_each() {
+    for capabilities in ["LITERAL+", "LITERAL-", "LITERAL+ MULTIAPPEND"] {
+        let quirks = Quirks { lies_about_literals: true, ..Quirks::default() };
+        let options = ImapOptions::default().without("LITERAL+").with_quirks(quirks);
+        let both = Both::new(options.offering(capabilities));
+        both.fill("INBOX", 40);
+        both.fill("Work", 40);
+        let ran = both.stores(80);
+        assert_eq!(ran.mailbox(2)["verdict"], "perfect", "{capabilities}");
+        both.is_whole();
+        let appends = both.target.mock.heard().iter().filter(|h| h.verb == "APPEND").count();
+        assert!(appends <= 80 + 40, "{capabilities}: asked about each, once it is known: {appends}");
+        assert_eq!(both.desk.run().ended(0).count("stored"), 0);
+    }
+}
+
+#[test]
+fn flags_forgotten_when_they_are_given_with_a_message_are_set_afterwards() {
+    let forgets = |flags: &[&str]| Quirks {
+        forgets_at_append: flags.iter().map(|f| (*f).to_owned()).collect(),
+        ..Quirks::default()
+    };
+    for flags in [&["\\Flagged"][..], &["\\Flagged", "$Forwarded"], &["\\Seen"]] {
+        for capabilities in ["", "MULTIAPPEND"] {
+            let target = ImapOptions::default().with_quirks(forgets(flags)).offering(capabilities);
+            let both = Both::new(target);
+            both.fill("INBOX", 30);
+            for n in 0..30 {
+                let flags: &[&str] = match n % 3 {
+                    0 => &["\\Seen", "\\Flagged"],
+                    1 => &["$Forwarded"],
+                    _ => &["\\Flagged"],
+                };
+                both.put("Work", mail("flagged", n), flags);
+            }
+            let ran = both.stores(60);
+            assert_eq!(ran.mailbox(2)["verdict"], "perfect", "{flags:?}");
+            both.is_whole();
+            both.stores(0);
+        }
+    }
+    // One that keeps all is not asked about each message.
+    let both = Both::new(ImapOptions::default());
+    both.fill("INBOX", 60);
+    both.stores(60);
+    let heard = both.target.mock.heard();
+    let looks = heard.iter().filter(|h| h.verb == "UID FETCH").count();
+    assert!(looks <= 4, "{looks}");
+    assert!(heard.iter().all(|h| h.verb != "UID STORE"));
+}
+
+#[test]
+fn nul_octets_go_as_literal8_where_it_is_offered_and_stay_behind_by_name_where_they_are_refused() {
+    let nul = b"Subject: canary\r\n\r\na\0b\0\0\r\n".to_vec();
+    let both = Both::new(ImapOptions::default().offering("BINARY"));
+    both.fill("INBOX", 3);
+    both.put("INBOX", nul.clone(), &["\\Seen"]);
+    assert_eq!(both.stores(4).mailbox(2)["verdict"], "perfect");
+    both.is_whole(); // the target takes NUL in nothing but a literal8
+
+    let both = Both::new(ImapOptions::default().without("BINARY"));
+    both.fill("INBOX", 3);
+    both.put("INBOX", nul, &[]);
+    let ran = both.desk.run();
+    ran.ended(1);
+    assert_eq!((ran.count("stored"), ran.skipped().len()), (3, 1), "{}", ran.json);
+}
+
+#[test]
 fn bare_line_ends_are_mended_only_where_the_target_refuses_them_and_it_is_declared() {
     let bare = b"Subject: canary\r\n\r\nbare\nline feed\r\n".to_vec();
     for refuses in [false, true] {

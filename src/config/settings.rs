@@ -263,6 +263,21 @@ pub struct ImapSettings {
     pub folders: Vec<String>,
     /// Folders that are left out with what lies below them. `None`: as the preset says.
     pub leave_out: Option<Vec<String>>,
+    /// What becomes of labels, where the server has them.
+    pub labels: Labels,
+}
+
+/// What becomes of a message's labels (X-GM-EXT-1) beside the folder it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labels {
+    /// Keywords of the one copy.
+    Keywords,
+    /// Further copies in their folders.
+    Copies,
+    /// Nothing.
+    Ignore,
+    /// Folders are read as those of any server.
+    Off,
 }
 
 /// What becomes of keywords (user-defined flags) at a target.

@@ -6,7 +6,7 @@ use super::build::{Secrets, to_usize};
 use super::imap::server;
 use super::read::Section;
 use super::settings::{
-    FolderNames, ImapSettings, Layout, MaildirSettings, MboxSettings, Numbers, Quoting, Received, SourceKind,
+    FolderNames, ImapSettings, Labels, Layout, MaildirSettings, MboxSettings, Numbers, Quoting, Received, SourceKind,
 };
 
 #[derive(Clone, Copy)]
@@ -95,5 +95,12 @@ fn imap(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapSettings> {
     let namespaces = s.texts("namespaces").unwrap_or_default();
     let folders = s.texts("folders").unwrap_or_default();
     let leave_out = s.texts("leave_out");
-    Some(ImapSettings { server: server?, connections_per_mailbox, namespaces, folders, leave_out })
+    let words = [
+        ("keywords", Labels::Keywords),
+        ("copies", Labels::Copies),
+        ("ignore", Labels::Ignore),
+        ("off", Labels::Off),
+    ];
+    let labels = s.one_of_or("labels", &words, Labels::Keywords);
+    Some(ImapSettings { server: server?, connections_per_mailbox, namespaces, folders, leave_out, labels })
 }

@@ -6,7 +6,8 @@ use super::build::{Secrets, to_usize};
 use super::imap::server;
 use super::read::Section;
 use super::settings::{
-    FolderNames, ImapSettings, Labels, Layout, MaildirSettings, MboxSettings, Numbers, Quoting, Received, SourceKind,
+    FolderNames, ImapSettings, Labels, Layout, MaildirSettings, MboxSettings, Numbers, Quoting, Received,
+    SourceKind,
 };
 
 #[derive(Clone, Copy)]

@@ -48,13 +48,7 @@ pub struct SourceCapabilities {
 impl SourceCapabilities {
     /// A store that does nothing special.
     pub const PLAIN: SourceCapabilities =
-        SourceCapabilities {
-            names: false,
-            object_ids: false,
-            headers: false,
-            fetches: 1,
-            views: false,
-        };
+        SourceCapabilities { names: false, object_ids: false, headers: false, fetches: 1, views: false };
 }
 
 /// A folder as the source lists it.

@@ -53,7 +53,7 @@ pub(super) const ITEMS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE X-GM-MSGID X
 const IDS: &str = "(UID X-GM-MSGID)";
 
 /// Messages looked for by one SEARCH.
-const AT_ONCE: usize = 50;
+const AT_ONCE: usize = 24;
 
 /// What a folder is to the claims, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,7 +264,9 @@ impl Turn<'_> {
     ) -> Result<bool> {
         let mut asked = false;
         for at in places {
-            let Some(place) = self.claims.places.get_mut(at).filter(|p| !p.told && !p.empty) else { continue };
+            let Some(place) = self.claims.places.get_mut(at).filter(|p| !p.told && !p.empty) else {
+                continue;
+            };
             let examined = session.examine(&wire_name(&place.handle)).await?;
             let mut ids = Vec::new();
             let mut walk = Walk::new(&examined, window, IDS);

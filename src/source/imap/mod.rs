@@ -110,8 +110,7 @@ impl SourceMailbox for ImapMailbox {
             Some(claims) => Some(claims.lock().await),
             None => None,
         };
-        let folders =
-            folders::folders(lease.session()?, &self.pool.settings, claims.as_deref_mut()).await;
+        let folders = folders::folders(lease.session()?, &self.pool.settings, claims.as_deref_mut()).await;
         lease.give_back();
         folders
     }

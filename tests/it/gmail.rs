@@ -12,6 +12,7 @@ use mailwave::mock::imap::{ImapMock, ImapOptions, InternalDate};
 use crate::bad_input::desk::{Desk, Imap, Ran};
 
 const USER: &str = "ann";
+const THERE: &str = "there@example.org";
 const RECEIVED: i64 = 1_200_000_000;
 
 const ALL: &str = "[Gmail]/All Mail";
@@ -49,9 +50,12 @@ impl Way {
         let target = Imap::start(
             ImapOptions::default().offering("CONDSTORE ESEARCH LIST-EXTENDED LIST-STATUS MULTIAPPEND"),
         );
+        for role in ["Archive", "Drafts", "Junk", "Sent", "Trash"] {
+            target.mock.store().set_special_use(THERE, role, &format!("\\{role}"));
+        }
         let there = target.config(login).replace("[source.old]", "[target.new]");
         let config = format!("{}{more}{there}expunge_removed = true\n", source.config(login));
-        let desk = Desk::new(&config, &format!("source,target\n{USER},new\n"));
+        let desk = Desk::new(&config, &format!("source,target\n{USER},{THERE}\n"));
         desk.secret("pw", "word\n");
         Way { source, target, desk, ids: BTreeMap::new() }
     }
@@ -88,8 +92,8 @@ impl Way {
     fn lies(&self, what: &str) -> Vec<String> {
         let store = self.target.mock.store();
         let mut found = Vec::new();
-        for folder in store.folders("new") {
-            for message in store.messages("new", &folder) {
+        for folder in store.folders(THERE) {
+            for message in store.messages(THERE, &folder) {
                 if message.octets == octets(what) {
                     assert_eq!(message.date.seconds, RECEIVED);
                     let text = format!("{folder}: {}", message.flags.join(" "));
@@ -107,7 +111,7 @@ impl Way {
             assert_eq!(self.lies(what), *places, "{what}");
         }
         let store = self.target.mock.store();
-        let there: usize = store.folders("new").iter().map(|f| store.uids("new", f).len()).sum();
+        let there: usize = store.folders(THERE).iter().map(|f| store.uids(THERE, f).len()).sum();
         assert_eq!(there, expected.iter().map(|(_, places)| places.len()).sum::<usize>());
         assert_eq!(self.mock().store().client_changes(), 0, "the source was only read");
     }

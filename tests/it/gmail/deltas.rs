@@ -29,7 +29,7 @@ fn a_label_more_is_a_keyword_and_a_label_less_is_none() {
     let way = seeded("keywords");
     way.label("a", &["INBOX", "Work"]);
     assert_eq!(then_quiet(&way), [0, 0, 0, 1]);
-    assert_eq!(way.lies("a"), ["INBOX: \\Seen Work"]);
+    assert_eq!(way.lies("a"), ["INBOX: Work \\Seen"]);
     way.label("a", &["INBOX", "New label", IMPORTANT]);
     assert_eq!(then_quiet(&way), [0, 0, 0, 1]);
     assert_eq!(way.lies("a"), ["INBOX: $Important New_label \\Seen"]);

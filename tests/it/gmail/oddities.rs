@@ -95,3 +95,48 @@ fn a_pass_that_is_cut_anywhere_is_made_good_by_the_next() {
         }
     }
 }
+
+#[test]
+fn what_changes_under_a_pass_is_never_lost_and_ends_up_in_one_place() {
+    let ways: [(&[&str], &[&str], &str); 6] = [
+        (&["INBOX", "Work"], &["Work"], "Work"),
+        (&["Work"], &["INBOX", "Work"], "INBOX: Work"),
+        (&["Work"], &[TRASH], "Trash"),
+        (&[TRASH], &["INBOX"], "INBOX"),
+        (&["INBOX"], &[], "Archive"),
+        (&[], &["Work"], "Work"),
+    ];
+    let mut acted = 0;
+    for (before, after, place) in ways {
+        for verb in ["LIST", "EXAMINE", "UID FETCH"] {
+            for nth in 1..=5 {
+                let mut way = Way::with("keywords");
+                way.deliver("it", before, &[]);
+                for (n, labels) in
+                    [&["INBOX"][..], &["Work"], &[], &[TRASH], &["Work"], &["INBOX"]].iter().enumerate()
+                {
+                    way.deliver(&format!("rest {n}"), labels, &[]);
+                }
+                way.pass();
+                // Every folder changed, so that each is looked at.
+                for n in 0..6 {
+                    way.flag(&format!("rest {n}"), &["\\Seen"]);
+                }
+                let labels = after.iter().map(|l| (*l).to_owned()).collect();
+                way.mock().script([Rule::on(verb, Act::LabelBefore(way.ids["it"], labels)).nth(nth)]);
+                way.desk.run();
+                if !way.mock().unfired().is_empty() {
+                    break;
+                }
+                acted += 1;
+                assert!(!way.lies("it").is_empty(), "{before:?} {after:?}: lost at {verb} {nth}");
+                way.desk.run();
+                assert!(!way.lies("it").is_empty(), "{before:?} {after:?}: lost after {verb} {nth}");
+                way.desk.run();
+                assert_eq!(way.lies("it"), [place], "{before:?} {after:?} at {verb} {nth}");
+                way.is_quiet();
+            }
+        }
+    }
+    assert!(acted > 40, "{acted} of the races took place");
+}

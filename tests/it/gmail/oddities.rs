@@ -75,7 +75,7 @@ fn folders_numbered_anew_are_matched_and_nothing_is_stored_twice() {
 
 #[test]
 fn a_pass_that_is_cut_anywhere_is_made_good_by_the_next() {
-    for nth in [1, 2, 3, 4, 5, 6, 8, 10, 13] {
+    for nth in [1, 2, 4, 7, 11] {
         for verb in ["EXAMINE", "UID FETCH"] {
             let mut way = Way::with("keywords");
             let end = || Act::ResetAt(40);
@@ -109,7 +109,7 @@ fn what_changes_under_a_pass_is_never_lost_and_ends_up_in_one_place() {
     let mut acted = 0;
     for (before, after, place) in ways {
         for verb in ["LIST", "EXAMINE", "UID FETCH"] {
-            for nth in 1..=5 {
+            for nth in 1..=4 {
                 let mut way = Way::with("keywords");
                 way.deliver("it", before, &[]);
                 for (n, labels) in
@@ -138,5 +138,5 @@ fn what_changes_under_a_pass_is_never_lost_and_ends_up_in_one_place() {
             }
         }
     }
-    assert!(acted > 40, "{acted} of the races took place");
+    assert!(acted > 30, "{acted} of the races took place");
 }

@@ -40,7 +40,7 @@ use super::{
 use crate::env::{Env, Step};
 use crate::imap::{Capabilities, ListEntry, UidSet};
 use crate::limit::{Answer, Cost, Gate, Ticket};
-use crate::model::{Digest, Error, Flags, Kind, Outcome, Result, Scope, StampPrefix};
+use crate::model::{Digest, Error, Flags, Kind, Outcome, Result, Scope, StampPrefix, Timestamp};
 
 /// An IMAP endpoint.
 #[derive(Debug)]
@@ -105,6 +105,8 @@ impl ImapTarget {
             shelves,
             identity,
             capabilities,
+            // To Cyrus the first second of 1970 is no date, and it refuses those before.
+            earliest: offer.is_cyrus().then(|| Timestamp::utc(1)),
             strikes: Mutex::default(),
         })
     }
@@ -160,6 +162,8 @@ struct ImapMailbox {
     shelves: Shelves,
     identity: String,
     capabilities: TargetCapabilities,
+    /// The first received date the server keeps, if that is known.
+    earliest: Option<Timestamp>,
     /// How often a message was refused without a reason.
     strikes: Mutex<BTreeMap<Digest, u32>>,
 }

@@ -184,7 +184,7 @@ fn many_random_changes_leave_each_message_once_and_in_its_place() {
             let expected: Vec<(String, String)> =
                 names.iter().cloned().zip(labels.iter().map(|l| place(l))).collect();
             for (name, place) in &expected {
-                assert_eq!(way.lies(name), [place.clone()], "{name}");
+                assert_eq!(way.lies(name), std::slice::from_ref(place), "{name}");
             }
             way.is_quiet();
         }

@@ -104,7 +104,7 @@ fn what_is_in_trash_or_spam_is_nowhere_else_and_starred_follows_the_flag() {
         assert_eq!([INBOX, ALL, "Work", exclusive].map(|f| uids(f).len()), [0, 0, 0, 1]);
     }
     way.label("it", &["INBOX"]);
-    assert_eq!([INBOX, ALL, SPAM].map(|f| uids(f)), [vec![2], vec![2], vec![]]);
+    assert_eq!([INBOX, ALL, SPAM].map(&uids), [vec![2], vec![2], vec![]]);
     way.delete("it");
     assert_eq!([INBOX, ALL].map(|f| uids(f).len()), [0, 0]);
 }

@@ -13,7 +13,7 @@ use crate::imap::{
     AccessToken, Compress, Credentials, MasterForm, Preset, Server, TlsMode, TokenGiver, presets,
 };
 use crate::model::Result;
-use crate::source::imap::ImapSettings;
+use crate::source::imap::{ImapSettings, Labels};
 use crate::target::imap::ImapTargetSettings;
 
 /// A source.
@@ -28,6 +28,12 @@ pub(super) fn source(env: &Env, typed: &config::ImapSettings) -> Result<ImapSett
         folders: typed.folders.clone(),
         leave_out: typed.leave_out.clone().unwrap_or(base.leave_out),
         daily_bytes: typed.daily_bytes.or(base.daily_bytes),
+        labels: match typed.labels {
+            config::Labels::Keywords => Labels::Keywords,
+            config::Labels::Copies => Labels::Copies,
+            config::Labels::Ignore => Labels::Ignore,
+            config::Labels::Off => Labels::Off,
+        },
         ..base
     })
 }

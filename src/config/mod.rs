@@ -20,9 +20,9 @@ pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
     Compress, FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
-    ImapTargetSettings, Keywords, Layout, LimitSettings, LineEnds, MaildirSettings, MaildirTargetSettings,
-    MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting, Received, RunSettings, Settings, SourceKind,
-    Sync, TargetKind, Tls,
+    ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds, MaildirSettings,
+    MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting, Received, RunSettings,
+    Settings, SourceKind, Sync, TargetKind, Tls,
 };
 
 use std::path::Path;

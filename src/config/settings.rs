@@ -265,6 +265,21 @@ pub struct ImapSettings {
     pub leave_out: Option<Vec<String>>,
     /// Bytes fetched of one mailbox in 24 hours, at most. `None`: as the preset says.
     pub daily_bytes: Option<u64>,
+    /// What becomes of labels, where the server has them.
+    pub labels: Labels,
+}
+
+/// What becomes of a message's labels (X-GM-EXT-1) beside the folder it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Labels {
+    /// Keywords of the one copy.
+    Keywords,
+    /// Further copies in their folders.
+    Copies,
+    /// Nothing.
+    Ignore,
+    /// Folders are read as those of any server.
+    Off,
 }
 
 /// What becomes of keywords (user-defined flags) at a target.

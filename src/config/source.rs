@@ -6,7 +6,8 @@ use super::build::{GIB, MIB, Secrets, to_usize};
 use super::imap::server;
 use super::read::Section;
 use super::settings::{
-    FolderNames, ImapSettings, Layout, MaildirSettings, MboxSettings, Numbers, Quoting, Received, SourceKind,
+    FolderNames, ImapSettings, Labels, Layout, MaildirSettings, MboxSettings, Numbers, Quoting, Received,
+    SourceKind,
 };
 
 #[derive(Clone, Copy)]
@@ -96,6 +97,13 @@ fn imap(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapSettings> {
     let folders = s.texts("folders").unwrap_or_default();
     let leave_out = s.texts("leave_out");
     let daily_bytes = s.has("daily_bytes").then(|| s.size("daily_bytes", GIB, MIB..=1024 * GIB));
+    let words = [
+        ("keywords", Labels::Keywords),
+        ("copies", Labels::Copies),
+        ("ignore", Labels::Ignore),
+        ("off", Labels::Off),
+    ];
+    let labels = s.one_of_or("labels", &words, Labels::Keywords);
     Some(ImapSettings {
         server: server?,
         connections_per_mailbox,
@@ -103,5 +111,6 @@ fn imap(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapSettings> {
         folders,
         leave_out,
         daily_bytes,
+        labels,
     })
 }

@@ -88,6 +88,8 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
             .collect();
         (matching::by_name(&known, &view), matching::lost(&known, &view))
     };
+    let views = source.capabilities().views;
+    let anew = views && are_others(&known, &folders, &matches, &lost);
     let mut found = Vec::new();
     let mut unlisted = Vec::new();
     let mut stale = 0u64;
@@ -96,7 +98,7 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
             return Err(stopped());
         }
         let recorded = matched.recorded().map(|k| &known[k]);
-        match look(core, source, book, &folder, recorded).await {
+        match look(core, source, book, &folder, recorded, anew).await {
             Ok(look) => {
                 stale += u64::from(matches!(look.listing.extent, Extent::Changes { stale_flags: true, .. }));
                 found.push((folder, matched, look));
@@ -229,6 +231,16 @@ async fn tell_unlisted(
     Ok(unread)
 }
 
+/// Are the folders others than in the last pass that came to its end? Which of several views lists a message depends on
+/// all of them.
+fn are_others(known: &[FolderState], folders: &[SourceFolder], matches: &[Match], lost: &[usize]) -> bool {
+    let other = |(folder, matched): (&SourceFolder, &Match)| match matched {
+        Match::Same(k) => known[*k].special != folder.special || known[*k].uidnext == 0,
+        Match::Renamed(_) | Match::New => true,
+    };
+    !lost.is_empty() || folders.iter().zip(matches).any(other)
+}
+
 async fn list_folders(core: &Core, source: &dyn SourceMailbox) -> Result<Vec<SourceFolder>> {
     let mut attempt = 0;
     loop {
@@ -247,7 +259,9 @@ async fn look(
     book: &Book,
     folder: &SourceFolder,
     recorded: Option<&FolderState>,
+    anew: bool,
 ) -> Result<Look> {
+    let views = source.capabilities().views;
     let open = book.state.open.iter().filter(|b| recorded.is_some_and(|r| r.id == b.folder));
     let skips = book.state.skips.iter().filter(|(f, _)| recorded.is_some_and(|r| r.id == *f));
     let skips: Vec<&Skip> = skips.map(|(_, skip)| skip).collect();
@@ -258,6 +272,8 @@ async fn look(
         skips: &skips,
         limit: options.max_message_bytes.min(core.target.capabilities().max_message_bytes),
         final_pass: options.final_pass,
+        views,
+        anew,
     };
     let (way, also) = proof::way(&known, folder.counters);
     match way {
@@ -269,7 +285,8 @@ async fn look(
             let (listing, listed, print) = list_one(core, source, folder, Some(&since)).await?;
             let numbers: Vec<u64> = skips.iter().map(|s| s.number).collect();
             let changes = listing.extent != Extent::Whole;
-            if recorded.is_some_and(|r| diff::adds_up(r, &numbers, &listing, &also, &listed)) {
+            // What a view counts is more than it lists: the source itself sees that changes add up.
+            if views || recorded.is_some_and(|r| diff::adds_up(r, &numbers, &listing, &also, &listed)) {
                 let since = if changes { counters.next } else { 0 };
                 return Ok(Look { listing, listed, since, also, print });
             }

@@ -16,9 +16,9 @@ use crate::target::{Copy, CopyRef, TargetFolderId};
 /// A recorded message that the source does not list where it was.
 #[derive(Debug, Clone)]
 pub(super) struct Vanished {
-    folder: FolderId,
+    pub(super) folder: FolderId,
     copy: OnRecord,
-    fact: Fact,
+    pub(super) fact: Fact,
     /// Flags last synced; `None`: not known any more (its folder has another epoch since).
     flags: Option<Flags>,
 }
@@ -200,13 +200,14 @@ async fn relocate(core: &Core, copy: &Copy, to: &TargetFolderId) -> Result<Strin
 /// Removing is the dangerous direction, so absence must be proven: everything was listed, every new message was read,
 /// nothing came while the source was read (it could be a moved one), and not too much is gone at once.
 pub(super) async fn vanished(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
-    let vanished = book.candidates.drain();
+    let mut vanished = book.candidates.drain();
     if vanished.is_empty() || !core.parts.options.mirror {
         return Ok(());
     }
     let recorded: u64 = book.state.folders.iter().map(|f| f.live + f.orphans).sum();
     let gone = vanished.len() as u64;
     let share = u64::from(core.parts.options.max_removed_percent);
+    book.copies_left = true;
     if share < 100 && gone > 10 && gone.saturating_mul(100) > recorded.saturating_mul(share) {
         book.doubts.push(format!(
             "{gone} of {recorded} messages are not at the source any more; that many at once are not removed at the \
@@ -221,6 +222,8 @@ pub(super) async fn vanished(core: &Core, source: &dyn SourceMailbox, book: &mut
         book.doubts.push(format!("{gone} copies of vanished messages were not removed in this pass: {why}"));
         return Ok(());
     }
+    book.copies_left =
+        source.capabilities().views && super::views::keep(core, source, book, &mut vanished).await?;
     let copies: Vec<OnRecord> = vanished.iter().map(|v| v.copy.clone()).collect();
     core.parts.env.step(Step::TargetFind).await;
     let mut found = core.whereabouts(&copies).await?;

@@ -27,6 +27,7 @@ mod retry;
 mod reused;
 mod roll;
 mod settle;
+mod views;
 mod wave;
 mod whereabouts;
 

@@ -40,6 +40,9 @@ pub(super) struct Book {
     pub strays: BTreeMap<TargetFolderId, Strays>,
     /// Why nothing may be removed in this pass; absence is not proven then.
     pub hold: Option<&'static str>,
+    /// Copies of messages that no folder lists were left as they are: where folders are views, the next pass lists all
+    /// of them whole.
+    pub copies_left: bool,
     pub tally: PassSummary,
     /// Vanished messages by an id that outlives a move.
     pub moves: Moves,
@@ -252,12 +255,13 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     }
     super::mirror::vanished(core, source, book).await?;
     super::mirror::flags(core, book).await?;
+    let anew = book.copies_left && source.capabilities().views;
     // A folder that was not read to its end is not known up to where it was listed.
     for (id, folder) in book.folders.iter().filter(|(id, _)| !book.left.contains_key(id)) {
         let (uidnext, messages) = (folder.listing.next, folder.listing.messages);
         // Where flags were not compared, the sequence they stand at now proves nothing to a later pass.
         let stale = matches!(folder.listing.extent, Extent::Changes { stale_flags: true, .. });
-        let modseq = if stale { 0 } else { folder.listing.modseq };
+        let modseq = if stale || anew { 0 } else { folder.listing.modseq };
         let known = folder.recorded.as_ref().map(|k| (k.uidnext, k.modseq, k.messages));
         if known != Some((uidnext, modseq, messages)) {
             core.apply(Change::Position { folder: *id, uidnext, modseq, messages }).await?;

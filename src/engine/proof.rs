@@ -4,6 +4,9 @@
 //! number from UIDNEXT, so that an equal count says that none went. HIGHESTMODSEQ says the same of flags. A server
 //! without it gives no cheap proof of flags: they are compared in the final pass, which lists such folders whole, and
 //! are declared stale in the passes before.
+//!
+//! Where folders are views of one store, a count tells of more than a folder lists, and only HIGHESTMODSEQ says that it
+//! lists what it did. It is on record only if nothing was left for a later pass.
 
 use crate::ledger::{FolderState, IntentItem};
 use crate::model::{RunSet, Skip, SkipReason};
@@ -22,6 +25,10 @@ pub(super) struct Known<'a> {
     pub limit: u64,
     /// Are flags to be compared whatever it costs?
     pub final_pass: bool,
+    /// Folders are views of one store.
+    pub views: bool,
+    /// Nothing recorded of any folder counts: they are views, and others than in the last pass.
+    pub anew: bool,
 }
 
 /// How to look at a folder.
@@ -44,6 +51,9 @@ pub(super) fn way(known: &Known<'_>, counters: Option<Counters>) -> (Way, Vec<u6
     }
     let Some(recorded) = known.recorded else { return (Way::Whole, Vec::new()) };
     let Some(then) = checkpoint(recorded) else { return (Way::Whole, Vec::new()) };
+    if known.anew || (known.views && known.final_pass) {
+        return (Way::Whole, Vec::new());
+    }
     if told.is_some_and(|now| now.epoch != then.epoch || now.next < then.next) {
         return (Way::Whole, Vec::new());
     }
@@ -52,10 +62,10 @@ pub(super) fn way(known: &Known<'_>, counters: Option<Counters>) -> (Way, Vec<u6
     let also: Vec<u64> = also.iter().collect();
     if let Some(now) = told {
         // What is on record must be all there is: else something was left for a later pass.
-        let accounted = recorded.live + known.skips.len() as u64 == now.messages;
+        let accounted = known.views || recorded.live + known.skips.len() as u64 == now.messages;
         let same = accounted && (now.next, now.messages) == (then.next, then.messages);
         let proven = now.modseq > 0 && now.modseq == then.modseq;
-        let stale = now.modseq == 0 && !known.final_pass;
+        let stale = now.modseq == 0 && !known.final_pass && !known.views;
         if same && also.is_empty() && (proven || stale) {
             let extent = Extent::Changes { vanished: RunSet::default(), stale_flags: !proven };
             return (Way::Unchanged(listing(now, extent)), also);
@@ -134,7 +144,15 @@ mod tests {
     }
 
     fn known<'a>(recorded: &'a FolderState, skips: &'a [&'a Skip]) -> Known<'a> {
-        Known { recorded: Some(recorded), open: Vec::new(), skips, limit: 100, final_pass: false }
+        Known {
+            recorded: Some(recorded),
+            open: Vec::new(),
+            skips,
+            limit: 100,
+            final_pass: false,
+            views: false,
+            anew: false,
+        }
     }
 
     fn unchanged(way: &Way) -> Option<bool> {
@@ -218,8 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn a_view_is_as_it_was_only_by_its_modseq_and_is_listed_whole_when_the_folders_changed() {
+        // It counts more messages than it lists.
+        let r = FolderState { live: 1, ..recorded() };
+        let view = || Known { views: true, ..known(&r, &[]) };
+        assert_eq!(unchanged(&way(&view(), Some(THEN)).0), Some(false));
+        assert_eq!(way(&Known { anew: true, ..view() }, Some(THEN)).0, Way::Whole);
+        assert_eq!(way(&Known { final_pass: true, ..view() }, Some(THEN)).0, Way::Whole);
+        let r = FolderState { modseq: 0, ..recorded() };
+        let left = Known { views: true, ..known(&r, &[]) };
+        for modseq in [0, 50] {
+            let now = Counters { modseq, ..THEN };
+            assert_eq!(unchanged(&way(&left, Some(now)).0), None, "{modseq}");
+        }
+    }
+
+    #[test]
     fn an_empty_folder_that_never_held_anything_is_not_looked_at() {
-        let none = Known { recorded: None, open: Vec::new(), skips: &[], limit: 1, final_pass: true };
+        let r = recorded();
+        let none = Known { recorded: None, final_pass: true, ..known(&r, &[]) };
         let empty = Counters { messages: 0, ..THEN };
         assert!(matches!(way(&none, Some(empty)).0, Way::Unchanged(l) if l.extent == Extent::Whole));
         assert_eq!(way(&none, Some(THEN)).0, Way::Whole);
@@ -232,8 +267,15 @@ mod tests {
         let mut known = recorded();
         [2, 5, 9].iter().for_each(|n| known.flags.set(*n, &crate::model::Flags::default()));
         known.live = 3;
-        let view =
-            Known { recorded: Some(&known), open: Vec::new(), skips: &[], limit: 100, final_pass: false };
+        let view = Known {
+            recorded: Some(&known),
+            open: Vec::new(),
+            skips: &[],
+            limit: 100,
+            final_pass: false,
+            anew: false,
+            views: false,
+        };
         let more = Counters { next: 13, messages: 6, ..THEN };
         assert_eq!(way(&view, Some(more)), (Way::Since(THEN, true), vec![9]));
         let flags_only = Counters { modseq: 51, messages: 4, ..THEN };

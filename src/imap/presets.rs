@@ -64,8 +64,6 @@ pub struct Preset {
     pub leave_out: &'static [&'static str],
     /// Folders that are read after all others, for what is nowhere else.
     pub last: &'static [SpecialUse],
-    /// A message may have several labels, of which folders are views (X-GM-EXT-1).
-    pub labels: bool,
     /// Largest message it takes, in bytes, where it does not say (APPENDLIMIT, RFC 7889).
     pub max_message: Option<u64>,
     /// Bytes it lets out of one mailbox in a day.
@@ -83,7 +81,6 @@ pub static PLAIN: Preset = Preset {
     habits: NO_HABITS,
     leave_out: &[],
     last: &[],
-    labels: false,
     max_message: None,
     daily_bytes: None,
 };
@@ -165,7 +162,6 @@ pub static GMAIL: Preset = Preset {
     },
     leave_out: &[],
     last: &[SpecialUse::Flagged, SpecialUse::All],
-    labels: true,
     max_message: Some(35 << 20),
     daily_bytes: Some(2_500_000_000),
 };

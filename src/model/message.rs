@@ -54,7 +54,7 @@ pub struct Listed {
     pub received: Option<Timestamp>,
     /// Its flags now.
     pub flags: Flags,
-    /// What names its octets wherever they lie in the mailbox (EMAILID, RFC 8474; X-GM-MSGID), hashed; 0 if the source
+    /// What names its octets wherever they lie in the mailbox (X-GM-MSGID; EMAILID, RFC 8474, hashed); 0 if the source
     /// has nothing of the kind.
     pub object: u64,
 }

@@ -5,6 +5,7 @@
 //! Every backend passes `tests/it/contract_source.rs`.
 
 pub mod imap;
+mod label;
 pub mod maildir;
 pub mod mbox;
 
@@ -39,12 +40,15 @@ pub struct SourceCapabilities {
     pub headers: bool,
     /// Fetches that may be under way at once (1–16); more than one only where it saves waiting.
     pub fetches: usize,
+    /// Folders are views of one store (labels): each lists a part of what it counts, and what it lists can change
+    /// without a number being given out. [`SourceMailbox::anywhere`] tells whether a message is still in the store.
+    pub views: bool,
 }
 
 impl SourceCapabilities {
     /// A store that does nothing special.
     pub const PLAIN: SourceCapabilities =
-        SourceCapabilities { names: false, object_ids: false, headers: false, fetches: 1 };
+        SourceCapabilities { names: false, object_ids: false, headers: false, fetches: 1, views: false };
 }
 
 /// A folder as the source lists it.
@@ -121,7 +125,7 @@ pub struct Listing {
     pub next: u64,
     /// HIGHESTMODSEQ as it was *before* the listing; 0 if unknown.
     pub modseq: u64,
-    /// Messages in the folder by the source's count, for the next [`Since`].
+    /// Messages in the folder by the source's count, for the next [`Since`]. Of a view, not only those it lists.
     pub messages: u64,
     /// How much was told.
     pub extent: Extent,
@@ -218,6 +222,15 @@ pub trait SourceMailbox: Send + Sync {
         wanted: &[Wanted],
         bodies: &Bodies,
     ) -> Result<Vec<Fetched>>;
+
+    /// Which of these messages ([`Listed::object`]) are in any folder now? Asked before a copy is removed, where folders
+    /// are views: that a view does not list a message any more proves nothing yet. What cannot be told counts as there.
+    ///
+    /// # Errors
+    /// As [`SourceMailbox::list`].
+    async fn anywhere(&self, objects: &[u64]) -> Result<Vec<bool>> {
+        Ok(vec![true; objects.len()])
+    }
 
     /// Gives the session back to the endpoint (the mailbox is parked). Never fails; the next call takes one again.
     async fn release(&self);

@@ -11,6 +11,7 @@ mod cyrus;
 mod deltas;
 mod dovecot;
 mod files;
+mod gmail;
 mod graph_mock;
 mod graph_target;
 mod imap_login;

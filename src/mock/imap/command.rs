@@ -189,4 +189,5 @@ pub(super) enum SearchKey {
     Text(Vec<u8>),
     Modseq(u64),
     EmailId(String),
+    GmailId(u64),
 }

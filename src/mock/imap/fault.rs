@@ -78,6 +78,8 @@ pub enum Act {
     StoreLater(u64),
     /// Another client renames this folder and all below it right before the command.
     RenameBefore(String, String),
+    /// The message with this X-GM-MSGID has exactly these labels from right before the command on.
+    LabelBefore(u64, Vec<String>),
     /// Another client deletes this folder right before the command.
     DeleteBefore(String),
     /// This folder has a new UIDVALIDITY and new UIDs from right before the command on.

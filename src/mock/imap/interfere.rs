@@ -80,6 +80,10 @@ impl<S: Stream> Session<'_, S> {
                 Act::RenameBefore(from, to) => {
                     fired = self.behind(|store, user| store.rename_folder(user, from, to));
                 }
+                Act::LabelBefore(id, labels) => {
+                    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+                    fired = self.behind(|store, user| store.set_labels(user, *id, &labels));
+                }
                 Act::DeleteBefore(folder) => {
                     fired = self.behind(|store, user| store.delete_folder(user, folder));
                 }

@@ -271,6 +271,7 @@ impl Cursor<'_> {
             "BODY" => SearchKey::Body(self.astring()?),
             "TEXT" => SearchKey::Text(self.astring()?),
             "MODSEQ" if self.condstore() => SearchKey::Modseq(self.number()?),
+            "X-GM-MSGID" if self.offers("X-GM-EXT-1") => SearchKey::GmailId(self.number()?),
             "EMAILID" if self.offers("OBJECTID") => SearchKey::EmailId(self.word(is_atom)?),
             _ => return Err("unknown search key"),
         })

@@ -16,6 +16,7 @@ mod date;
 mod fault;
 mod fetch;
 mod folders;
+mod gmail;
 mod interfere;
 mod items;
 mod login;

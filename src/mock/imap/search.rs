@@ -126,6 +126,7 @@ impl Candidate<'_> {
             }
             SearchKey::Text(value) => contains(&self.octets(), value),
             SearchKey::Modseq(modseq) => self.message.modseq >= *modseq,
+            SearchKey::GmailId(id) => *id == self.message.email_id,
             SearchKey::EmailId(id) => *id == format!("M{}", self.message.email_id),
         }
     }

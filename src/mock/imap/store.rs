@@ -27,6 +27,10 @@ pub(super) struct User {
     pub maildir: Option<PathBuf>,
     /// Maildir folders that a client deleted: the files stay, the folder does not come back.
     pub dropped: BTreeSet<PathBuf>,
+    /// Mail is kept as Gmail keeps it.
+    pub gmail: bool,
+    /// Folders that do not show a message whose label they are.
+    pub hidden: BTreeSet<(String, u64)>,
 }
 
 #[derive(Debug)]
@@ -200,8 +204,8 @@ impl Store {
         self.folder_mut(user, folder).map(|f| f.uid_validity = uid_validity).is_some()
     }
 
-    /// Adds one message with several labels, as Gmail has it: it is in each of `folders`, with one EMAILID and one
-    /// X-GM-MSGID. Gives its UIDs.
+    /// Adds one message that is in each of `folders`, with one EMAILID and one X-GM-MSGID; gives its UIDs. What Gmail does
+    /// beyond that: [`Store::deliver`].
     pub fn add_labelled(
         &mut self,
         user: &str,
@@ -332,6 +336,9 @@ impl Store {
     /// The labels of a message, for its X-GM-LABELS in `here`: the other folders it is in.
     pub(super) fn labels(&self, user: &str, here: &str, email_id: u64) -> Vec<String> {
         let Some(owner) = self.users.get(user) else { return Vec::new() };
+        if owner.gmail {
+            return self.gmail_labels(user, here, email_id);
+        }
         let label = |(name, folder): (&String, &Folder)| {
             let all = folder.special_use.as_deref() == Some("\\All");
             let has = name != here && !all && folder.messages.values().any(|m| m.email_id == email_id);

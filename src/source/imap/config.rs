@@ -1,5 +1,6 @@
 //! What an operator says about an IMAP source beyond its server.
 
+use super::labels::Labels;
 use crate::imap::{Credentials, Server};
 use crate::model::{Error, Kind, Result, Scope};
 
@@ -17,6 +18,8 @@ pub struct ImapSettings {
     pub folders: Vec<String>,
     /// Folders that are left out, and what lies below them.
     pub leave_out: Vec<String>,
+    /// What becomes of labels, where the server has them (X-GM-EXT-1).
+    pub labels: Labels,
     /// Messages asked for by one FETCH (1–1,000).
     pub fetch_messages: usize,
     /// Messages listed by one FETCH, about (1–100,000).
@@ -39,6 +42,7 @@ impl ImapSettings {
             namespaces: Vec::new(),
             folders: Vec::new(),
             leave_out: preset.leave_out.iter().map(|name| (*name).to_owned()).collect(),
+            labels: Labels::default(),
             fetch_messages: 100,
             list_messages: 5_000,
             daily_bytes: preset.daily_bytes,

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::choose::{choose, open_namespaces};
 use super::config::ImapSettings;
+use super::labels::Claims;
 use super::walk;
 use crate::imap::{FolderStatus, ListEntry, Namespaces, Session, utf7};
 use crate::model::{FolderPath, Result, SpecialUse};
@@ -20,7 +21,11 @@ const TOGETHER: usize = 256;
 
 /// Asks for the folders of the user's own namespaces and of those of others that are wanted, and what each holds: in one
 /// round trip where the server can.
-pub(super) async fn folders(session: &Session, settings: &ImapSettings) -> Result<Vec<SourceFolder>> {
+pub(super) async fn folders(
+    session: &Session,
+    settings: &ImapSettings,
+    claims: Option<&mut Claims>,
+) -> Result<Vec<SourceFolder>> {
     // Of a folder that is open some servers tell what this session was told last, not what is there.
     let enable = async {
         walk::leave(session).await?;
@@ -63,7 +68,14 @@ pub(super) async fn folders(session: &Session, settings: &ImapSettings) -> Resul
             entry.attributes.push("\\Noselect".to_owned());
         }
     }
-    Ok(choose(arrange(entries, &namespaces), settings))
+    let important = entries.iter().filter(|e| e.has("\\Important")).map(|e| handle(&e.name)).collect();
+    let chosen = choose(arrange(entries, &namespaces), settings);
+    let offer = session.capabilities();
+    let keeps_modseq = offer.has("CONDSTORE") || offer.has("QRESYNC");
+    Ok(match claims {
+        Some(claims) => claims.arrange(chosen, &important, keeps_modseq),
+        None => chosen,
+    })
 }
 
 /// Asks for the status of the folders that were listed without it; many at once. A folder that refuses stays without.

@@ -7,6 +7,9 @@
 //! | CONDSTORE | from UIDNEXT on | CHANGEDSINCE | nothing, if the count proves it; else a search |
 //! | neither | from UIDNEXT on | stale, or all of it is listed | as above |
 //!
+//! Where folders are views of one store ([`labels`]), only CONDSTORE will do, and all items of what changed are asked for:
+//! a change of labels can bring a message into a folder's listing, or out of it.
+//!
 //! All of it is asked at once. Whatever contradicts itself (a modification sequence or a UIDNEXT that went back,
 //! NOMODSEQ, a count that cannot be) makes all of the folder be listed.
 
@@ -14,6 +17,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::{OptionFuture, join4};
 
+use super::labels::{self, Turn};
 use super::walk::{self, Entry, Walk, Window};
 use crate::imap::{
     Access, Done, Examined, Receiver, Resync, SelectOptions, Session, UidSet, Untagged, WireError,
@@ -37,18 +41,20 @@ pub(super) struct Folder<'a> {
     pub window: u32,
 }
 
-/// Lists a folder, ascending: what changed since, if that can be proven, else all of it.
+/// Lists a folder, ascending: what changed since, if that can be proven, else all of it. `turn`: it is a view.
 pub(super) async fn list(
     session: &Session,
     folder: &Folder<'_>,
     since: Option<&Since<'_>>,
+    turn: Option<Turn<'_>>,
     sink: &mut (dyn FnMut(Listed) + Send),
 ) -> Result<Listing> {
+    let mut turn = turn;
     let mut examined = None;
     if let Some(since) = since
-        && let Some(asked) = Asked::new(session, folder, since)
+        && let Some(asked) = Asked::new(session, folder, since, turn.is_some())
     {
-        match changes(session, folder, since, asked).await? {
+        match changes(session, folder, since, asked, turn.as_mut()).await? {
             Told::Changes(listing, entries) => {
                 entries.into_iter().for_each(|(uid, entry)| sink(listed(uid, entry)));
                 return Ok(listing);
@@ -56,7 +62,12 @@ pub(super) async fn list(
             Told::Nothing(opened) => examined = opened,
         }
     }
-    whole(session, folder, examined, sink).await
+    whole(session, folder, examined, turn, sink).await
+}
+
+/// What is asked of each message.
+fn items(session: &Session, view: bool) -> &'static str {
+    if view { labels::ITEMS } else { walk::items(session) }
 }
 
 fn listed(uid: u32, entry: Entry) -> Listed {
@@ -92,8 +103,24 @@ async fn whole(
     session: &Session,
     folder: &Folder<'_>,
     examined: Option<std::sync::Arc<Examined>>,
+    mut turn: Option<Turn<'_>>,
     sink: &mut (dyn FnMut(Listed) + Send),
 ) -> Result<Listing> {
+    let items = items(session, turn.is_some());
+    let asked_elsewhere = match &mut turn {
+        Some(turn) => turn.ask_earlier(session, folder.window).await?,
+        None => false,
+    };
+    let examined = examined.filter(|_| !asked_elsewhere);
+    let mut tell = |uid: u32, entry: Entry| {
+        let ours = match &mut turn {
+            Some(turn) => turn.claim(entry),
+            None => Some(entry),
+        };
+        if let Some(entry) = ours {
+            sink(listed(uid, entry));
+        }
+    };
     // A small folder takes one round trip: its messages are asked for while it is being opened.
     let guess = folder.counters.filter(|c| examined.is_none() && c.messages <= u64::from(folder.window));
     let guess = guess.and_then(|c| u32::try_from(c.next.saturating_sub(1)).ok()).filter(|last| *last > 0);
@@ -103,7 +130,6 @@ async fn whole(
         (None, Some(last)) => {
             let mut window = Window::new(1, last);
             let set = UidSet::range(1, last);
-            let items = walk::items(session);
             let fetch = session.uid_fetch(&set, items, &mut window);
             let (examined, done) = futures_util::join!(session.examine(folder.name), fetch);
             let examined = examined?;
@@ -112,17 +138,16 @@ async fn whole(
         }
     };
     let mut listing = listing(&examined, Extent::Whole)?;
-    if examined.exists == 0 {
-        return Ok(listing);
-    }
-    let mut walk = Walk::new(&examined, folder.window);
-    while let Some((from, to)) = walk.next_range() {
+    let mut walk = Walk::new(&examined, folder.window, items);
+    while examined.exists > 0
+        && let Some((from, to)) = walk.next_range()
+    {
         let entries = match first.take() {
             Some((last, window)) if (from, to) == (1, last) => walk.take(window),
             _ => walk.window(session, from, to).await?,
         };
         walk.found(entries.len());
-        entries.into_iter().for_each(|(uid, entry)| sink(listed(uid, entry)));
+        entries.into_iter().for_each(|(uid, entry)| tell(uid, entry));
     }
     if walk.is_short() {
         walk.noop(session).await?; // expunges are often told only now
@@ -133,7 +158,7 @@ async fn whole(
         walk.found(entries.len());
         for (uid, entry) in entries {
             listing.next = listing.next.max(u64::from(uid) + 1);
-            sink(listed(uid, entry));
+            tell(uid, entry);
         }
     }
     if walk.is_short() {
@@ -146,6 +171,12 @@ async fn whole(
             ),
         )
         .remedy("let the server's operator repair the folder's index"));
+    }
+    if let Some(turn) = &mut turn {
+        turn.is_whole();
+        if turn.is_contested() {
+            listing.modseq = 0;
+        }
     }
     Ok(listing)
 }
@@ -168,7 +199,7 @@ enum Way {
 
 impl Asked {
     /// `None`: nothing but the whole folder proves what is wanted.
-    fn new(session: &Session, folder: &Folder<'_>, since: &Since<'_>) -> Option<Asked> {
+    fn new(session: &Session, folder: &Folder<'_>, since: &Since<'_>, view: bool) -> Option<Asked> {
         let then = since.counters;
         let (offer, now) = (session.capabilities(), folder.counters);
         let went_back = now.is_some_and(|c| c.modseq > 0 && c.modseq < then.modseq);
@@ -177,6 +208,8 @@ impl Asked {
         }
         let keeps_modseq = then.modseq > 0;
         let way = match keeps_modseq {
+            true if view && (offer.has("CONDSTORE") || offer.has("QRESYNC")) => Way::ChangedSince,
+            _ if view => return None,
             true if offer.has("QRESYNC") => Way::Resync,
             true if offer.has("CONDSTORE") => Way::ChangedSince,
             _ if since.flags_may_be_stale => Way::CountsOnly,
@@ -209,9 +242,16 @@ enum Told {
 }
 
 /// Asks for what changed, in one round trip where nothing went and not much came.
-async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, asked: Asked) -> Result<Told> {
+async fn changes(
+    session: &Session,
+    folder: &Folder<'_>,
+    since: &Since<'_>,
+    asked: Asked,
+    turn: Option<&mut Turn<'_>>,
+) -> Result<Told> {
     let Asked { then, uid_validity, last, way } = asked;
-    let items = walk::items(session);
+    let items = items(session, turn.is_some());
+    let changed = if turn.is_some() { items } else { "(UID FLAGS)" };
     let mut resynced = Changed::default();
     let mut options = SelectOptions { condstore: session.capabilities().has("CONDSTORE"), qresync: None };
     let mut way = way;
@@ -236,7 +276,7 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
     let (opened, flags_done, also_done, new_done) = join4(
         session.open(folder.name, Access::ReadOnly, &options, &mut resynced),
         OptionFuture::from(
-            ask_flags.then(|| session.uid_fetch_since(&known, "(UID FLAGS)", then.modseq, false, &mut flags)),
+            ask_flags.then(|| session.uid_fetch_since(&known, changed, then.modseq, false, &mut flags)),
         ),
         OptionFuture::from((!also.is_empty()).then(|| session.uid_fetch(&also, items, &mut asked_for))),
         OptionFuture::from(guessed.then(|| session.uid_fetch(&fresh, items, &mut new))),
@@ -274,14 +314,14 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
     fresh.retain(|uid, _| *uid < next);
     let walked = !guessed && next > last + 1;
     if walked {
-        let mut walk = Walk::from(last + 1, &examined, folder.window);
+        let mut walk = Walk::from(last + 1, &examined, folder.window, items);
         while let Some((from, to)) = walk.next_range() {
             let some = walk.window(session, from, to).await?;
             walk.found(some.len());
             fresh.extend(some);
         }
     }
-    let vanished = match way {
+    let mut vanished = match way {
         Way::Resync => resynced.vanished,
         Way::ChangedSince | Way::CountsOnly => {
             let should = then.messages + fresh.len() as u64;
@@ -297,8 +337,24 @@ async fn changes(session: &Session, folder: &Folder<'_>, since: &Since<'_>, aske
     };
     entries.extend(fresh);
     entries.extend(asked_for.entries);
+    let mut contested = false;
+    if let Some(turn) = turn {
+        turn.ask_named(session, folder.window, entries.values()).await?;
+        let told = std::mem::take(&mut entries);
+        for (uid, entry) in told {
+            match turn.claim(entry) {
+                Some(entry) => drop(entries.insert(uid, entry)),
+                None => vanished.insert(u64::from(uid), u64::from(uid)),
+            }
+        }
+        contested = turn.is_contested();
+    }
     let extent = Extent::Changes { vanished, stale_flags: way == Way::CountsOnly };
-    Ok(Told::Changes(listing(&examined, extent)?, entries))
+    let mut listing = listing(&examined, extent)?;
+    if contested {
+        listing.modseq = 0;
+    }
+    Ok(Told::Changes(listing, entries))
 }
 
 /// The UIDs up to `last` that are not there. `None`: the server could only tell them in one unbounded answer.
@@ -357,7 +413,7 @@ mod tests {
             let (session, peer) = session(script);
             let mut found = Vec::new();
             let folder = Folder { name: b"x", counters: None, window: 100 };
-            let listing = list(&session, &folder, None, &mut |l| found.push(l)).await;
+            let listing = list(&session, &folder, None, None, &mut |l| found.push(l)).await;
             drop(session);
             peer.await.expect("the peer saw what it expected");
             listing.map(|l| (l, found))
@@ -461,7 +517,7 @@ mod tests {
             let mut found = Vec::new();
             let folder = Folder { name: b"x", counters: now, window: 100 };
             let since = Since { counters: THEN, also, flags_may_be_stale: true };
-            let listing = list(&session, &folder, Some(&since), &mut |l| found.push(l)).await;
+            let listing = list(&session, &folder, Some(&since), None, &mut |l| found.push(l)).await;
             drop(session);
             peer.await.expect("the peer saw what it expected");
             listing.map(|l| (l, found))
@@ -607,7 +663,7 @@ mod tests {
             let (session, _peer) = session_with("", script);
             let folder = Folder { name: b"x", counters: Some(THEN), window: 100 };
             let mut found = Vec::new();
-            list(&session, &folder, None, &mut |l| found.push(l)).await.expect("listed");
+            list(&session, &folder, None, None, &mut |l| found.push(l)).await.expect("listed");
             assert_eq!((found.len(), session.round_trips()), (3, 1));
         });
     }

@@ -9,6 +9,7 @@ mod fetch;
 mod folders;
 mod headers;
 mod incoming;
+mod labels;
 mod list;
 mod places;
 mod plan;
@@ -19,9 +20,12 @@ mod whole;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use self::budget::Budgets;
 pub use self::config::ImapSettings;
+use self::labels::Claims;
+pub use self::labels::Labels;
 use self::pool::Pool;
 use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
@@ -65,11 +69,18 @@ impl Source for ImapSource {
         let owner = self.pool.owner();
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
         let lease = self.pool.lease(owner, mailbox).await?;
-        let object_ids = lease.session()?.capabilities().has("OBJECTID");
+        let offer = lease.session()?.capabilities();
         lease.give_back();
-        let pool = self.pool.clone();
-        let budgets = self.budgets.clone();
-        Ok(Box::new(ImapMailbox { pool, budgets, owner, name: mailbox.to_owned(), object_ids }))
+        let policy = self.pool.settings.labels;
+        let views = offer.has("X-GM-EXT-1") && policy != Labels::Off;
+        Ok(Box::new(ImapMailbox {
+            pool: self.pool.clone(),
+            budgets: self.budgets.clone(),
+            owner,
+            name: mailbox.to_owned(),
+            object_ids: offer.has("OBJECTID"),
+            claims: views.then(|| Mutex::new(Claims::new(policy))),
+        }))
     }
 }
 
@@ -80,6 +91,8 @@ struct ImapMailbox {
     owner: u64,
     name: String,
     object_ids: bool,
+    /// Folders are views of one store.
+    claims: Option<Mutex<Claims>>,
 }
 
 #[async_trait]
@@ -91,6 +104,7 @@ impl SourceMailbox for ImapMailbox {
             object_ids: self.object_ids,
             headers: true,
             fetches,
+            views: self.claims.is_some(),
             ..SourceCapabilities::PLAIN
         }
     }
@@ -98,7 +112,11 @@ impl SourceMailbox for ImapMailbox {
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
         let lease = self.pool.lease(self.owner, &self.name).await?;
-        let folders = folders::folders(lease.session()?, &self.pool.settings).await;
+        let mut claims = match &self.claims {
+            Some(claims) => Some(claims.lock().await),
+            None => None,
+        };
+        let folders = folders::folders(lease.session()?, &self.pool.settings, claims.as_deref_mut()).await;
         lease.give_back();
         folders
     }
@@ -113,8 +131,13 @@ impl SourceMailbox for ImapMailbox {
         let lease = self.pool.lease(self.owner, &self.name).await?;
         let name = folders::wire_name(&folder.handle);
         let window = self.pool.settings.list_messages;
+        let mut claims = match &self.claims {
+            Some(claims) => Some(claims.lock().await),
+            None => None,
+        };
+        let turn = claims.as_mut().and_then(|claims| claims.turn(&folder.handle));
         let folder = list::Folder { name: &name, counters: folder.counters, window };
-        let listing = list::list(lease.session()?, &folder, since, sink).await;
+        let listing = list::list(lease.session()?, &folder, since, turn, sink).await;
         lease.give_back();
         listing
     }
@@ -153,9 +176,29 @@ impl SourceMailbox for ImapMailbox {
             // A message too large to read past, or at which the server hangs up, costs the session; the others are
             // fetched with a new one.
             if end? == fetch::End::Complete {
-                return Ok(fetch.into_answers());
+                let mut answers = fetch.into_answers();
+                if self.claims.is_some() {
+                    // Labels are told by the listing, not by the fetch.
+                    for answer in &mut answers {
+                        if let Fetched::Message { flags, .. } = answer {
+                            *flags = None;
+                        }
+                    }
+                }
+                return Ok(answers);
             }
         }
+    }
+
+    async fn anywhere(&self, objects: &[u64]) -> Result<Vec<bool>> {
+        let Some(claims) = &self.claims else { return Ok(vec![true; objects.len()]) };
+        self.pool.env.step(Step::SourceList).await;
+        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let ids: Vec<u64> = objects.iter().copied().filter(|id| *id != 0).collect();
+        let found = claims.lock().await.anywhere(lease.session()?, &ids).await;
+        lease.give_back();
+        let found = found?;
+        Ok(objects.iter().map(|id| *id == 0 || found.contains(id)).collect())
     }
 
     async fn release(&self) {

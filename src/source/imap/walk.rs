@@ -52,6 +52,10 @@ pub(super) struct Entry {
     /// Were its flags told at all?
     pub flags_told: bool,
     pub object: u64,
+    /// X-GM-MSGID
+    pub gmail_id: Option<u64>,
+    /// X-GM-LABELS, as sent.
+    pub labels: Option<Vec<String>>,
 }
 
 impl Entry {
@@ -63,16 +67,17 @@ impl Entry {
             self.flags = flags;
             self.flags_told = true;
         }
-        let gmail = items.gm_msgid.map(|id| format!("x-gm-msgid {id}"));
-        if let Some(id) = items.email_id.or(gmail) {
-            self.object = Digest::of(id.as_bytes()).beginning();
-        }
+        self.gmail_id = items.gm_msgid.or(self.gmail_id);
+        self.labels = items.gm_labels.or(self.labels.take());
+        let hashed = items.email_id.map(|id| Digest::of(id.as_bytes()).beginning());
+        self.object = self.gmail_id.or(hashed).unwrap_or(self.object);
     }
 }
 
 /// The way through the UIDs of a folder. UIDs may be sparse (a folder of ten messages can have UIDNEXT 4 billion), so
 /// the width of the windows follows what they hold.
 pub(super) struct Walk {
+    items: &'static str,
     exists: u64,
     window: u32,
     width: u32,
@@ -86,16 +91,17 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Through all of a folder, about `window` messages at a time.
-    pub fn new(examined: &Examined, window: u32) -> Walk {
-        Walk::from(1, examined, window)
+    /// Through all of a folder, about `window` messages at a time; `items` are asked of each.
+    pub fn new(examined: &Examined, window: u32, items: &'static str) -> Walk {
+        Walk::from(1, examined, window, items)
     }
 
     /// From a UID on.
-    pub fn from(first: u32, examined: &Examined, window: u32) -> Walk {
+    pub fn from(first: u32, examined: &Examined, window: u32, items: &'static str) -> Walk {
         let known_end = examined.uid_next > 0;
         let whole = !known_end || examined.exists <= window;
         Walk {
+            items,
             exists: u64::from(examined.exists),
             window,
             width: if whole { u32::MAX } else { window },
@@ -152,7 +158,7 @@ impl Walk {
             let mut seen = Window::new(from, to);
             let set = UidSet::range(from, to);
             let done: Done =
-                session.uid_fetch(&set, items(session), &mut seen).await.map_err(WireError::into_error)?;
+                session.uid_fetch(&set, self.items, &mut seen).await.map_err(WireError::into_error)?;
             self.expunged += seen.expunged;
             if !done.ok() && done.code.is("EXPUNGEISSUED") && tries < TRIES {
                 // Messages vanished under the command; what is left of the window can be listed afresh.
@@ -240,7 +246,7 @@ mod tests {
 
     fn ranges(exists: u32, uid_next: u32, per_window: usize) -> Vec<(u32, u32)> {
         let examined = Examined { exists, uid_validity: 1, uid_next, ..Examined::default() };
-        let mut walk = Walk::new(&examined, 1000);
+        let mut walk = Walk::new(&examined, 1000, "");
         let mut ranges = Vec::new();
         while let Some(range) = walk.next_range() {
             ranges.push(range);

@@ -6,6 +6,7 @@
 //! and the categories become keywords. A `/` in a label nests.
 
 use crate::model::Flags;
+use crate::source::label::keyword;
 
 /// Most labels read of one message.
 const MAX_LABELS: usize = 256;
@@ -82,15 +83,6 @@ pub(super) fn place(text: &str, flags: &mut Flags) -> Vec<String> {
         };
         vec![name.to_owned()]
     })
-}
-
-/// A label as a keyword: an IMAP keyword holds no blanks and no list characters (RFC 3501 §9, `atom`).
-fn keyword(label: &str, flags: &mut Flags) {
-    let fits = |c: char| !c.is_control() && !c.is_whitespace() && !r#"(){%*"\]"#.contains(c);
-    let keyword: String = label.chars().take(100).map(|c| if fits(c) { c } else { '_' }).collect();
-    if !keyword.is_empty() {
-        flags.add(&keyword);
-    }
 }
 
 /// Labels separated by commas; one with a comma in it stands in quotes.

@@ -313,9 +313,13 @@ impl Imap {
         Imap { mock, server, _runtime: runtime }
     }
 
+    pub fn port(&self) -> u16 {
+        self.server.addr.port()
+    }
+
     /// `[source.old]`, with its way to log in.
     pub fn config(&self, login: &str) -> String {
-        let port = self.server.addr.port();
+        let port = self.port();
         format!(
             "[source.old]\nkind = \"imap\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"off\"\n{login}\n"
         )

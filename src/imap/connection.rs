@@ -196,9 +196,13 @@ impl Connection {
         self.capabilities = Capabilities::default();
         let asked = self.env.now();
         let done = self.run(Command::new("CAPABILITY"), &mut Ignore).await.map_err(WireError::into_error)?;
-        let took = self.env.now().saturating_sub(asked);
-        self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+        self.answered_within(self.env.now().saturating_sub(asked));
         done.check(Scope::Endpoint, "asking for its capabilities")
+    }
+
+    /// Remembers how long an answer took.
+    pub(super) fn answered_within(&mut self, took: Duration) {
+        self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
     }
 
     /// Compresses the connection (RFC 4978) if that is wanted and the server offers it; [`Compress::Auto`] wants it when

@@ -30,6 +30,8 @@ pub(super) struct Draft {
     pub plain: bool,
     /// Its line ends were mended: the server refused it as it was.
     pub mended: bool,
+    /// It is sent as UTF8 data (RFC 6855 §4): in the usual form its header was, or would be, refused or altered.
+    pub utf8: bool,
     /// It was refused without a reason before.
     pub again: bool,
 }
@@ -91,7 +93,7 @@ pub(super) async fn append(
     drafts: &mut [Draft],
 ) -> End {
     let offer = session.capabilities();
-    let mut command = Command::new("APPEND").string(folder.as_bytes());
+    let mut command = Command::new("APPEND").string(&session.wire_name(folder.as_bytes()));
     for draft in drafts.iter_mut() {
         let wire = kept.wire(&draft.flags, keywords && !draft.bare);
         if wire.keywords_lost {
@@ -101,8 +103,13 @@ pub(super) async fn append(
             draft.losses.insert(losses::FLAGS);
         }
         command = command.flags(wire.flags.iter().map(String::as_str)).date_time(draft.received);
-        command =
-            if draft.binary(&offer) { command.binary_body(&draft.body) } else { command.body(&draft.body) };
+        command = if draft.utf8 {
+            command.utf8_body(&draft.body)
+        } else if draft.binary(&offer) {
+            command.binary_body(&draft.body)
+        } else {
+            command.body(&draft.body)
+        };
     }
     let begun: Begun = command.begun();
     match session.run(command, &mut Ignore).await {

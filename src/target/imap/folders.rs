@@ -94,7 +94,6 @@ impl Folders {
         list: &[ListEntry],
         base: Vec<String>,
         subscribe: bool,
-        utf8: bool,
         shelves: &Shelves,
     ) -> Result<Folders> {
         if list.len() > MOST {
@@ -110,7 +109,7 @@ impl Folders {
             None => (String::new(), None),
         };
         let separator = told.or_else(|| list.iter().find_map(|e| e.separator)).map(char::from);
-        let naming = Naming { prefix, separator, utf8 };
+        let naming = Naming { prefix, separator };
         let others = spaces.others.iter().chain(&spaces.shared).filter_map(|(prefix, _)| text(prefix));
         let foreign = others.filter(|p| !p.is_empty() && !naming.prefix.starts_with(p.as_str())).collect();
         let folders = Folders { base, subscribe, naming, foreign, known: tokio::sync::Mutex::default() };

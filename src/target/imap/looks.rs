@@ -68,6 +68,10 @@ impl ImapMailbox {
                 }
             }
             if same == Some(false) {
+                if draft.oddities.utf8 && !draft.oddities.nul && !draft.oddities.bare_line_end {
+                    // It was the header, then: the next ones go as UTF8 data where the server takes that.
+                    self.line.host.manners.learn_utf8_data();
+                }
                 lose(batch, draft.at, losses::OCTETS);
             }
         }

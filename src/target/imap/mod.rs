@@ -92,11 +92,11 @@ impl ImapTarget {
         let base =
             settings.below.iter().cloned().chain((!place.is_empty()).then(|| place.to_owned())).collect();
         let shelves = Shelves::default();
-        let folders =
-            Folders::new(&spaces, &list, base, settings.subscribe, offer.has("UTF8=ONLY"), &shelves)?;
+        let folders = Folders::new(&spaces, &list, base, settings.subscribe, &shelves)?;
         folders.make_base(&host.env, &live, &shelves).await.map_err(|e| e.scoped(Scope::Mailbox))?;
         drop(live);
-        let capabilities = capabilities(settings, &offer);
+        let limits_of_folders = offer.has("APPENDLIMIT");
+        let capabilities = capabilities(settings, &offer, largest_of(&list).filter(|_| limits_of_folders));
         Ok(ImapMailbox {
             env: host.env.clone(),
             line,
@@ -105,6 +105,7 @@ impl ImapTarget {
             shelves,
             identity,
             capabilities,
+            limits_of_folders,
             strikes: Mutex::default(),
         })
     }
@@ -126,8 +127,20 @@ async fn identity(live: &Live, list: &[ListEntry]) -> Result<String> {
     })
 }
 
-fn capabilities(settings: &ImapTargetSettings, offer: &Capabilities) -> TargetCapabilities {
-    let told = offer.value("APPENDLIMIT").and_then(|limit| limit.parse().ok());
+/// The largest message that any folder takes, in bytes, if each of them tells its limit.
+fn largest_of(list: &[ListEntry]) -> Option<u64> {
+    let folders = list.iter().filter(|e| !e.has("\\Noselect") && !e.has("\\NonExistent"));
+    let limits: Option<Vec<u64>> = folders.map(|e| e.status.as_ref()?.append_limit).collect();
+    limits?.into_iter().max()
+}
+
+/// `folders`: the largest message that any folder takes, where each has a limit of its own.
+fn capabilities(
+    settings: &ImapTargetSettings,
+    offer: &Capabilities,
+    folders: Option<u64>,
+) -> TargetCapabilities {
+    let told = offer.value("APPENDLIMIT").and_then(|limit| limit.parse().ok()).or(folders);
     let usual = told.or(settings.server.preset.max_message).unwrap_or(LARGEST_LITERAL);
     TargetCapabilities {
         stamps: false,
@@ -160,6 +173,8 @@ struct ImapMailbox {
     shelves: Shelves,
     identity: String,
     capabilities: TargetCapabilities,
+    /// Each folder has its own limit of a message's size (RFC 7889 §3.1).
+    limits_of_folders: bool,
     /// How often a message was refused without a reason.
     strikes: Mutex<BTreeMap<Digest, u32>>,
 }

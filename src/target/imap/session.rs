@@ -43,6 +43,7 @@ pub(super) struct Manners {
     no_multiappend: AtomicBool,
     no_free_literals: AtomicBool,
     no_appended_uids: AtomicBool,
+    utf8_headers: AtomicBool,
     changes_dates: AtomicBool,
     looked: AtomicU32,
 }
@@ -71,6 +72,16 @@ impl Manners {
     /// It did not tell where an appended message went.
     pub fn learn_silent_about_uids(&self) {
         self.no_appended_uids.store(true, Ordering::Relaxed);
+    }
+
+    /// UTF-8 in a header goes as UTF8 data: it refuses or alters it in other forms.
+    pub fn wants_utf8_data(&self) -> bool {
+        self.utf8_headers.load(Ordering::Relaxed)
+    }
+
+    /// It refused or altered UTF-8 in a header.
+    pub fn learn_utf8_data(&self) {
+        self.utf8_headers.store(true, Ordering::Relaxed);
     }
 
     /// Is this message one to look at, because it is among the first?
@@ -160,12 +171,18 @@ impl Host {
         let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
         let mut connection = connect(&self.env, &self.endpoint).await.map_err(at)?;
         self.account.log_in(&mut connection, mailbox).await.map_err(at)?;
-        let session = Session::new(connection);
+        let compress = self.settings.server.compress;
+        let session = Session::new(connection.compress(compress).await.map_err(|e| at(e.into_error()))?);
         if self.manners.no_free_literals.load(Ordering::Relaxed) {
             session.forgo(&["LITERAL+", "LITERAL-"]);
         }
-        if session.capabilities().has("UTF8=ONLY") {
-            session.enable(&["UTF8=ACCEPT"]).await?;
+        let offer = session.capabilities();
+        if offer.has("UTF8=ACCEPT") || offer.has("UTF8=ONLY") {
+            // Before any folder is opened (RFC 5161 §3.1). Who only offers it and refuses goes on without.
+            match session.enable(&["UTF8=ACCEPT"]).await {
+                Err(e) if offer.has("UTF8=ONLY") || session.is_broken() => return Err(e),
+                _ => {}
+            }
         }
         Ok(session)
     }

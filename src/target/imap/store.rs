@@ -70,7 +70,11 @@ impl ImapMailbox {
         ticket: Ticket,
     ) -> Vec<Outcome> {
         let count = items.len();
-        let mut batch = self.prepare(items);
+        let most = match self.largest(&folder.0).await {
+            Ok(most) => most,
+            Err(error) => return vec![Outcome::NotSent(error); count],
+        };
+        let mut batch = self.prepare(items, most);
         if !batch.queue.is_empty()
             && let Err(error) = self.store_all(&folder.0, &mut batch, &ticket).await
         {
@@ -85,8 +89,22 @@ impl ImapMailbox {
         outcomes.into_iter().map(|o| o.unwrap_or_else(|| Outcome::NotSent(rest.clone()))).collect()
     }
 
+    /// The largest message a folder takes, in bytes. Where each folder has a limit of its own it is asked for once.
+    async fn largest(&self, folder: &str) -> Result<u64> {
+        let shelf = self.shelves.get(folder);
+        let mut told = shelf.append_limit();
+        if told.is_none() && self.limits_of_folders {
+            let live = self.line.live().await?;
+            shelf.learn_status(&live.session.status(folder.as_bytes()).await?);
+            told = shelf.append_limit();
+        }
+        Ok(told.flatten().map_or(self.capabilities.max_message_bytes, |limit| {
+            self.capabilities.max_message_bytes.min(limit)
+        }))
+    }
+
     /// Sorts out what cannot be sent.
-    fn prepare(&self, items: Vec<StoreItem>) -> Batch {
+    fn prepare(&self, items: Vec<StoreItem>, most: u64) -> Batch {
         let mut batch = Batch {
             outcomes: vec![None; items.len()],
             queue: VecDeque::new(),
@@ -98,7 +116,7 @@ impl ImapMailbox {
             bad: false,
         };
         for (at, item) in items.into_iter().enumerate() {
-            match self.draft(at, item) {
+            match self.draft(at, item, most) {
                 Ok(draft) => batch.queue.push_back(draft),
                 Err(outcome) => batch.settle(at, outcome),
             }
@@ -106,7 +124,7 @@ impl ImapMailbox {
         batch
     }
 
-    fn draft(&self, at: usize, item: StoreItem) -> std::result::Result<Draft, Outcome> {
+    fn draft(&self, at: usize, item: StoreItem, most: u64) -> std::result::Result<Draft, Outcome> {
         let refused = |kind, what: String, remedy: &str| {
             Err(Outcome::Refused(Error::new(kind, Scope::Message, what).remedy(remedy)))
         };
@@ -117,7 +135,6 @@ impl ImapMailbox {
                 "there is nothing in it that could be lost; approve the skip",
             );
         }
-        let most = self.capabilities.max_message_bytes;
         if item.body.len() > most {
             return refused(
                 Kind::TooLarge,
@@ -154,6 +171,7 @@ impl ImapMailbox {
             bare: false,
             plain: false,
             mended: false,
+            utf8: false,
             again: false,
         })
     }
@@ -162,6 +180,9 @@ impl ImapMailbox {
         let live = self.line.live().await?;
         let shelf = self.shelves.get(folder);
         let offer = live.session.capabilities();
+        if self.line.host.manners.wants_utf8_data() && live.session.has_enabled("UTF8=ACCEPT") {
+            batch.queue.iter_mut().for_each(|draft| draft.utf8 = draft.oddities.utf8);
+        }
         let silent = !offer.has("UIDPLUS") || self.line.host.manners.silent_about_uids();
         // Without their UIDs, messages are told apart by who came when: one batch after the other.
         let _lane = if silent { Some(shelf.lane.lock().await) } else { None };
@@ -271,6 +292,9 @@ impl ImapMailbox {
         done: &Done,
     ) {
         batch.refused = 0;
+        if group.iter().any(|draft| draft.utf8) {
+            self.line.host.manners.learn_utf8_data();
+        }
         let told = match &done.code {
             Code::AppendUid(told) if told.uids.len() == group.len() => Some((told.uid_validity, &told.uids)),
             _ => None,
@@ -387,12 +411,21 @@ impl ImapMailbox {
         }
         if named(&["UNKNOWN-CTE", "BADBURL"]) && !draft.plain {
             draft.plain = true;
+        } else if draft.oddities.utf8
+            && !draft.utf8
+            && !draft.again
+            && live.session.has_enabled("UTF8=ACCEPT")
+        {
+            // Some take UTF-8 in a header in this form only (RFC 6855 §4).
+            draft.utf8 = true;
         } else if draft.mend() {
             // Some servers take no bare LF at all.
         } else if draft.with_keywords() {
             draft.bare = true;
         } else if !draft.again {
             draft.again = true;
+            // Later standards do without that form (RFC 9755).
+            draft.utf8 = false;
         } else {
             batch.refused += 1;
             let error = done.refusal(Scope::Message, what);

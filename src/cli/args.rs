@@ -26,6 +26,8 @@ pub(super) enum Verb {
     Init(InitArgs),
     /// Move mailboxes: new ones whole, known ones by their changes. Stop it at will; run it again to go on.
     Run(RunArgs),
+    /// Connect to each IMAP server and say whether it answers and what it seems to be. Logs in nowhere.
+    Check(ReadArgs),
     /// Show what the ledger knows of each mailbox.
     Status(ReadArgs),
     /// Compare the copies at the target with the ledger. Writes nothing.
@@ -41,7 +43,7 @@ impl Verb {
     pub(super) fn json(&self) -> bool {
         match self {
             Verb::Run(args) => args.json,
-            Verb::Status(args) | Verb::Verify(args) => args.json,
+            Verb::Check(args) | Verb::Status(args) | Verb::Verify(args) => args.json,
             Verb::Init(_) | Verb::Report(_) | Verb::Mock(_) => false,
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. The only place that prints. stdout is data, stderr is talk.
 
 mod args;
+mod check;
 mod exit;
 mod imap;
 mod init;
@@ -75,6 +76,7 @@ async fn dispatch(verb: Verb, talk: &Talk) -> Result<Exit, Failure> {
     match verb {
         Verb::Init(args) => init::run(&args, talk),
         Verb::Run(args) => run::run(&args, &env, talk).await,
+        Verb::Check(args) => check::run(&args, &env, talk).await,
         Verb::Status(args) => status::run(&args, &env, talk),
         Verb::Verify(args) => verify::run(&args, &env, talk).await,
         Verb::Report(args) => report::run(&args, &env, talk),

@@ -72,8 +72,10 @@ pub(super) async fn connect_over(
     };
     let mut connection = greeted(env, endpoint, connection).await?;
     if let Security::StartTls(tls) = &endpoint.security {
+        let said = std::mem::take(&mut connection.said);
         let bare = start_tls(connection).await?;
         connection = begin(handshake(env, endpoint, tls, bare).await?);
+        connection.said = said;
     }
     // Whatever was said before the encryption is asked again: it may have been changed on the way. So are greetings
     // that tell little; one that tells how to log in (RFC 4959) saves a round trip for each mailbox.

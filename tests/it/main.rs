@@ -15,6 +15,7 @@ mod graph_mock;
 mod graph_target;
 mod imap_login;
 mod imap_mock;
+mod imap_offers;
 mod imap_road;
 mod imap_target;
 mod kill;

@@ -6,7 +6,8 @@ use std::io;
 use super::flags::Kept;
 use super::losses;
 use super::oddities::Oddities;
-use crate::imap::{Begun, Capabilities, Command, Done, Ignore, Session, WireError};
+use super::session::Live;
+use crate::imap::{Begun, Capabilities, Command, Done, Ignore, WireError};
 use crate::model::{Body, Flags, Timestamp};
 use crate::transform::line_ends::ToCrlf;
 
@@ -86,12 +87,14 @@ pub(super) enum End {
 
 /// Sends messages with one command. What their folder does not keep of flags is added to their losses.
 pub(super) async fn append(
-    session: &Session,
+    live: &Live,
     folder: &str,
     kept: &Kept,
     keywords: bool,
     drafts: &mut [Draft],
 ) -> End {
+    let _appending = live.appending().await;
+    let session = &live.session;
     let offer = session.capabilities();
     let mut command = Command::new("APPEND").string(&session.wire_name(folder.as_bytes()));
     for draft in drafts.iter_mut() {

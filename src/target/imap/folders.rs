@@ -300,6 +300,7 @@ impl Folders {
                 let subscribe = async {
                     if self.subscribe { session.subscribe(name.as_bytes()).await.map(Some) } else { Ok(None) }
                 };
+                let alone = live.alone().await;
                 // One after the other on the wire, answered together.
                 let (made, subscribed, listed) = futures_util::future::join3(
                     session.create(name.as_bytes(), attribute),
@@ -307,6 +308,7 @@ impl Folders {
                     session.list_status(name.as_bytes()),
                 )
                 .await;
+                drop(alone);
                 let made = made.map_err(WireError::into_error)?;
                 let (subscribed, listed) = (subscribed.map_err(WireError::into_error)?, listed?);
                 if made.code.is("USEATTR") && attribute.take().is_some() {
@@ -350,7 +352,10 @@ impl Folders {
         let session = &live.session;
         let mut known = self.known.lock().await;
         // What is there may have changed since it was listed, by our own rename whose answer was lost too.
-        let listed = session.list_status(b"*").await?;
+        let listed = {
+            let _alone = live.alone().await;
+            session.list_status(b"*").await?
+        };
         let mut fresh = Known::default();
         fresh.by_name.insert("INBOX".to_owned(), Entry { selectable: true, ..Entry::default() });
         for entry in listed.iter().filter(|e| !self.is_foreign(&String::from_utf8_lossy(&e.name))) {

@@ -50,12 +50,12 @@ impl ImapMailbox {
         let odd: UidSet = looks.iter().filter(|(_, d)| d.oddities.any()).map(|(uid, _)| *uid).collect();
         let rest: UidSet = looks.iter().filter(|(_, d)| !d.oddities.any()).map(|(uid, _)| *uid).collect();
         let mut seen: Vec<(u32, Option<Timestamp>, Option<bool>)> = Vec::new();
-        arrivals::fetch(&live.session, &rest, "(UID RFC822.SIZE INTERNALDATE)", |uid, items| {
+        arrivals::fetch(live, &rest, "(UID RFC822.SIZE INTERNALDATE)", |uid, items| {
             let same = looks.get(&uid).zip(items.size).map(|(draft, size)| draft.body.len() == size);
             seen.push((uid, items.received, same));
         })
         .await?;
-        for (uid, arrival) in arrivals::read_back(&live.session, opened.told.uid_validity, &odd).await? {
+        for (uid, arrival) in arrivals::read_back(live, opened.told.uid_validity, &odd).await? {
             let same = looks.get(&uid).map(|draft| draft.body.digest() == arrival.digest);
             seen.push((uid, arrival.received, same));
         }

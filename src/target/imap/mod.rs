@@ -201,11 +201,13 @@ impl ImapMailbox {
     async fn numbers_of(&self, live: &Live, folder: &str) -> Result<Numbers> {
         let shelf = self.shelves.get(folder);
         if shelf.numbers().anchor().is_none() {
+            let _alone = live.alone().await;
             shelf.learn_status(&live.session.status(folder.as_bytes()).await?);
         }
         if shelf.numbers().anchor().is_none() {
             // It does not foretell UIDs: the highest one there is says as much.
             let opened = live.open(folder).await?;
+            let _alone = live.alone().await;
             let found = live.session.uid_search(&UidSet::range(1, u32::MAX), "ALL").await?;
             shelf.stored(opened.told.uid_validity, found.max.unwrap_or(0));
         }
@@ -294,7 +296,10 @@ impl TargetMailbox for ImapMailbox {
     async fn marks(&self) -> Result<BTreeMap<TargetFolderId, String>> {
         self.gated(async {
             let live = self.line.live().await?;
-            let list = live.session.list_status(b"*").await?;
+            let list = {
+                let _alone = live.alone().await;
+                live.session.list_status(b"*").await?
+            };
             let mark = |entry: &ListEntry| {
                 let status = entry.status.as_ref()?;
                 let modseq = status.modseq.filter(|modseq| *modseq > 0)?;

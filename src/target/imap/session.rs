@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turns, MutexGuard as Turn, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{
+    Mutex as Turns, MutexGuard as Turn, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Semaphore,
+};
 
 use super::config::ImapTargetSettings;
 use crate::env::{Env, Tick};
@@ -193,6 +196,8 @@ pub(super) struct Live {
     pub session: Session,
     /// Held by whoever needs one folder to stay open.
     desk: Turns<()>,
+    /// Held for reading by every APPEND in flight: see [`Live::alone`].
+    appends: RwLock<()>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -204,6 +209,18 @@ pub(super) struct Opened<'a> {
 }
 
 impl Live {
+    /// Held while an APPEND is in flight.
+    pub async fn appending(&self) -> RwLockReadGuard<'_, ()> {
+        self.appends.read().await
+    }
+
+    /// Waits until no APPEND is in flight, and keeps new ones back for as long as it is held. Dovecot begins with the next
+    /// command while an APPEND is being synced: what it tells untagged comes before the APPEND's own answer then, and is
+    /// taken for a part of that. So whoever must not miss such an answer asks alone, or again.
+    pub async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.appends.write().await
+    }
+
     /// Opens a folder for reading and writing, unless it is open.
     ///
     /// # Errors
@@ -215,7 +232,12 @@ impl Live {
         {
             return Ok(Opened { told, _desk: desk });
         }
-        match self.session.select(folder.as_bytes()).await {
+        let mut selected = self.session.select(folder.as_bytes()).await;
+        if selected.as_ref().is_ok_and(|told| told.uid_validity == 0) {
+            let _alone = self.alone().await;
+            selected = self.session.select(folder.as_bytes()).await;
+        }
+        match selected {
             Ok(told) => Ok(Opened { told, _desk: desk }),
             Err(e) if e.kind == Kind::Protocol && self.is_gone(folder).await? => Err(gone()),
             Err(e) => Err(e),
@@ -230,7 +252,10 @@ impl Live {
         if self.session.is_broken() {
             return Ok(false);
         }
-        let listed = self.session.list(folder.as_bytes()).await?;
+        let listed = {
+            let _alone = self.alone().await;
+            self.session.list(folder.as_bytes()).await?
+        };
         let there = |name: &[u8]| {
             name == folder.as_bytes() || (folder == "INBOX" && name.eq_ignore_ascii_case(b"INBOX"))
         };
@@ -326,7 +351,7 @@ impl Line {
         }
         let place = self.host.place().await?;
         let session = self.host.log_in(&self.mailbox).await?;
-        let live = Arc::new(Live { session, desk: Turns::new(()), _place: place });
+        let live = Arc::new(Live { session, desk: Turns::new(()), appends: RwLock::new(()), _place: place });
         let mut held = self.slot.held();
         held.live = Some(live.clone());
         held.used = self.host.env.now();

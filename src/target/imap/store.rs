@@ -95,6 +95,7 @@ impl ImapMailbox {
         let mut told = shelf.append_limit();
         if told.is_none() && self.limits_of_folders {
             let live = self.line.live().await?;
+            let _alone = live.alone().await;
             shelf.learn_status(&live.session.status(folder.as_bytes()).await?);
             told = shelf.append_limit();
         }
@@ -270,7 +271,7 @@ impl ImapMailbox {
         let slot = self.gate.admit(ticket, bytes).await;
         self.env.step(Step::TargetStore).await;
         let keywords = self.line.host.settings.keywords;
-        let end = append(&live.session, folder, kept, keywords, &mut group).await;
+        let end = append(live, folder, kept, keywords, &mut group).await;
         slot.finish(match &end {
             End::Answered(done) if !done.ok() && throttles(done) => Answer::Throttled(done.backoff),
             End::Answered(_) => Answer::Served,
@@ -343,10 +344,7 @@ impl ImapMailbox {
         let came = arrivals::above(live, &opened, before).await?;
         let came: UidSet = came.iter().filter(|uid| !shelf.is_bound(*uid)).collect();
         let mut sizes: Vec<(u32, Option<u64>)> = Vec::new();
-        arrivals::fetch(&live.session, &came, "(UID RFC822.SIZE)", |uid, items| {
-            sizes.push((uid, items.size))
-        })
-        .await?;
+        arrivals::fetch(live, &came, "(UID RFC822.SIZE)", |uid, items| sizes.push((uid, items.size))).await?;
         sizes.sort_unstable();
         sizes.dedup_by_key(|(uid, _)| *uid);
         // As many as were sent, and of the same sizes in the same order: nobody else stored anything.
@@ -356,7 +354,7 @@ impl ImapMailbox {
             sizes.iter().map(|(uid, _)| Some(*uid)).collect()
         } else {
             let mut by_digest: BTreeMap<_, VecDeque<u32>> = BTreeMap::new();
-            for (uid, arrival) in arrivals::read_back(&live.session, before.validity, &came).await? {
+            for (uid, arrival) in arrivals::read_back(live, before.validity, &came).await? {
                 by_digest.entry(arrival.digest).or_default().push_back(uid);
             }
             group.iter().map(|draft| by_digest.get_mut(&draft.body.digest())?.pop_front()).collect()

@@ -58,11 +58,15 @@ impl Capabilities {
         }
     }
 
+    /// Is this Cyrus? By words no other server says.
+    pub fn is_cyrus(&self) -> bool {
+        ["X-CREATEDMODSEQ", "X-REPLICATION", "DIGEST=SHA1"].iter().any(|name| self.has(name))
+    }
+
     /// Does STATUS tell a folder's id (MAILBOXID, RFC 8474)? Cyrus 3.6 says so and sends freed memory instead: another
     /// id each time, and with it octets that break the connection. SELECT tells the right one there.
     pub(super) fn status_has_mailbox_id(&self) -> bool {
-        let cyrus = ["X-CREATEDMODSEQ", "X-REPLICATION", "DIGEST=SHA1"].iter().any(|name| self.has(name));
-        self.has("OBJECTID") && !cyrus
+        self.has("OBJECTID") && !self.is_cyrus()
     }
 
     pub(super) fn read(scan: &mut Scanner<'_>) -> Scan<Capabilities> {

@@ -86,7 +86,10 @@ pub fn held(client: &mut Client, name: &[u8]) -> Vec<(u32, Held)> {
     let mut rest = &text[..];
     while let Some(at) = find(rest, b" FETCH (") {
         rest = &rest[at + 8..];
-        let open = find(rest, b"BODY[] ").expect("a body") + 7;
+        let mut open = find(rest, b"BODY[] ").expect("a body") + 7;
+        if rest[open] == b'~' {
+            open += 1; // a literal8
+        }
         let head = String::from_utf8_lossy(&rest[..open]).into_owned();
         let (octets, after) = if rest[open] == b'{' {
             let close = find(&rest[open..], b"}\r\n").expect("a literal") + open;

@@ -5,16 +5,17 @@
 //! (is it still there?), and what is there and does not come is cornered by halves until it is alone; then it is asked
 //! for in parts, which some servers can still do.
 //!
-//! One command is in flight at a time on a session, and one batch has it (see `IN_FLIGHT`); several batches at once
-//! take several sessions.
+//! Several commands are in flight at once. A server may answer them in any order and mixed (RFC 3501 §5.5; Dovecot does,
+//! when its output is held up), and an untagged answer does not say which command it is for. So there is one receiver
+//! for all commands in flight, and messages are told apart by UID. Nobody else uses the session meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 
-use super::incoming::{Answer, Incoming, Present};
+use super::incoming::{Answer, Incoming, Present, Shared, locked};
 use super::plan::{commands, halves, part, uid_of};
 use super::whole::in_parts;
 use crate::imap::{Code, Desk, Done, Examined, Session, UidSet, WireError};
@@ -24,10 +25,12 @@ use crate::source::{Fetched, Wanted};
 /// What is asked of each message. PEEK: `\Seen` is not set (and the folder is examined read-only anyway).
 const ITEMS: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
 
-/// Commands in flight at once on one session. Not more than one: with several, messages were left out without a word
-/// against a real Dovecot. Untagged answers do not say whose they are, and those of one command were probably taken for
-/// another's (not proven). To raise it, give answers out by UID first, and see the roads of the tests stay whole.
-const IN_FLIGHT: usize = 1;
+/// Commands in flight at once on one session, the EXAMINE counted: one whose octets arrive, and one the server has at
+/// hand when it is done with that.
+const IN_FLIGHT: usize = 3;
+
+/// After the server hung up: who is to blame for it can be told only if one command is in flight.
+const ONE_AT_A_TIME: usize = 1;
 
 /// Sessions one batch may cost before the call fails as a whole.
 const LOSSES: u32 = 8;
@@ -70,9 +73,9 @@ pub(super) struct Fetch<'a> {
 }
 
 /// What came back of a command in flight.
-enum Landed<'s, 'b> {
+enum Landed<'s> {
     Folder(Result<(Desk<'s>, Arc<Examined>)>),
-    Messages(Vec<u32>, Incoming<'b>, Result<Done, WireError>),
+    Messages(Vec<u32>, Result<Done, WireError>),
 }
 
 impl<'a> Fetch<'a> {
@@ -151,21 +154,22 @@ impl<'a> Fetch<'a> {
         session: &'s Session,
         desk: Desk<'s>,
     ) -> Result<Option<(Desk<'s>, Vec<(Vec<u32>, Done)>)>> {
-        let bodies = self.bodies;
-        let mut flying: FuturesOrdered<BoxFuture<'_, Landed<'s, 'a>>> = FuturesOrdered::new();
+        let incoming = &Mutex::new(Incoming::new(self.bodies));
+        let most = if self.losses > 0 { ONE_AT_A_TIME } else { IN_FLIGHT };
+        let mut flying: FuturesOrdered<BoxFuture<'_, Landed<'s>>> = FuturesOrdered::new();
         flying.push_back(async move { Landed::Folder(desk.examine().await) }.boxed());
         let mut open: Option<Result<Desk<'s>>> = None;
         let mut missed = Vec::new();
         let mut lost: Option<Result<()>> = None;
         loop {
             let go_on = lost.is_none() && open.as_ref().is_none_or(Result::is_ok);
-            while go_on && flying.len() < IN_FLIGHT {
+            while go_on && flying.len() < most {
                 let Some(set) = self.queue.pop_front() else { break };
+                locked(incoming).want(&set);
                 let one = async move {
-                    let mut incoming = Incoming::new(bodies, &set);
                     let uids: UidSet = set.iter().copied().collect();
-                    let end = session.uid_fetch(&uids, ITEMS, &mut incoming).await;
-                    Landed::Messages(set, incoming, end)
+                    let end = session.uid_fetch(&uids, ITEMS, &mut Shared(incoming)).await;
+                    Landed::Messages(set, end)
                 };
                 flying.push_back(one.boxed());
             }
@@ -178,8 +182,8 @@ impl<'a> Fetch<'a> {
                 }
                 // Of a folder that could not be opened, or is another by now.
                 Some(Landed::Messages(..)) if !matches!(open, Some(Ok(_))) => {}
-                Some(Landed::Messages(set, incoming, end)) => {
-                    let spool = self.absorb(incoming);
+                Some(Landed::Messages(set, end)) => {
+                    let spool = self.absorb(&mut locked(incoming));
                     let missing: Vec<u32> =
                         set.into_iter().filter(|uid| !self.answers.contains_key(uid)).collect();
                     match end {
@@ -350,12 +354,10 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Takes over what came; an error if the spool failed.
-    fn absorb(&mut self, incoming: Incoming<'_>) -> Result<()> {
-        self.stray += incoming.stray;
-        for (uid, answer) in incoming.answers {
-            self.answers.entry(uid).or_insert(answer);
-        }
+    /// Takes over what came so far, to whichever command; an error if the spool failed.
+    fn absorb(&mut self, incoming: &mut Incoming<'_>) -> Result<()> {
+        self.stray += std::mem::take(&mut incoming.stray);
+        self.answers.append(&mut incoming.answers);
         match incoming.spool {
             None => Ok(()),
             Some(kind) => Err(spool_failed(kind)),
@@ -430,10 +432,15 @@ mod tests {
 
     /// Fetches `uids` from a server that does as `script` says, with a new connection for each script.
     fn fetch(uids: &[u64], max: u64, scripts: Vec<Vec<Script>>) -> Result<Vec<String>> {
+        fetch_by(100, uids, max, scripts)
+    }
+
+    /// As `fetch`, `at_once` messages a command.
+    fn fetch_by(at_once: usize, uids: &[u64], max: u64, scripts: Vec<Vec<Script>>) -> Result<Vec<String>> {
         on_a_runtime(async move {
             let wanted = wanted(uids);
             let bodies = bodies(max);
-            let mut fetch = Fetch::new(b"INBOX", 7, &wanted, &bodies, 100);
+            let mut fetch = Fetch::new(b"INBOX", 7, &wanted, &bodies, at_once);
             for script in scripts {
                 let (session, peer) = crate::imap::script::session(script);
                 let end = fetch.go_on(&session).await;
@@ -463,6 +470,20 @@ mod tests {
             send(&noise),
         ];
         assert_eq!(fetch(&[5, 3, 5], 1000, vec![script]).expect("fetched"), ["five", "three", "five"]);
+    }
+
+    #[test]
+    fn answers_of_one_command_in_flight_are_not_lost_to_another() {
+        let script = vec![
+            expect("EXAMINE"),
+            expect("UID FETCH 1 "),
+            expect("UID FETCH 2 "),
+            send(&EXAMINED.replace('$', "$1")),
+            expect("UID FETCH 3 "),
+            send(&format!("{}{}$3 OK done\r\n", message(2, "two"), message(3, "three"))),
+            send(&format!("{}$2 OK done\r\n$4 OK done\r\n", message(1, "one"))),
+        ];
+        assert_eq!(fetch_by(1, &[1, 2, 3], 1000, vec![script]).expect("fetched"), ["one", "two", "three"]);
     }
 
     #[test]
@@ -595,8 +616,9 @@ mod tests {
         ];
         let second = vec![
             expect("EXAMINE"),
-            send(EXAMINED),
             expect("UID FETCH 2 "),
+            send(&EXAMINED.replace('$', "$1")),
+            expect("UID FETCH 3 "),
             send(&huge.replace("* 1", "* 2")),
         ];
         let third = vec![
@@ -611,7 +633,12 @@ mod tests {
 
     #[test]
     fn a_folder_numbered_anew_is_a_conflict() {
-        let script = vec![expect("EXAMINE"), send("* 1 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\n$ OK\r\n")];
+        let script = vec![
+            expect("EXAMINE"),
+            expect("UID FETCH 1 "),
+            send("* 1 EXISTS\r\n* OK [UIDVALIDITY 8] x\r\n$1 OK\r\n"),
+            send(&format!("{}$2 OK\r\n", message(1, "another"))),
+        ];
         assert_eq!(fetch(&[1], 1000, vec![script]).expect_err("conflict").kind, Kind::Conflict);
     }
 
@@ -657,7 +684,8 @@ mod tests {
         on_a_runtime(async {
             let (session, peer) = crate::imap::script::session(vec![
                 expect("EXAMINE \"a\""),
-                send("$ NO [NONEXISTENT] gone\r\n"),
+                expect("UID FETCH 1 "),
+                send("$1 NO [NONEXISTENT] gone\r\n$2 BAD no folder is open\r\n"),
                 expect("NOOP"),
                 send("$ OK\r\n"),
             ]);

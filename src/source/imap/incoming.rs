@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -52,7 +53,7 @@ impl Receiver for Present {
     }
 }
 
-/// What one command brings.
+/// What the commands in flight bring.
 pub(super) struct Incoming<'a> {
     bodies: &'a Bodies,
     wanted: BTreeSet<u32>,
@@ -76,10 +77,10 @@ enum Current {
 }
 
 impl<'a> Incoming<'a> {
-    pub fn new(bodies: &'a Bodies, wanted: &[u32]) -> Incoming<'a> {
+    pub fn new(bodies: &'a Bodies) -> Incoming<'a> {
         Incoming {
             bodies,
-            wanted: wanted.iter().copied().collect(),
+            wanted: BTreeSet::new(),
             current: Current::None,
             answers: BTreeMap::new(),
             stray: 0,
@@ -87,11 +88,22 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// These are asked for, by one more command.
+    pub fn want(&mut self, uids: &[u32]) {
+        self.wanted.extend(uids);
+    }
+
+    /// A message is accounted for; should it come again, that is stray.
+    fn answer(&mut self, uid: u32, answer: Answer) {
+        self.wanted.remove(&uid);
+        self.answers.insert(uid, answer);
+    }
+
     fn message(&mut self, uid: u32, items: FetchItems, body: io::Result<Body>) {
         match body {
             Ok(body) => {
                 let answer = Answer::Message { body, flags: items.flags, received: items.received };
-                self.answers.insert(uid, answer);
+                self.answer(uid, answer);
             }
             Err(e) => self.spool = Some(e.kind()),
         }
@@ -114,6 +126,28 @@ impl<'a> Incoming<'a> {
             Ok(()) => self.current = Current::Writing(writer),
             Err(e) => self.spool = Some(e.kind()),
         }
+    }
+}
+
+/// Holds on to it; nothing of it is left half done by a panic.
+pub(super) fn locked<'m, 'a>(incoming: &'m Mutex<Incoming<'a>>) -> MutexGuard<'m, Incoming<'a>> {
+    incoming.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The one receiver of all commands in flight: a response is read whole before the next, whoever reads it.
+pub(super) struct Shared<'m, 'a>(pub &'m Mutex<Incoming<'a>>);
+
+impl Receiver for Shared<'_, '_> {
+    fn untagged(&mut self, response: Untagged) {
+        locked(self.0).untagged(response);
+    }
+
+    fn body_begins(&mut self, len: u64) -> Take {
+        locked(self.0).body_begins(len)
+    }
+
+    fn body_octets(&mut self, octets: Bytes) {
+        locked(self.0).body_octets(octets);
     }
 }
 
@@ -158,8 +192,7 @@ impl Receiver for Incoming<'_> {
         if items.body == BodyItem::Absent {
             return; // a change of flags told on the side
         }
-        let Some(uid) = items.uid.filter(|uid| self.wanted.contains(uid) && !self.answers.contains_key(uid))
-        else {
+        let Some(uid) = items.uid.filter(|uid| self.wanted.contains(uid)) else {
             self.stray += 1;
             return;
         };
@@ -172,11 +205,11 @@ impl Receiver for Incoming<'_> {
             }
             (BodyItem::Streamed, Current::Writing(writer)) => self.message(uid, *items, writer.finish()),
             (BodyItem::Streamed, Current::TooLarge(len)) => {
-                self.answers.insert(uid, Answer::Failed(Answer::too_large(len, self.bodies.max)));
+                self.answer(uid, Answer::Failed(Answer::too_large(len, self.bodies.max)));
             }
             (BodyItem::Held(octets), _) if octets.len() as u64 > self.bodies.max => {
                 let why = Answer::too_large(octets.len() as u64, self.bodies.max);
-                self.answers.insert(uid, Answer::Failed(why));
+                self.answer(uid, Answer::Failed(why));
             }
             (BodyItem::Held(octets), _) => {
                 let body = self.whole(octets);

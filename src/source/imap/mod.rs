@@ -138,7 +138,7 @@ impl SourceMailbox for ImapMailbox {
         let name = folders::wire_name(&folder.handle);
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
-            // Alone: see `fetch::IN_FLIGHT`.
+            // Alone: the answers of another batch would be taken for strays.
             let lease = self.pool.lease(self.owner, &self.name).await?;
             let end = fetch.go_on(lease.session()?).await;
             lease.give_back();

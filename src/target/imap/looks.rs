@@ -25,7 +25,7 @@ impl ImapMailbox {
             if lost.is_some_and(|wire| wire.flags_lost) {
                 lose(batch, draft.at, losses::FLAGS);
             }
-            let date = draft.received.seconds > now + FUTURE || draft.received.seconds < 0;
+            let date = draft.received.seconds > now + FUTURE || draft.received.seconds <= 0;
             if draft.oddities.any() || date || manners.changes_dates() || manners.sample() {
                 looks.insert(uid, draft);
             }

@@ -40,7 +40,7 @@ use super::{
 use crate::env::{Env, Step};
 use crate::imap::{Capabilities, ListEntry, UidSet};
 use crate::limit::{Answer, Cost, Gate, Ticket};
-use crate::model::{Digest, Error, Flags, Kind, Outcome, Result, Scope, StampPrefix};
+use crate::model::{Digest, Error, Flags, Kind, Outcome, Result, Scope, StampPrefix, Timestamp};
 
 /// An IMAP endpoint.
 #[derive(Debug)]
@@ -106,6 +106,8 @@ impl ImapTarget {
             identity,
             capabilities,
             limits_of_folders,
+            // To Cyrus the first second of 1970 is no date, and it refuses those before.
+            earliest: offer.is_cyrus().then(|| Timestamp::utc(1)),
             strikes: Mutex::default(),
         })
     }
@@ -175,6 +177,8 @@ struct ImapMailbox {
     capabilities: TargetCapabilities,
     /// Each folder has its own limit of a message's size (RFC 7889 §3.1).
     limits_of_folders: bool,
+    /// The first received date the server keeps, if that is known.
+    earliest: Option<Timestamp>,
     /// How often a message was refused without a reason.
     strikes: Mutex<BTreeMap<Digest, u32>>,
 }

@@ -157,7 +157,7 @@ impl ImapMailbox {
             lost.insert(losses::RECEIVED_MADE);
             date_of(&item.body)
         });
-        let (received, bent) = sendable(received);
+        let (received, bent) = sendable(received, self.earliest);
         if bent {
             lost.insert(losses::DATE);
         }
@@ -483,8 +483,12 @@ fn throttles(done: &Done) -> bool {
     done.backoff.is_some() || ["THROTTLED", "LIMIT", "OVERQUOTA-TEMP"].iter().any(|name| done.code.is(name))
 }
 
-/// The date as IMAP can write it, and whether it is another one.
-fn sendable(received: Timestamp) -> (Timestamp, bool) {
+/// The date as IMAP can write it and the server keeps it, and whether it is another one.
+fn sendable(received: Timestamp, earliest: Option<Timestamp>) -> (Timestamp, bool) {
     let year = received.civil().0;
-    if (1..=9999).contains(&year) { (received, false) } else { (Timestamp::utc(0), true) }
+    match earliest {
+        Some(earliest) if received.seconds < earliest.seconds => (earliest, true),
+        _ if (1..=9999).contains(&year) => (received, false),
+        _ => (Timestamp::utc(0), true),
+    }
 }

@@ -149,9 +149,12 @@ fn mail_moves_into_a_cyrus_whatever_it_calls_the_folders() {
     let there = works(&source.reach(), &target.reach());
     assert_eq!(stored(&there.verb("run")), count as u64);
     assert_eq!(stored(&there.verb("run")), 0);
-    // It takes no `\` and no `"` in names.
+    // It takes no `\` and no `"` in names, and would turn the first second of 1970 into now: it gets the next.
     for user in USERS {
-        assert_eq!(messages(&source, user), messages(&target, user), "{user}");
+        let mut meant = messages(&source, user);
+        meant.iter_mut().for_each(|m| m.received = m.received.max(1));
+        meant.sort();
+        assert_eq!(meant, messages(&target, user), "{user}");
     }
 }
 

@@ -70,7 +70,7 @@ mod tests {
                     send("* NAMESPACE ((\"Über/\" \"/\")) NIL NIL\r\n$ OK\r\n"),
                     expect("LIST \"\" \"*\""),
                     send("* LIST () \"/\" \"Entwürfe & mehr\"\r\n* LIST () \"/\" INBOX\r\n$ OK\r\n"),
-                    expect("SUBSCRIBE {18}"),
+                    expect("SUBSCRIBE {17}"),
                     send("+ \r\n"),
                     expect("Entwürfe & mehr!"),
                     send("$ OK\r\n"),

@@ -54,7 +54,7 @@ fn from_utf8(name: Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{expect, on_a_runtime, send, session_with};
+    use super::super::script::{expect, line, on_a_runtime, send, session_with};
     use super::*;
     use proptest::prelude::*;
 
@@ -72,7 +72,7 @@ mod tests {
                     send("* LIST () \"/\" \"Entwürfe & mehr\"\r\n* LIST () \"/\" INBOX\r\n$ OK\r\n"),
                     expect("SUBSCRIBE {17}"),
                     send("+ \r\n"),
-                    expect("Entwürfe & mehr!"),
+                    line("Entwürfe & mehr!"),
                     send("$ OK\r\n"),
                 ],
             );

@@ -12,7 +12,7 @@ use crate::proxy::Proxy;
 use crate::server::{Authority, Dovecot, own};
 use crate::store::clone_tree;
 use crate::tools::{Job, Tool};
-use crate::{Common, Result};
+use crate::{Common, Result, tidy};
 
 /// Both servers and what lies between them and the tools.
 pub struct Lab {
@@ -58,7 +58,10 @@ impl Lab {
                 fs::create_dir_all(dir)?;
                 dir.canonicalize()?
             }
-            (None, Some(dir)) => dir.path().to_owned(),
+            (None, Some(dir)) => {
+                tidy::along(dir.path());
+                dir.path().to_owned()
+            }
             (None, None) => return Err("no folder to work in".into()),
         };
         // Servers run as a user of their own.

@@ -16,6 +16,7 @@ mod reader;
 mod server;
 mod store;
 mod table;
+mod tidy;
 mod tools;
 #[path = "../../tests/it/support/verdict.rs"]
 mod verdict;
@@ -83,6 +84,10 @@ pub struct Common {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(why) = tidy::on_signals() {
+        eprintln!("bench-imap: {why}");
+        return ExitCode::FAILURE;
+    }
     let done = match cli.scenario {
         Some(Scenario::Compare(options)) => compare::run(&options),
         Some(Scenario::Many(options)) => many::run(&options),

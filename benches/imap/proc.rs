@@ -207,7 +207,7 @@ pub fn children(pid: u32) -> Vec<u32> {
 }
 
 /// All processes below a process.
-fn below(pid: u32) -> Vec<u32> {
+pub fn below(pid: u32) -> Vec<u32> {
     let mut all = children(pid);
     let mut at = 0;
     while let Some(pid) = all.get(at) {

@@ -89,6 +89,9 @@ pub(super) struct CheckArgs {
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub(super) json: bool,
+    /// Only whether the IMAP servers answer, and what they are; logs in nowhere.
+    #[arg(long)]
+    pub(super) servers: bool,
     /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
     #[arg(long, value_name = "MAILBOX", num_args = 1..)]
     pub(super) only: Vec<String>,

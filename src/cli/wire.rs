@@ -122,7 +122,7 @@ pub(super) fn targets(
 }
 
 /// Puts the endpoint's name in front, unless the error names its line of the configuration already.
-fn at_endpoint(e: Error, side: &str, name: &str) -> Error {
+pub(super) fn at_endpoint(e: Error, side: &str, name: &str) -> Error {
     if e.kind == Kind::Config && e.what.contains(&format!(": {side}.{name}.")) {
         return e;
     }

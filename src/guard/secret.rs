@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ impl Secret {
         let found = match &self.from {
             SecretFrom::Env(name) => self.by_env(name)?,
             SecretFrom::File(path) => self.by_file(path)?,
-            SecretFrom::Command(words) => self.by_command(words)?,
+            SecretFrom::Command(words) => self.by_command(words, COMMAND_TIME)?,
         };
         let text = found.strip_suffix('\n').map_or(found.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
         if text.is_empty() {
@@ -109,7 +109,7 @@ impl Secret {
         }
     }
 
-    fn by_command(&self, words: &[String]) -> Result<Zeroizing<String>> {
+    fn by_command(&self, words: &[String], time: Duration) -> Result<Zeroizing<String>> {
         let Some((program, args)) = words.split_first() else {
             return Err(self
                 .error("the command is empty")
@@ -128,14 +128,14 @@ impl Secret {
         let Some(out) = child.stdout.take() else { return Err(failed("no output".to_owned())) };
         let (say, hear) = mpsc::channel();
         std::thread::spawn(move || say.send(limited(out)));
-        let answer = hear.recv_timeout(COMMAND_TIME);
-        if answer.is_err() {
+        let answer = hear.recv_timeout(time);
+        let ended = if answer.is_ok() { ended(&mut child, time) } else { Ok(None) };
+        let Some(status) = ended.map_err(|e| failed(e.to_string()))? else {
             // Best effort: it may have ended meanwhile.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(failed("no answer within two minutes".to_owned()));
-        }
-        let status = child.wait().map_err(|e| failed(e.to_string()))?;
+            return Err(failed(format!("it did not end within {} s", time.as_secs())));
+        };
         if !status.success() {
             return Err(failed(status.to_string()));
         }
@@ -145,6 +145,20 @@ impl Secret {
             Ok(Err(e)) => Err(failed(e.to_string())),
             Err(e) => Err(failed(e.to_string())),
         }
+    }
+}
+
+/// Waits for a command that has said all it had to say; `None`: it does not end.
+fn ended(child: &mut Child, time: Duration) -> std::io::Result<Option<ExitStatus>> {
+    const LOOK: Duration = Duration::from_millis(5);
+    let mut waited = Duration::ZERO;
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || waited >= time {
+            return Ok(status);
+        }
+        std::thread::sleep(LOOK);
+        waited += LOOK;
     }
 }
 
@@ -238,6 +252,26 @@ mod tests {
         assert_eq!(s.load().expect("loaded").expose_secret(), "abc");
         let s = secret(SecretFrom::Command(vec!["false".into()]));
         assert!(s.load().expect_err("fails").what.contains("gave no secret"));
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_ended_and_its_words_are_in_no_error() {
+        for script in [
+            "sleep 60 # hunter2",
+            "echo hunter2; exec >&-; sleep 60",
+            "printf 'hunter2\\377'",
+            "echo hunter2; exit 3",
+        ] {
+            let words: Vec<String> = ["sh", "-c", script].map(str::to_owned).to_vec();
+            let s = secret(SecretFrom::Command(words.clone()));
+            let e = s.by_command(&words, Duration::from_millis(300)).expect_err("no secret");
+            assert!(
+                e.what.starts_with("mailwave.toml:3: source.old.password: the command sh gave no secret ("),
+                "{e}"
+            );
+            assert!(e.remedy.starts_with("run the command by hand"), "{e}");
+            assert!(!e.to_string().contains("hunter2"), "{e}");
+        }
     }
 
     #[test]

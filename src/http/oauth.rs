@@ -251,7 +251,18 @@ impl TokenSource {
             }
             TokenSettings::Static(token) => return Ok((token.clone(), Duration::MAX / 4)),
             TokenSettings::Command { secret, life } => {
-                return Ok((self.env.blocking(|| secret.load())?, *life));
+                // It asks somebody else for the token, who may be well again soon.
+                let token = self.env.blocking(|| secret.load()).map_err(|e| {
+                    let remedy = e.remedy.clone();
+                    Error::temporary(Kind::Auth, Scope::Endpoint, e.what).remedy(remedy)
+                })?;
+                if !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+                    let what = format!("{}: what the command printed is no token", secret.place);
+                    return Err(Error::temporary(Kind::Auth, Scope::Endpoint, what).remedy(
+                        "run the command by hand as the same user; it must print the access token alone",
+                    ));
+                }
+                return Ok((token, *life));
             }
             TokenSettings::ClientCredentials { token_url, client_id, client_secret, scope } => {
                 let form = format!(

@@ -43,10 +43,21 @@ impl Begun {
 enum Part {
     Text(Zeroizing<Vec<u8>>),
     Literal(Zeroizing<Vec<u8>>),
-    /// A message; `true`: as literal8 (RFC 3516), which may hold NUL.
-    Body(Body, bool),
+    /// A message.
+    Body(Body, Form),
     /// An answer to a continuation request; not needed if the server finishes without asking.
     Answer(Zeroizing<Vec<u8>>),
+}
+
+/// How a message is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As a literal.
+    Plain,
+    /// As a literal8 (RFC 3516), which may hold NUL.
+    Binary,
+    /// As UTF8 data (RFC 6855 §4), whose header may hold UTF-8.
+    Utf8,
 }
 
 /// Which literals the server takes without being asked first (RFC 7888).
@@ -169,14 +180,21 @@ impl Command {
     /// spool, and can be sent again with another command.
     #[must_use]
     pub fn body(mut self, body: &Body) -> Command {
-        self.parts.push(Part::Body(body.clone(), false));
+        self.parts.push(Part::Body(body.clone(), Form::Plain));
         self
     }
 
     /// Adds a message as a literal8 (RFC 3516): only this form may hold NUL, and only a server with BINARY takes it.
     #[must_use]
     pub fn binary_body(mut self, body: &Body) -> Command {
-        self.parts.push(Part::Body(body.clone(), true));
+        self.parts.push(Part::Body(body.clone(), Form::Binary));
+        self
+    }
+
+    /// Adds a message as UTF8 data (RFC 6855 §4): the form for UTF-8 in a header, once UTF8=ACCEPT was enabled.
+    #[must_use]
+    pub fn utf8_body(mut self, body: &Body) -> Command {
+        self.parts.push(Part::Body(body.clone(), Form::Utf8));
         self
     }
 
@@ -266,10 +284,18 @@ impl Command {
                     pieces.announce(literal.len() as u64, "", literals);
                     pieces.octets.extend_from_slice(&literal);
                 }
-                Part::Body(body, binary) => {
-                    pieces.announce(body.len(), if binary { "~" } else { "" }, literals);
+                Part::Body(body, form) => {
+                    let lead = match form {
+                        Form::Plain => "",
+                        Form::Binary => "~",
+                        Form::Utf8 => "UTF8 (~",
+                    };
+                    pieces.announce(body.len(), lead, literals);
                     pieces.end_chunk();
                     pieces.chunks.push(Chunk::Body(body, self.begun.clone()));
+                    if form == Form::Utf8 {
+                        pieces.octets.push(b')');
+                    }
                 }
                 Part::Answer(answer) => {
                     answers.push(Piece { chunks: vec![Chunk::Octets(answer)], required: false });
@@ -358,11 +384,13 @@ mod tests {
                 .body(&body("one"))
                 .flags([])
                 .binary_body(&body("t\0o"))
+                .utf8_body(&body("ü"))
         };
         let first = "m1 APPEND \"x\" (\\Seen $Forwarded) \"31-Dec-1969 22:30:00 -0130\" {3}\r\n";
-        assert_eq!(text(&sent(append(), false)), [first, "one () ~{3}\r\n", "t\0o\r\n"]);
+        let pieces = [first, "one () ~{3}\r\n", "t\0o UTF8 (~{2}\r\n", "ü)\r\n"];
+        assert_eq!(text(&sent(append(), false)), pieces);
         let whole = text(&sent(append(), true)).concat();
-        assert_eq!(whole, format!("{}one () ~{{3+}}\r\nt\0o\r\n", first.replace("{3}", "{3+}")));
+        assert_eq!(whole, pieces.concat().replace("}\r\n", "+}\r\n"));
     }
 
     #[test]

@@ -47,12 +47,14 @@ pub struct Endpoint {
 /// [`Scope::Endpoint`]: unreachable (temporary), or its certificate, greeting or missing STARTTLS is refused.
 pub async fn connect(env: &Env, endpoint: &Endpoint) -> Result<Connection> {
     let timeout = endpoint.connect_timeout;
-    let stream = env
-        .within(timeout, dial(&endpoint.host, endpoint.port))
+    let (stream, took) = env
+        .within(timeout, dial(env, &endpoint.host, endpoint.port))
         .await
         .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|e| unreachable(&e))?;
-    connect_over(env, endpoint, Box::new(stream)).await
+    let mut connection = connect_over(env, endpoint, Box::new(stream)).await?;
+    connection.answered_within(took);
+    Ok(connection)
 }
 
 /// The same over a stream that is there already.
@@ -70,8 +72,10 @@ pub(super) async fn connect_over(
     };
     let mut connection = greeted(env, endpoint, connection).await?;
     if let Security::StartTls(tls) = &endpoint.security {
+        let said = std::mem::take(&mut connection.said);
         let bare = start_tls(connection).await?;
         connection = begin(handshake(env, endpoint, tls, bare).await?);
+        connection.said = said;
     }
     // Whatever was said before the encryption is asked again: it may have been changed on the way. So are greetings
     // that tell little; one that tells how to log in (RFC 4959) saves a round trip for each mailbox.
@@ -153,17 +157,18 @@ async fn start_tls(mut connection: Connection) -> Result<Box<dyn Stream>> {
     connection.wire.into_stream().map_err(injected)
 }
 
-/// Tries the addresses of a host in the order the resolver gave.
-async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+/// Tries the addresses of a host in the order the resolver gave. Tells how long TCP's own handshake took: a round trip.
+async fn dial(env: &Env, host: &str, port: u16) -> io::Result<(TcpStream, Duration)> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in lookup_host((host, port)).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A peer that vanished without a word is noticed; our own idle timeout is the tighter bound.
         socket.set_keepalive(true)?;
+        let asked = env.now();
         match socket.connect(address).await {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                return Ok(stream);
+                return Ok((stream, env.now().saturating_sub(asked)));
             }
             Err(e) => last = e,
         }

@@ -10,7 +10,10 @@ use super::answer::{self, Ignore, Receiver};
 use super::command::{Chunk, Piece};
 use super::response::Response;
 use super::wire::{Stream, Wire};
-use super::{Capabilities, Code, Command, Compress, Done, Habits, Limits, Status, Untagged, WireError, send};
+use super::{
+    Capabilities, Code, Command, Compress, Done, Habits, Limits, Preset, Status, Untagged, WireError,
+    presets, send,
+};
 use crate::env::Env;
 use crate::model::{Result, Scope};
 
@@ -32,6 +35,8 @@ pub struct Connection {
     pub(super) crowded: bool,
     /// The shortest time an answer took.
     pub(super) round_trip: Option<Duration>,
+    /// What it said first: foreign text, to be compared with and never shown.
+    pub(super) said: String,
 }
 
 impl fmt::Debug for Connection {
@@ -58,6 +63,7 @@ impl Connection {
             unread: 0,
             crowded: false,
             round_trip: None,
+            said: String::new(),
         }
     }
 
@@ -69,6 +75,11 @@ impl Connection {
     /// What the server said it can do, last.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What the server seems to be, by its greeting and by what it can do before a login.
+    pub fn likely(&self) -> Option<&'static Preset> {
+        presets::likely(&self.capabilities, &self.said)
     }
 
     /// Commands run over it so far, each waited for by itself.
@@ -180,6 +191,7 @@ impl Connection {
 
     /// Reads the greeting.
     pub(super) async fn greeting(&mut self) -> Result<Done, WireError> {
+        self.said = self.wire.peek().await?;
         let (response, _) =
             answer::next(&mut self.wire, &self.limits, &self.habits, &mut self.unread, &mut Ignore).await?;
         match response {
@@ -196,9 +208,13 @@ impl Connection {
         self.capabilities = Capabilities::default();
         let asked = self.env.now();
         let done = self.run(Command::new("CAPABILITY"), &mut Ignore).await.map_err(WireError::into_error)?;
-        let took = self.env.now().saturating_sub(asked);
-        self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+        self.answered_within(self.env.now().saturating_sub(asked));
         done.check(Scope::Endpoint, "asking for its capabilities")
+    }
+
+    /// Remembers how long an answer took.
+    pub(super) fn answered_within(&mut self, took: Duration) {
+        self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
     }
 
     /// Compresses the connection (RFC 4978) if that is wanted and the server offers it; [`Compress::Auto`] wants it when

@@ -25,7 +25,7 @@ impl Session {
         });
         let done = self.run(Command::new("NAMESPACE"), &mut each).await.map_err(WireError::into_error)?;
         done.check(Scope::Mailbox, "asking for its namespaces")?;
-        found
+        found.map(|spaces| self.known_spaces(spaces))
     }
 
     /// ENABLE (RFC 5161); what the server says it enabled, in upper case. Nothing is sent if it has no ENABLE.
@@ -82,7 +82,7 @@ impl Session {
 
     async fn list_with(&self, pattern: &[u8], status: bool) -> Result<Vec<ListEntry>> {
         if let Some(options) = self.return_options(status) {
-            let list = Command::new("LIST").string(b"").string(pattern).syntax(&options);
+            let list = Command::new("LIST").string(b"").string(&self.wire_name(pattern)).syntax(&options);
             let (done, entries) = self.run_list(list).await?;
             if done.status != Status::Bad {
                 done.check(Scope::Mailbox, "listing the folders")?;
@@ -91,7 +91,7 @@ impl Session {
             // Some offer the extended LIST and do not understand it.
             self.state().plain_list = true;
         }
-        let list = Command::new("LIST").string(b"").string(pattern);
+        let list = Command::new("LIST").string(b"").string(&self.wire_name(pattern));
         let (done, entries) = self.run_list(list).await?;
         done.check(Scope::Mailbox, "listing the folders")?;
         entries
@@ -127,12 +127,16 @@ impl Session {
             _ => {}
         });
         let done = self.run(command, &mut each).await.map_err(WireError::into_error)?;
+        for entry in &mut entries {
+            entry.name = self.known_name(std::mem::take(&mut entry.name));
+        }
+        let told = told.into_iter().map(|(name, status)| (self.known_name(name), status)).collect();
         match_statuses(&mut entries, told);
         Ok((done, if bad { Err(unreadable("its list of folders")) } else { Ok(entries) }))
     }
 
-    /// STATUS of one folder that is not open: messages, UIDNEXT, UIDVALIDITY, and HIGHESTMODSEQ and MAILBOXID where the
-    /// server knows them.
+    /// STATUS of one folder that is not open: messages, UIDNEXT, UIDVALIDITY, and HIGHESTMODSEQ, MAILBOXID and APPENDLIMIT
+    /// where the server knows them.
     ///
     /// # Errors
     /// As [`Session::namespaces`], of the folder.
@@ -144,7 +148,7 @@ impl Session {
                 found = Ok(status);
             }
         });
-        let command = Command::new("STATUS").string(name).syntax(&items);
+        let command = Command::new("STATUS").string(&self.wire_name(name)).syntax(&items);
         let done = self.run(command, &mut each).await.map_err(WireError::into_error)?;
         done.check(Scope::Folder, "asking for a folder's status")?;
         found
@@ -155,7 +159,7 @@ impl Session {
     /// # Errors
     /// The connection failed. The tagged status is for the caller to look at; so it is with the verbs below.
     pub async fn create(&self, name: &[u8], role: Option<&str>) -> Result<Done, WireError> {
-        let mut command = Command::new("CREATE").string(name);
+        let mut command = Command::new("CREATE").string(&self.wire_name(name));
         if let Some(role) = role.filter(|_| self.capabilities().has("CREATE-SPECIAL-USE")) {
             command = command.fixed("(USE").flags([role]).closing();
         }
@@ -167,7 +171,8 @@ impl Session {
     /// # Errors
     /// As [`Session::create`].
     pub async fn rename(&self, from: &[u8], to: &[u8]) -> Result<Done, WireError> {
-        self.run(Command::new("RENAME").string(from).string(to), &mut Ignore).await
+        let (from, to) = (self.wire_name(from), self.wire_name(to));
+        self.run(Command::new("RENAME").string(&from).string(&to), &mut Ignore).await
     }
 
     /// DELETE
@@ -175,7 +180,7 @@ impl Session {
     /// # Errors
     /// As [`Session::create`].
     pub async fn delete(&self, name: &[u8]) -> Result<Done, WireError> {
-        self.run(Command::new("DELETE").string(name), &mut Ignore).await
+        self.run(Command::new("DELETE").string(&self.wire_name(name)), &mut Ignore).await
     }
 
     /// SUBSCRIBE
@@ -183,7 +188,7 @@ impl Session {
     /// # Errors
     /// As [`Session::create`].
     pub async fn subscribe(&self, name: &[u8]) -> Result<Done, WireError> {
-        self.run(Command::new("SUBSCRIBE").string(name), &mut Ignore).await
+        self.run(Command::new("SUBSCRIBE").string(&self.wire_name(name)), &mut Ignore).await
     }
 
     /// UNSUBSCRIBE
@@ -191,7 +196,7 @@ impl Session {
     /// # Errors
     /// As [`Session::create`].
     pub async fn unsubscribe(&self, name: &[u8]) -> Result<Done, WireError> {
-        self.run(Command::new("UNSUBSCRIBE").string(name), &mut Ignore).await
+        self.run(Command::new("UNSUBSCRIBE").string(&self.wire_name(name)), &mut Ignore).await
     }
 }
 
@@ -203,6 +208,9 @@ fn status_items(offer: &Capabilities) -> String {
     }
     if offer.status_has_mailbox_id() {
         items.push("MAILBOXID");
+    }
+    if offer.has("APPENDLIMIT") {
+        items.push("APPENDLIMIT"); // each folder has its own (RFC 7889 §3.1); `APPENDLIMIT=n` is for all of them
     }
     items.join(" ")
 }
@@ -250,6 +258,8 @@ mod tests {
         let items = |words: &str| status_items(&words.split(' ').map(str::to_owned).collect());
         assert_eq!(items("OBJECTID CONDSTORE"), "MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ MAILBOXID");
         assert_eq!(items("OBJECTID X-REPLICATION"), "MESSAGES UIDNEXT UIDVALIDITY");
+        assert_eq!(items("APPENDLIMIT=100"), "MESSAGES UIDNEXT UIDVALIDITY");
+        assert_eq!(items("APPENDLIMIT"), "MESSAGES UIDNEXT UIDVALIDITY APPENDLIMIT");
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Session {
     /// # Errors
     /// As [`Session::uid_fetch`].
     pub async fn uid_copy(&self, set: &UidSet, name: &[u8]) -> Result<Copied, WireError> {
-        self.run_copy(Command::new("UID COPY").set(set).string(name)).await
+        self.run_copy(Command::new("UID COPY").set(set).string(&self.wire_name(name))).await
     }
 
     /// UID MOVE to the folder `name` (RFC 6851); the server must offer MOVE.
@@ -138,7 +138,7 @@ impl Session {
     /// # Errors
     /// As [`Session::uid_fetch`].
     pub async fn uid_move(&self, set: &UidSet, name: &[u8]) -> Result<Copied, WireError> {
-        self.run_copy(Command::new("UID MOVE").set(set).string(name)).await
+        self.run_copy(Command::new("UID MOVE").set(set).string(&self.wire_name(name))).await
     }
 
     async fn run_copy(&self, command: Command) -> Result<Copied, WireError> {

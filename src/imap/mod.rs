@@ -26,6 +26,7 @@ mod items;
 mod lend;
 pub mod login;
 mod messages;
+mod naming;
 pub mod presets;
 mod response;
 mod scan;

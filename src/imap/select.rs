@@ -196,7 +196,7 @@ impl Session {
             Access::ReadOnly => "EXAMINE",
             Access::ReadWrite => "SELECT",
         })
-        .string(name);
+        .string(&self.wire_name(name));
         if let Some(Resync { uid_validity, modseq, known }) = &options.qresync {
             let known = if known.is_empty() { String::new() } else { format!(" {known}") };
             command = command.syntax(&format!("(QRESYNC ({uid_validity} {modseq}{known}))"));

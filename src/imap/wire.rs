@@ -100,6 +100,20 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         }
     }
 
+    /// The next line without taking it, as text, at most its first 1,000 octets.
+    pub(super) async fn peek(&mut self) -> Result<String, WireError> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
+                let line = self.buffer.get(..end.min(1000)).unwrap_or_default();
+                return Ok(String::from_utf8_lossy(line).into_owned());
+            }
+            if self.buffer.len() > self.line_limit {
+                return Err(WireError::Limit("one line"));
+            }
+            self.fill(READ).await?;
+        }
+    }
+
     /// The first buffered line with its line end, if one is complete.
     pub(super) fn buffered_line(&mut self) -> Result<Option<BytesMut>, WireError> {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();

@@ -18,6 +18,7 @@ use crate::road::office::{Done, append};
 use crate::road::works::{Graph, Works, imap};
 use crate::support::cyrus::{Cyrus, Options};
 use crate::support::dovecot::{self, Dovecot, Format};
+use crate::support::holding::Holding;
 use crate::support::imap_client::{Client, literal};
 use crate::support::mailgen::MailGen;
 use crate::support::server::ImapServer;
@@ -205,35 +206,37 @@ fn mailboxes_travel_from_a_real_cyrus_to_maildirs_octet_by_octet_and_changes_fol
 }
 
 #[test]
-fn what_lies_in_dovecot_and_in_cyrus_is_told_alike() {
-    let Some(cyrus) = Cyrus::start() else { return };
-    let mut holdings = Vec::new();
-    let shapes = [(Format::Maildir, '/', ""), (Format::Sdbox, '.', "INBOX."), (Format::Mdbox, '/', "")];
-    for (format, separator, prefix) in shapes {
-        let options = dovecot::Options {
-            format,
-            separator,
-            prefix: prefix.to_owned(),
-            users: 1,
-            ..dovecot::Options::default()
-        };
-        let Some(dovecot) = Dovecot::with(&options) else { return };
-        let mut client = dovecot.client(USER);
-        ["Archive", "Drafts", "Junk", "Sent", "Trash"].iter().for_each(|name| client.create(&[name]));
-        holdings.push(fill(&dovecot));
-    }
-    holdings.push(fill(&cyrus));
-    let options = Options { unix_hierarchy: false, alt_namespace: false, ..Options::default() };
-    holdings.push(fill(&Cyrus::with(&options).expect("it started before")));
-    assert_eq!(holdings[0].count(), 27);
-    assert_eq!(holdings[0].folder(&["Sent"]).special.as_deref(), Some("sent"));
-    for other in &holdings[1..] {
-        holdings[0].assert_same(other);
+fn what_lies_in_dovecot_is_told_alike_whatever_its_format() {
+    let Some(first) = dovecot_of(Format::Maildir, '/', "") else { return };
+    for (format, separator, prefix) in [(Format::Sdbox, '.', "INBOX."), (Format::Mdbox, '/', "")] {
+        first.assert_same(&dovecot_of(format, separator, prefix).expect("it started before"));
     }
 }
 
+#[test]
+fn what_lies_in_dovecot_and_in_cyrus_is_told_alike() {
+    let dotted = Options { unix_hierarchy: false, alt_namespace: false, ..Options::default() };
+    let (Some(slashed), Some(dotted)) = (Cyrus::start(), Cyrus::with(&dotted)) else { return };
+    let Some(first) = dovecot_of(Format::Maildir, '/', "") else { return };
+    first.assert_same(&fill(&slashed));
+    first.assert_same(&fill(&dotted));
+}
+
+/// What a filled Dovecot of this shape tells; `None` where it is not installed.
+fn dovecot_of(format: Format, separator: char, prefix: &str) -> Option<Holding> {
+    let prefix = prefix.to_owned();
+    let options = dovecot::Options { format, separator, prefix, users: 1, ..dovecot::Options::default() };
+    let dovecot = Dovecot::with(&options)?;
+    let mut client = dovecot.client(USER);
+    ["Archive", "Drafts", "Junk", "Sent", "Trash"].iter().for_each(|name| client.create(&[name]));
+    let holding = fill(&dovecot);
+    assert_eq!(holding.count(), 27);
+    assert_eq!(holding.folder(&["Sent"]).special.as_deref(), Some("sent"));
+    Some(holding)
+}
+
 /// Mail of every kind, laid into a server; what it then tells, also after a folder was numbered anew.
-fn fill(server: &impl ImapServer) -> crate::support::holding::Holding {
+fn fill(server: &impl ImapServer) -> Holding {
     let mut client = server.client(USER);
     let mut made = MailGen::new(11, "example.org");
     client.subscribe(&["INBOX"], true);

@@ -16,6 +16,8 @@ mod graph_mock;
 mod graph_target;
 mod imap_login;
 mod imap_mock;
+mod imap_offers;
+mod imap_road;
 mod imap_target;
 mod kill;
 mod layers;

@@ -50,7 +50,7 @@ impl ImapMock {
             let kept =
                 |f: &String| (options.keywords || f.starts_with('\\')) && quirks.keeps(f) && !forgotten(f);
             let flags = message.flags.into_iter().filter(kept).collect();
-            let octets = Octets::Memory(quirks.alter(message.octets, email_id));
+            let octets = Octets::Memory(quirks.alter(message.octets, message.utf8, email_id));
             let date = quirks.date(message.date, now);
             let message = Message { octets, flags, date, raw_date: None, modseq: 0, email_id };
             uids.push(store.ensure_folder(user, folder).append(message));
@@ -122,7 +122,7 @@ impl<S: Stream> Session<'_, S> {
             if options.refuse_bare_newlines && has_bare_newline(octets) {
                 return Some(Reply::no("[CANNOT] Message contains bare newlines"));
             }
-            if let Some(why) = options.quirks.refuse(octets) {
+            if let Some(why) = options.quirks.refuse(octets, message.utf8) {
                 return Some(Reply::no(why));
             }
             if options.quirks.refuses_other_flags && !message.flags.iter().all(|f| options.quirks.keeps(f)) {

@@ -12,6 +12,7 @@ pub(super) enum Command {
     Noop,
     Logout,
     StartTls,
+    Compress,
     Login {
         user: Vec<u8>,
         password: Vec<u8>,
@@ -120,6 +121,8 @@ pub(super) struct Appended {
     pub octets: Bytes,
     /// It came as a literal8: NUL may be in it (RFC 3516).
     pub binary: bool,
+    /// It came as UTF8 data: UTF-8 may be in its header (RFC 6855 §4).
+    pub utf8: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -128,7 +128,7 @@ impl<S: Stream> Session<'_, S> {
             self.conn.out.push(&wire);
             self.conn.out.push(b"\r\n");
             if let (Some(items), Some(folder)) = (&list.return_status, folder.filter(|f| !f.no_select)) {
-                self.status_line(&wire, folder, items);
+                self.status_line(&wire, name, folder, items);
             }
         }
         Reply::ok("List completed")
@@ -183,7 +183,7 @@ impl<S: Stream> Session<'_, S> {
         match store.folder(&user, &name) {
             Some(folder) if !folder.no_select => {
                 let shown = self.wire_name(&name, Some(folder));
-                self.status_line(&shown, folder, items);
+                self.status_line(&shown, &name, folder, items);
                 Reply::ok("Status completed")
             }
             Some(_) => Reply::no("[CANNOT] The folder cannot be selected"),
@@ -191,7 +191,7 @@ impl<S: Stream> Session<'_, S> {
         }
     }
 
-    fn status_line(&mut self, wire: &[u8], folder: &Folder, items: &[StatusItem]) {
+    fn status_line(&mut self, wire: &[u8], name: &str, folder: &Folder, items: &[StatusItem]) {
         let messages = &folder.messages;
         let count = |wanted: &StatusItem| match wanted {
             StatusItem::Messages => format!("MESSAGES {}", messages.len()),
@@ -204,7 +204,7 @@ impl<S: Stream> Session<'_, S> {
             StatusItem::HighestModseq if folder.no_modseq => "HIGHESTMODSEQ 0".to_owned(),
             StatusItem::HighestModseq => format!("HIGHESTMODSEQ {}", folder.highest_modseq),
             StatusItem::AppendLimit => {
-                let limit = self.mock.options.quirks.append_limit;
+                let limit = self.mock.options.quirks.append_limit(name);
                 format!("APPENDLIMIT {}", limit.map_or("NIL".to_owned(), |l| l.to_string()))
             }
             StatusItem::Size => {

@@ -7,7 +7,7 @@
 //! ImapMock → serve_connection(any stream) | listen(address) → ImapServer
 //! ```
 //! It is deterministic, waits only by [`World::sleep`], and shares no code with the clients it judges. What it does not
-//! do: taking messages apart (ENVELOPE, BODYSTRUCTURE, single parts: answered NO), IDLE, COMPRESS, access lists.
+//! do: taking messages apart (ENVELOPE, BODYSTRUCTURE, single parts: answered NO), IDLE, access lists.
 
 mod change;
 mod command;
@@ -31,6 +31,7 @@ mod select;
 mod server;
 mod session;
 mod set;
+mod squeeze;
 mod store;
 mod view;
 mod wire;

@@ -62,6 +62,13 @@ impl Cursor<'_> {
             "NOOP" => Command::Noop,
             "LOGOUT" => Command::Logout,
             "STARTTLS" if self.options.starttls.is_some() => Command::StartTls,
+            "COMPRESS" if self.offers("COMPRESS=DEFLATE") => {
+                self.space()?;
+                if !self.keyword("DEFLATE") {
+                    return Err("unknown way to compress");
+                }
+                Command::Compress
+            }
             "CHECK" => Command::Check,
             "CLOSE" => Command::Close,
             "UNSELECT" if self.offers("UNSELECT") => Command::Unselect,
@@ -280,7 +287,7 @@ impl Cursor<'_> {
                 "HIGHESTMODSEQ" if c.condstore() => StatusItem::HighestModseq,
                 "SIZE" if c.offers("STATUS=SIZE") => StatusItem::Size,
                 "MAILBOXID" if c.offers("OBJECTID") => StatusItem::MailboxId,
-                "APPENDLIMIT" if c.options.quirks.append_limit.is_some() => StatusItem::AppendLimit,
+                "APPENDLIMIT" if c.options.quirks.limits_appends() => StatusItem::AppendLimit,
                 _ => return Err("unknown status item"),
             })
         })?;
@@ -305,9 +312,20 @@ impl Cursor<'_> {
                 date = Some(InternalDate::parse(text).ok_or("not a date")?);
                 self.space()?;
             }
-            let binary = self.offers("BINARY") && self.eat(b'~');
+            let utf8 = self.utf8 && self.keyword("UTF8");
+            if utf8 {
+                self.space()?;
+                self.need(b'(')?;
+            }
+            let binary = (utf8 || self.offers("BINARY")) && self.eat(b'~');
+            if utf8 && !binary {
+                return Err("UTF8 data is a literal8");
+            }
             let octets = self.literal().ok_or("the message must be a literal")?;
-            messages.push(Appended { flags, date, octets, binary });
+            if utf8 {
+                self.need(b')')?;
+            }
+            messages.push(Appended { flags, date, octets, binary, utf8 });
             if self.peek().is_none() {
                 return Ok(Command::Append { folder, messages });
             }

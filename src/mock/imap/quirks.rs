@@ -1,5 +1,7 @@
 //! What real servers do beside the standards: everything here is off unless a test turns it on.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::date::InternalDate;
@@ -32,6 +34,8 @@ pub struct Quirks {
     pub quota: Option<u64>,
     /// Octets of the largest message, announced as APPENDLIMIT (RFC 7889).
     pub append_limit: Option<u64>,
+    /// The same folder by folder; then APPENDLIMIT is announced without a number, and other folders have no limit.
+    pub append_limits: BTreeMap<String, u64>,
     /// Offers LITERAL+ and answers BAD to who uses it.
     pub lies_about_literals: bool,
     /// ENABLE is done, and its answer names nothing (iCloud).
@@ -51,10 +55,23 @@ pub struct Quirks {
 }
 
 impl Quirks {
-    /// Why a message is not taken, if it is not.
-    pub(super) fn refuse(&self, octets: &[u8]) -> Option<&'static str> {
+    /// Does STATUS tell APPENDLIMIT?
+    pub(super) fn limits_appends(&self) -> bool {
+        self.append_limit.is_some() || !self.append_limits.is_empty()
+    }
+
+    /// Octets of the largest message this folder takes.
+    pub(super) fn append_limit(&self, folder: &str) -> Option<u64> {
+        self.append_limits.get(folder).copied().or(self.append_limit)
+    }
+
+    /// Why a message is not taken, if it is not. `utf8`: it came as UTF8 data (RFC 6855 §4).
+    pub(super) fn refuse(&self, octets: &[u8], utf8: bool) -> Option<&'static str> {
         let header = octets.get(..header_end(octets)).unwrap_or_default();
-        if self.refuses_8bit_headers && !header.is_ascii() {
+        if utf8 && std::str::from_utf8(header).is_err() {
+            return Some("Message header is not UTF-8");
+        }
+        if self.refuses_8bit_headers && !utf8 && !header.is_ascii() {
             return Some("Message contains invalid header");
         }
         let too_long = |longest| octets.split(|b| *b == b'\n').any(|line| line.len() > longest);
@@ -64,11 +81,11 @@ impl Quirks {
         None
     }
 
-    /// A message as it is kept.
-    pub(super) fn alter(&self, octets: Bytes, number: u64) -> Bytes {
+    /// A message as it is kept. `utf8`: it came as UTF8 data.
+    pub(super) fn alter(&self, octets: Bytes, utf8: bool, number: u64) -> Bytes {
         let end = header_end(&octets);
         let mut kept = octets.to_vec();
-        if self.munges_8bit_headers {
+        if self.munges_8bit_headers && !utf8 {
             kept.iter_mut().take(end).filter(|b| !b.is_ascii()).for_each(|b| *b = b'X');
         }
         if self.rewrites_message_ids {

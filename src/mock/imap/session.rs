@@ -7,6 +7,7 @@ use super::command::Command;
 use super::fault::{Act, Due};
 use super::options::Greeting;
 use super::set::SequenceSet;
+use super::squeeze::Squeeze;
 use super::view::View;
 use super::wire::{Conn, End, Out, Part, Wire};
 use super::{ImapMock, LoggedIn, parse};
@@ -65,6 +66,7 @@ impl<'a, S: Stream> Session<'a, S> {
             wire: Wire::Plain(stream),
             input: BytesMut::new(),
             out: Out::default(),
+            squeeze: None,
             trickle: None,
             world: &*mock.world,
         };
@@ -164,8 +166,13 @@ impl<'a, S: Stream> Session<'a, S> {
         let options = &self.mock.options;
         let mut all = vec!["IMAP4rev1".to_owned()];
         if self.user.is_some() {
-            all.extend(options.capabilities.iter().cloned());
-            all.extend(options.quirks.append_limit.map(|limit| format!("APPENDLIMIT={limit}")));
+            let over =
+                |c: &&String| self.conn.squeeze.is_none() || !c.eq_ignore_ascii_case("COMPRESS=DEFLATE");
+            all.extend(options.capabilities.iter().filter(over).cloned());
+            all.extend(match options.quirks.append_limit {
+                Some(limit) => Some(format!("APPENDLIMIT={limit}")),
+                None => options.quirks.limits_appends().then(|| "APPENDLIMIT".to_owned()),
+            });
         } else {
             let early = ["LITERAL+", "LITERAL-", "SASL-IR", "ID", "ENABLE"];
             let offered =
@@ -229,6 +236,7 @@ impl<'a, S: Stream> Session<'a, S> {
         );
         let closing = matches!(command, Command::Logout);
         let handshake = matches!(command, Command::StartTls);
+        let squeeze = matches!(command, Command::Compress);
         let reply = match self.wrong_state(&command) {
             Some(reply) => reply,
             None => self.execute(command, &due).await?,
@@ -242,6 +250,10 @@ impl<'a, S: Stream> Session<'a, S> {
         }
         if handshake && go {
             return self.handshake().await;
+        }
+        if squeeze && go {
+            self.conn.flush().await?;
+            self.conn.squeeze = Some(Squeeze::new());
         }
         Ok(())
     }
@@ -299,6 +311,11 @@ impl<'a, S: Stream> Session<'a, S> {
             }
             Command::StartTls if !self.conn.input.is_empty() => Reply::bad("nothing may follow STARTTLS"),
             Command::StartTls => Reply::ok("Begin TLS negotiation now"),
+            Command::Compress if self.conn.squeeze.is_some() => {
+                Reply::no("[COMPRESSIONACTIVE] DEFLATE is on already")
+            }
+            Command::Compress if !self.conn.input.is_empty() => Reply::bad("nothing may follow COMPRESS"),
+            Command::Compress => Reply::ok("Compression is on from here"),
             Command::Login { user, password } => self.login(&user, &password),
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial).await?,
             Command::Id => {
@@ -367,12 +384,15 @@ fn refuse_early(
     if verb != "APPEND" {
         return None;
     }
-    if mock.options.quirks.append_limit.is_some_and(|limit| length > limit) {
-        return Some("NO [TOOBIG] The message is larger than APPENDLIMIT".to_owned());
+    let too_big = || Some("NO [TOOBIG] The message is larger than APPENDLIMIT".to_owned());
+    let quirks = &mock.options.quirks;
+    if quirks.append_limit.is_some_and(|limit| length > limit) {
+        return too_big();
     }
     let wire = parse::append_folder(parts, &mock.options, utf8)?;
     match super::folders::resolve(mock, user, utf8, &wire) {
         Err(reply) => Some(format!("{} {}", reply.status, reply.text)),
+        Ok(name) if quirks.append_limit(&name).is_some_and(|limit| length > limit) => too_big(),
         Ok(name) => {
             super::folders::missing(&mock.store(), user, &name).map(|r| format!("{} {}", r.status, r.text))
         }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::options::ImapOptions;
+use super::squeeze::Squeeze;
 use crate::mock::World;
 
 /// A connection, plain or (after STARTTLS) with TLS.
@@ -203,6 +204,8 @@ pub(super) struct Conn<'a, S> {
     pub wire: Wire<S>,
     pub input: BytesMut,
     pub out: Out,
+    /// Octets travel compressed.
+    pub squeeze: Option<Squeeze>,
     /// Writes octet by octet, so long apart.
     pub trickle: Option<Duration>,
     pub world: &'a dyn World,
@@ -212,6 +215,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<'_, S> {
     /// Writes all pending answers. A reached cut ends it with an error after the last octet before it.
     pub async fn flush(&mut self) -> Result<(), End> {
         for chunk in self.out.take() {
+            let chunk = match &mut self.squeeze {
+                Some(squeeze) => Bytes::from(squeeze.pack(&chunk)?),
+                None => chunk,
+            };
             let step = if self.trickle.is_some() { 1 } else { chunk.len().max(1) };
             for piece in chunk.chunks(step) {
                 if let Some(pause) = self.trickle {
@@ -228,6 +235,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<'_, S> {
     /// Reads more. All that is pending is written before, so that nobody waits for what lies in our buffer.
     pub async fn fill(&mut self) -> Result<(), End> {
         self.flush().await?;
+        if let Some(squeeze) = &mut self.squeeze {
+            let mut came = BytesMut::with_capacity(16 * 1024);
+            return match self.wire.read_buf(&mut came).await {
+                Ok(n) if n > 0 => squeeze.unpack(&came, &mut self.input),
+                _ => Err(End::Closed),
+            };
+        }
         if self.input.capacity() - self.input.len() < 4096 {
             self.input.reserve(16 * 1024);
         }

@@ -6,7 +6,8 @@ use std::io;
 use super::flags::Kept;
 use super::losses;
 use super::oddities::Oddities;
-use crate::imap::{Begun, Capabilities, Command, Done, Ignore, Session, WireError};
+use super::session::Live;
+use crate::imap::{Begun, Capabilities, Command, Done, Ignore, WireError};
 use crate::model::{Body, Flags, Timestamp};
 use crate::transform::line_ends::ToCrlf;
 
@@ -30,6 +31,8 @@ pub(super) struct Draft {
     pub plain: bool,
     /// Its line ends were mended: the server refused it as it was.
     pub mended: bool,
+    /// It is sent as UTF8 data (RFC 6855 §4): in the usual form its header was, or would be, refused or altered.
+    pub utf8: bool,
     /// It was refused without a reason before.
     pub again: bool,
     /// Its literal is announced and waited for, whatever the server offers.
@@ -89,14 +92,16 @@ pub(super) enum End {
 
 /// Sends messages with one command. What their folder does not keep of flags is added to their losses.
 pub(super) async fn append(
-    session: &Session,
+    live: &Live,
     folder: &str,
     kept: &Kept,
     keywords: bool,
     drafts: &mut [Draft],
 ) -> End {
+    let _appending = live.appending().await;
+    let session = &live.session;
     let offer = session.capabilities();
-    let mut command = Command::new("APPEND").string(folder.as_bytes());
+    let mut command = Command::new("APPEND").string(&session.wire_name(folder.as_bytes()));
     for draft in drafts.iter_mut() {
         let wire = kept.wire(&draft.flags, keywords && !draft.bare);
         if wire.keywords_lost {
@@ -106,8 +111,13 @@ pub(super) async fn append(
             draft.losses.insert(losses::FLAGS);
         }
         command = command.flags(wire.flags.iter().map(String::as_str)).date_time(draft.received);
-        command =
-            if draft.binary(&offer) { command.binary_body(&draft.body) } else { command.body(&draft.body) };
+        command = if draft.utf8 {
+            command.utf8_body(&draft.body)
+        } else if draft.binary(&offer) {
+            command.binary_body(&draft.body)
+        } else {
+            command.body(&draft.body)
+        };
     }
     if drafts.iter().any(|draft| draft.asks_first) {
         command = command.asking_first();

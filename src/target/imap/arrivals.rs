@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::session::{Live, Opened};
 use super::shelf::{Numbers, Shelf, copy_id, parse_id};
-use crate::imap::{BodyItem, FetchItems, Receiver, Session, Take, UidSet, Untagged, WireError};
+use crate::imap::{BodyItem, FetchItems, Receiver, Take, UidSet, Untagged, WireError};
 use crate::model::{Error, Hasher, Kind, Result, Scope};
 use crate::target::Arrival;
 use crate::transform::message_id::message_id;
@@ -45,21 +45,39 @@ pub(super) fn parts(set: &UidSet, most: u64) -> Vec<UidSet> {
 
 /// Fetches `items` of a set, part by part; `each` sees every answer that tells a UID of the set.
 pub(super) async fn fetch(
-    session: &Session,
+    live: &Live,
     set: &UidSet,
     items: &'static str,
     mut each: impl FnMut(u32, FetchItems) + Send,
 ) -> Result<()> {
     for part in parts(set, 5_000) {
-        let mut receiver = Plain { set: &part, each: &mut each };
-        let done = session.uid_fetch(&part, items, &mut receiver).await.map_err(WireError::into_error)?;
-        done.check(Scope::Folder, "looking at messages of the target")?;
+        let missing = ask(live, &part, items, &mut each).await?;
+        if !missing.is_empty() {
+            // Gone, or told ahead of the answer to an APPEND.
+            let _alone = live.alone().await;
+            ask(live, &missing, items, &mut each).await?;
+        }
     }
     Ok(())
 }
 
+/// Fetches once; gives those that nothing was told of.
+async fn ask(
+    live: &Live,
+    set: &UidSet,
+    items: &'static str,
+    each: &mut (impl FnMut(u32, FetchItems) + Send),
+) -> Result<UidSet> {
+    let mut told = BTreeSet::new();
+    let mut receiver = Plain { set, told: &mut told, each };
+    let done = live.session.uid_fetch(set, items, &mut receiver).await.map_err(WireError::into_error)?;
+    done.check(Scope::Folder, "looking at messages of the target")?;
+    Ok(set.iter().filter(|uid| !told.contains(uid)).collect())
+}
+
 struct Plain<'a, F> {
     set: &'a UidSet,
+    told: &'a mut BTreeSet<u32>,
     each: F,
 }
 
@@ -68,6 +86,7 @@ impl<F: FnMut(u32, FetchItems) + Send> Receiver for Plain<'_, F> {
         if let Untagged::Fetch(items) = response
             && let Some(uid) = items.uid.filter(|uid| self.set.contains(*uid))
         {
+            self.told.insert(uid);
             (self.each)(uid, *items);
         }
     }
@@ -77,27 +96,37 @@ impl<F: FnMut(u32, FetchItems) + Send> Receiver for Plain<'_, F> {
 ///
 /// # Errors
 /// Complete or an error, for every UID the server still has.
-pub(super) async fn read_back(session: &Session, validity: u32, set: &UidSet) -> Result<Vec<(u32, Arrival)>> {
+pub(super) async fn read_back(live: &Live, validity: u32, set: &UidSet) -> Result<Vec<(u32, Arrival)>> {
     let mut found = Vec::new();
     for part in parts(set, AT_ONCE) {
-        let mut reader =
-            Reader { validity, set: &part, body: Body::default(), found: &mut found, bad: false };
-        let items = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
-        let done = session.uid_fetch(&part, items, &mut reader).await.map_err(WireError::into_error)?;
-        let bad = reader.bad;
-        done.check(Scope::Folder, "reading messages of the target back")?;
-        if bad {
-            return Err(Error::temporary(
-                Kind::Protocol,
-                Scope::Folder,
-                "a message of the target cannot be read back",
-            )
-            .remedy("run again; if it stays, let the target's operator repair the folder's index"));
+        read_part(live, validity, &part, &mut found).await?;
+        let read: BTreeSet<u32> = found.iter().map(|(uid, _)| *uid).collect();
+        let missing: UidSet = part.iter().filter(|uid| !read.contains(uid)).collect();
+        if !missing.is_empty() {
+            let _alone = live.alone().await; // as in `fetch`
+            read_part(live, validity, &missing, &mut found).await?;
         }
     }
     found.sort_by_key(|(uid, _)| *uid);
     found.dedup_by_key(|(uid, _)| *uid);
     Ok(found)
+}
+
+async fn read_part(live: &Live, validity: u32, part: &UidSet, found: &mut Vec<(u32, Arrival)>) -> Result<()> {
+    let mut reader = Reader { validity, set: part, body: Body::default(), found, bad: false };
+    let items = "(UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])";
+    let done = live.session.uid_fetch(part, items, &mut reader).await.map_err(WireError::into_error)?;
+    let bad = reader.bad;
+    done.check(Scope::Folder, "reading messages of the target back")?;
+    if bad {
+        return Err(Error::temporary(
+            Kind::Protocol,
+            Scope::Folder,
+            "a message of the target cannot be read back",
+        )
+        .remedy("run again; if it stays, let the target's operator repair the folder's index"));
+    }
+    Ok(())
 }
 
 /// A message on its way.
@@ -179,6 +208,7 @@ pub(super) async fn above(live: &Live, opened: &Opened<'_>, since: Numbers) -> R
             .remedy("look at whether the target mailbox was restored or made anew; then run again"));
     }
     // A folder that is open tells of what came since only when asked.
+    let _alone = live.alone().await;
     live.session.noop().await.map_err(WireError::into_error)?;
     let all = UidSet::range(since.next.max(1), u32::MAX);
     let found = live.session.uid_search(&all, "ALL").await?;
@@ -214,7 +244,7 @@ pub(super) async fn since(
         .map(|(_, u)| u)
         .collect();
     let set: UidSet = there.iter().filter(|uid| !known.contains(uid)).collect();
-    let found = read_back(&live.session, since.validity, &set).await?;
+    let found = read_back(live, since.validity, &set).await?;
     Ok(found.into_iter().map(|(_, arrival)| arrival).collect())
 }
 

@@ -85,7 +85,7 @@ impl ImapMailbox {
                     .remedy("look at whether the target mailbox was restored or made anew; then run again"));
             }
             let mut there: BTreeMap<u32, Flags> = BTreeMap::new();
-            arrivals::fetch(&live.session, &set_of(&uids), "(UID FLAGS)", |uid, items| {
+            arrivals::fetch(&live, &set_of(&uids), "(UID FLAGS)", |uid, items| {
                 if let Some(flags) = items.flags {
                     there.insert(uid, flags);
                 }
@@ -127,7 +127,7 @@ impl ImapMailbox {
         writable(&opened)?;
         let uids = uids(copies, members, opened.told.uid_validity);
         let mut now: BTreeMap<u32, Flags> = BTreeMap::new();
-        arrivals::fetch(&live.session, &set_of(&uids), "(UID FLAGS)", |uid, items| {
+        arrivals::fetch(&live, &set_of(&uids), "(UID FLAGS)", |uid, items| {
             if let Some(flags) = items.flags {
                 now.insert(uid, flags);
             }
@@ -250,7 +250,7 @@ impl ImapMailbox {
         let validity = opened.told.uid_validity;
         let uids = uids(copies, members, validity);
         let mut there: BTreeMap<u32, Print> = BTreeMap::new();
-        arrivals::fetch(&live.session, &set_of(&uids), PRINT, |uid, items| {
+        arrivals::fetch(live, &set_of(&uids), PRINT, |uid, items| {
             there.insert(uid, Print { size: items.size, received: items.received });
         })
         .await?;
@@ -306,7 +306,7 @@ impl ImapMailbox {
         let opened = live.open(to).await?;
         let came = arrivals::above(live, &opened, since).await?;
         let mut left: Vec<(u32, Print)> = Vec::new();
-        arrivals::fetch(&live.session, &came, PRINT, |uid, items| {
+        arrivals::fetch(live, &came, PRINT, |uid, items| {
             left.push((uid, Print { size: items.size, received: items.received }));
         })
         .await?;
@@ -323,6 +323,8 @@ impl ImapMailbox {
         let session = &live.session;
         let offer = session.capabilities();
         if offer.has("MOVE") {
+            // Where they went is told untagged (RFC 6851 §4.3).
+            let _alone = live.alone().await;
             return session.uid_move(set, to.as_bytes()).await.map_err(WireError::into_error);
         }
         let copied = session.uid_copy(set, to.as_bytes()).await.map_err(WireError::into_error)?;

@@ -101,7 +101,6 @@ impl Folders {
         list: &[ListEntry],
         base: Vec<String>,
         subscribe: bool,
-        utf8: bool,
         shelves: &Shelves,
     ) -> Result<Folders> {
         if list.len() > MOST {
@@ -118,7 +117,7 @@ impl Folders {
             None => (String::new(), None),
         };
         let separator = told.or_else(|| list.iter().find_map(|e| e.separator)).map(char::from);
-        let naming = Naming { prefix, separator, utf8 };
+        let naming = Naming { prefix, separator };
         let others = spaces.others.iter().chain(&spaces.shared).filter_map(|(prefix, _)| text(prefix));
         let foreign = others.filter(|p| !p.is_empty() && !naming.prefix.starts_with(p.as_str())).collect();
         let folders = Folders { base, subscribe, naming, foreign, known: tokio::sync::Mutex::default() };
@@ -321,6 +320,7 @@ impl Folders {
                 let subscribe = async {
                     if subscribed { session.subscribe(name.as_bytes()).await.map(Some) } else { Ok(None) }
                 };
+                let alone = live.alone().await;
                 // One after the other on the wire, answered together.
                 let (made, subscribed, listed) = futures_util::future::join3(
                     session.create(name.as_bytes(), attribute),
@@ -328,6 +328,7 @@ impl Folders {
                     session.list_status(name.as_bytes()),
                 )
                 .await;
+                drop(alone);
                 let made = made.map_err(WireError::into_error)?;
                 let (subscribed, listed) = (subscribed.map_err(WireError::into_error)?, listed?);
                 if made.code.is("USEATTR") && attribute.take().is_some() {
@@ -371,7 +372,10 @@ impl Folders {
         let session = &live.session;
         let mut known = self.known.lock().await;
         // What is there may have changed since it was listed, by our own rename whose answer was lost too.
-        let listed = session.list_status(b"*").await?;
+        let listed = {
+            let _alone = live.alone().await;
+            session.list_status(b"*").await?
+        };
         let mut fresh = Known::default();
         fresh.by_name.insert("INBOX".to_owned(), Entry { selectable: true, ..Entry::default() });
         for entry in listed.iter().filter(|e| !self.is_foreign(&String::from_utf8_lossy(&e.name))) {

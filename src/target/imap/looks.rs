@@ -92,7 +92,7 @@ impl ImapMailbox {
             looks.iter().filter(|(_, (d, _))| !d.oddities.any()).map(|(uid, _)| *uid).collect();
         let keeps = &self.line.host.manners.keeps;
         let mut seen: Vec<(u32, Option<Timestamp>, Option<bool>)> = Vec::new();
-        arrivals::fetch(&live.session, &rest, "(UID FLAGS RFC822.SIZE INTERNALDATE)", |uid, items| {
+        arrivals::fetch(live, &rest, "(UID FLAGS RFC822.SIZE INTERNALDATE)", |uid, items| {
             let same = looks.get(&uid).zip(items.size).map(|((draft, _), size)| draft.body.len() == size);
             if let Some(((_, sent), flags)) = looks.get(&uid).zip(items.flags.as_ref()) {
                 keeps.learn(sent, flags);
@@ -100,7 +100,7 @@ impl ImapMailbox {
             seen.push((uid, items.received, same));
         })
         .await?;
-        for (uid, arrival) in arrivals::read_back(&live.session, opened.told.uid_validity, &odd).await? {
+        for (uid, arrival) in arrivals::read_back(live, opened.told.uid_validity, &odd).await? {
             let same = looks.get(&uid).map(|(draft, _)| draft.body.digest() == arrival.digest);
             if let Some((_, sent)) = looks.get(&uid) {
                 keeps.learn(sent, &arrival.flags);
@@ -116,6 +116,10 @@ impl ImapMailbox {
                 }
             }
             if same == Some(false) {
+                if draft.oddities.utf8 && !draft.oddities.nul && !draft.oddities.bare_line_end {
+                    // It was the header, then: the next ones go as UTF8 data where the server takes that.
+                    self.line.host.manners.learn_utf8_data();
+                }
                 lose(batch, draft.at, losses::OCTETS);
             }
         }

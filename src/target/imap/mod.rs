@@ -97,11 +97,11 @@ impl ImapTarget {
         let base =
             settings.below.iter().cloned().chain((!place.is_empty()).then(|| place.to_owned())).collect();
         let shelves = Shelves::default();
-        let folders =
-            Folders::new(&spaces, &list, base, settings.subscribe, offer.has("UTF8=ONLY"), &shelves)?;
+        let folders = Folders::new(&spaces, &list, base, settings.subscribe, &shelves)?;
         folders.make_base(&host.env, &live, &shelves).await.map_err(|e| e.scoped(Scope::Mailbox))?;
         drop(live);
-        let capabilities = capabilities(settings, &offer);
+        let limits_of_folders = offer.has("APPENDLIMIT");
+        let capabilities = capabilities(settings, &offer, largest_of(&list).filter(|_| limits_of_folders));
         Ok(ImapMailbox {
             env: host.env.clone(),
             line,
@@ -110,6 +110,7 @@ impl ImapTarget {
             shelves,
             identity,
             capabilities,
+            limits_of_folders,
             // To Cyrus the first second of 1970 is no date, and it refuses those before.
             earliest: offer.is_cyrus().then(|| Timestamp::utc(1)),
             strikes: Mutex::default(),
@@ -135,8 +136,20 @@ async fn identity(live: &Live, list: &[ListEntry]) -> Result<String> {
     })
 }
 
-fn capabilities(settings: &ImapTargetSettings, offer: &Capabilities) -> TargetCapabilities {
-    let told = offer.value("APPENDLIMIT").and_then(|limit| limit.parse().ok());
+/// The largest message that any folder takes, in bytes, if each of them tells its limit.
+fn largest_of(list: &[ListEntry]) -> Option<u64> {
+    let folders = list.iter().filter(|e| !e.has("\\Noselect") && !e.has("\\NonExistent"));
+    let limits: Option<Vec<u64>> = folders.map(|e| e.status.as_ref()?.append_limit).collect();
+    limits?.into_iter().max()
+}
+
+/// `folders`: the largest message that any folder takes, where each has a limit of its own.
+fn capabilities(
+    settings: &ImapTargetSettings,
+    offer: &Capabilities,
+    folders: Option<u64>,
+) -> TargetCapabilities {
+    let told = offer.value("APPENDLIMIT").and_then(|limit| limit.parse().ok()).or(folders);
     let usual = told.or(settings.server.preset.max_message).unwrap_or(LARGEST_LITERAL);
     TargetCapabilities {
         stamps: false,
@@ -170,6 +183,8 @@ struct ImapMailbox {
     shelves: Shelves,
     identity: String,
     capabilities: TargetCapabilities,
+    /// Each folder has its own limit of a message's size (RFC 7889 §3.1).
+    limits_of_folders: bool,
     /// The first received date the server keeps, if that is known.
     earliest: Option<Timestamp>,
     /// How often a message was refused without a reason.
@@ -198,11 +213,13 @@ impl ImapMailbox {
     async fn numbers_of(&self, live: &Live, folder: &str) -> Result<Numbers> {
         let shelf = self.shelves.get(folder);
         if shelf.numbers().anchor().is_none() {
+            let _alone = live.alone().await;
             shelf.learn_status(&live.session.status(folder.as_bytes()).await?);
         }
         if shelf.numbers().anchor().is_none() {
             // It does not foretell UIDs: the highest one there is says as much.
             let opened = live.open(folder).await?;
+            let _alone = live.alone().await;
             let found = live.session.uid_search(&UidSet::range(1, u32::MAX), "ALL").await?;
             shelf.stored(opened.told.uid_validity, found.max.unwrap_or(0));
         }
@@ -292,7 +309,10 @@ impl TargetMailbox for ImapMailbox {
     async fn marks(&self) -> Result<BTreeMap<TargetFolderId, String>> {
         self.gated(async {
             let live = self.line.live().await?;
-            let list = live.session.list_status(b"*").await?;
+            let list = {
+                let _alone = live.alone().await;
+                live.session.list_status(b"*").await?
+            };
             let mark = |entry: &ListEntry| {
                 let status = entry.status.as_ref()?;
                 let modseq = status.modseq.filter(|modseq| *modseq > 0)?;

@@ -24,8 +24,6 @@ pub(super) struct Naming {
     pub prefix: String,
     /// What parts the levels; `None`: there are none.
     pub separator: Option<char>,
-    /// Names are UTF-8 and not modified UTF-7.
-    pub utf8: bool,
 }
 
 impl Naming {
@@ -68,10 +66,10 @@ impl Naming {
     pub fn hashed(&self, names: &[String]) -> String {
         let leaf = names.last().map_or("", String::as_str);
         let mut head: String = leaf.chars().take(KEPT).collect();
-        while self.coded(&spelled(&head)).len() > KEPT {
+        while utf7::encode(&spelled(&head)).len() > KEPT {
             head.pop();
         }
-        self.coded(&format!("{}{SHORTENED}{}", spelled(&head), hash(names)))
+        utf7::encode(&format!("{}{SHORTENED}{}", spelled(&head), hash(names)))
     }
 
     /// A level below others.
@@ -96,9 +94,7 @@ impl Naming {
             return Some(FolderPath::inbox());
         }
         let own = wire.strip_prefix(&self.prefix)?;
-        let read = |level: &str| {
-            if self.utf8 { None } else { utf7::decode(level) }.unwrap_or_else(|| level.to_owned())
-        };
+        let read = |level: &str| utf7::decode(level).unwrap_or_else(|| level.to_owned());
         let names = match self.separator {
             Some(separator) => own.split(separator).map(read).collect(),
             None => vec![read(own)],
@@ -107,12 +103,8 @@ impl Naming {
     }
 
     fn limited(&self, written: String, name: &str) -> String {
-        let coded = self.coded(&written);
+        let coded = utf7::encode(&written);
         if coded.len() <= LONGEST { coded } else { self.hashed(&[name.to_owned()]) }
-    }
-
-    fn coded(&self, text: &str) -> String {
-        if self.utf8 { text.to_owned() } else { utf7::encode(text) }
     }
 }
 
@@ -156,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn naming(prefix: &str, separator: char) -> Naming {
-        Naming { prefix: prefix.to_owned(), separator: Some(separator), utf8: false }
+        Naming { prefix: prefix.to_owned(), separator: Some(separator) }
     }
 
     /// Reads a level back as the head of this file says.

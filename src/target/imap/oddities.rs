@@ -20,6 +20,8 @@ pub(super) struct Oddities {
     pub bare_line_end: bool,
     /// Octets above 127 in the header.
     pub header: bool,
+    /// They are UTF-8.
+    pub utf8: bool,
 }
 
 impl Oddities {
@@ -38,7 +40,9 @@ impl Oddities {
         }
         found.bare_line_end |= before == b'\r';
         let head = body.range(0, body.len().min(HEADER))?;
-        found.header = !halves(&head).headers.is_ascii();
+        let headers = halves(&head).headers;
+        found.header = !headers.is_ascii();
+        found.utf8 = found.header && std::str::from_utf8(headers).is_ok();
         Ok(found)
     }
 
@@ -86,5 +90,11 @@ mod tests {
         }
         assert_eq!(of("A: ä\r\n\r\nx".as_bytes()), (false, false, true));
         assert_eq!(of("A: a\r\n\r\nä".as_bytes()), (false, false, false));
+        let utf8 = |text: &'static [u8]| {
+            Oddities::of(&Body::from_bytes(Bytes::from_static(text))).expect("in memory").utf8
+        };
+        assert!(
+            utf8("A: ä\r\n\r\n\u{ff}".as_bytes()) && !utf8(b"A: \xe4\r\n\r\nx") && !utf8(b"A: a\r\n\r\nx")
+        );
     }
 }

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turns, MutexGuard as Turn, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{
+    Mutex as Turns, MutexGuard as Turn, OwnedSemaphorePermit, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Semaphore,
+};
 
 use super::append::FREE_LITERALS;
 use super::config::ImapTargetSettings;
@@ -46,6 +49,7 @@ pub(super) struct Manners {
     no_free_literals: AtomicBool,
     takes_free_literals: AtomicBool,
     no_appended_uids: AtomicBool,
+    utf8_headers: AtomicBool,
     changes_dates: AtomicBool,
     looked: AtomicU32,
     /// What it keeps of the flags given with a message.
@@ -86,6 +90,16 @@ impl Manners {
     /// It did not tell where an appended message went.
     pub fn learn_silent_about_uids(&self) {
         self.no_appended_uids.store(true, Ordering::Relaxed);
+    }
+
+    /// UTF-8 in a header goes as UTF8 data: it refuses or alters it in other forms.
+    pub fn wants_utf8_data(&self) -> bool {
+        self.utf8_headers.load(Ordering::Relaxed)
+    }
+
+    /// It refused or altered UTF-8 in a header.
+    pub fn learn_utf8_data(&self) {
+        self.utf8_headers.store(true, Ordering::Relaxed);
     }
 
     /// Is this message one to look at, because it is among the first?
@@ -175,12 +189,18 @@ impl Host {
         let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
         let mut connection = connect(&self.env, &self.endpoint).await.map_err(at)?;
         self.account.log_in(&mut connection, mailbox).await.map_err(at)?;
-        let session = Session::new(connection);
+        let compress = self.settings.server.compress;
+        let session = Session::new(connection.compress(compress).await.map_err(|e| at(e.into_error()))?);
         if self.manners.no_free_literals.load(Ordering::Relaxed) {
             session.forgo(&FREE_LITERALS);
         }
-        if session.capabilities().has("UTF8=ONLY") {
-            session.enable(&["UTF8=ACCEPT"]).await?;
+        let offer = session.capabilities();
+        if offer.has("UTF8=ACCEPT") || offer.has("UTF8=ONLY") {
+            // Before any folder is opened (RFC 5161 §3.1). Who only offers it and refuses goes on without.
+            match session.enable(&["UTF8=ACCEPT"]).await {
+                Err(e) if offer.has("UTF8=ONLY") || session.is_broken() => return Err(e),
+                _ => {}
+            }
         }
         Ok(session)
     }
@@ -191,6 +211,8 @@ pub(super) struct Live {
     pub session: Session,
     /// Held by whoever needs one folder to stay open.
     desk: Turns<()>,
+    /// Held for reading by every APPEND in flight: see [`Live::alone`].
+    appends: RwLock<()>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -202,6 +224,18 @@ pub(super) struct Opened<'a> {
 }
 
 impl Live {
+    /// Held while an APPEND is in flight.
+    pub async fn appending(&self) -> RwLockReadGuard<'_, ()> {
+        self.appends.read().await
+    }
+
+    /// Waits until no APPEND is in flight, and keeps new ones back for as long as it is held. Dovecot begins with the next
+    /// command while an APPEND is being synced: what it tells untagged comes before the APPEND's own answer then, and is
+    /// taken for a part of that. So whoever must not miss such an answer asks alone, or again.
+    pub async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.appends.write().await
+    }
+
     /// Opens a folder for reading and writing, unless it is open.
     ///
     /// # Errors
@@ -213,7 +247,12 @@ impl Live {
         {
             return Ok(Opened { told, _desk: desk });
         }
-        match self.session.select(folder.as_bytes()).await {
+        let mut selected = self.session.select(folder.as_bytes()).await;
+        if selected.as_ref().is_ok_and(|told| told.uid_validity == 0) {
+            let _alone = self.alone().await;
+            selected = self.session.select(folder.as_bytes()).await;
+        }
+        match selected {
             Ok(told) => Ok(Opened { told, _desk: desk }),
             Err(e) if e.kind == Kind::Protocol && self.is_gone(folder).await? => Err(gone()),
             Err(e) => Err(e),
@@ -228,7 +267,10 @@ impl Live {
         if self.session.is_broken() {
             return Ok(false);
         }
-        let listed = self.session.list(folder.as_bytes()).await?;
+        let listed = {
+            let _alone = self.alone().await;
+            self.session.list(folder.as_bytes()).await?
+        };
         let there = |name: &[u8]| {
             name == folder.as_bytes() || (folder == "INBOX" && name.eq_ignore_ascii_case(b"INBOX"))
         };
@@ -324,7 +366,7 @@ impl Line {
         }
         let place = self.host.place().await?;
         let session = self.host.log_in(&self.mailbox).await?;
-        let live = Arc::new(Live { session, desk: Turns::new(()), _place: place });
+        let live = Arc::new(Live { session, desk: Turns::new(()), appends: RwLock::new(()), _place: place });
         let mut held = self.slot.held();
         held.live = Some(live.clone());
         held.used = self.host.env.now();

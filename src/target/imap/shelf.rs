@@ -59,6 +59,8 @@ pub(super) struct Shelf {
 struct State {
     numbers: Numbers,
     kept: Option<Arc<Kept>>,
+    /// APPENDLIMIT, if it was told whether there is one.
+    append_limit: Option<Option<u64>>,
     bound: BTreeSet<u32>,
 }
 
@@ -77,8 +79,14 @@ impl Shelf {
         self.state().kept.clone()
     }
 
+    /// The largest message it takes of its own, in bytes; `None`: it was not asked, `Some(None)`: it tells none.
+    pub fn append_limit(&self) -> Option<Option<u64>> {
+        self.state().append_limit
+    }
+
     /// Learns from STATUS.
     pub fn learn_status(&self, status: &FolderStatus) {
+        self.state().append_limit = Some(status.append_limit);
         if let (Some(validity), Some(next)) = (status.uid_validity, status.uid_next) {
             self.raise(validity, next);
         }

@@ -70,7 +70,11 @@ impl ImapMailbox {
         ticket: Ticket,
     ) -> Vec<Outcome> {
         let count = items.len();
-        let mut batch = self.prepare(items);
+        let most = match self.largest(&folder.0).await {
+            Ok(most) => most,
+            Err(error) => return vec![Outcome::NotSent(error); count],
+        };
+        let mut batch = self.prepare(items, most);
         if !batch.queue.is_empty()
             && let Err(error) = self.store_all(&folder.0, &mut batch, &ticket).await
         {
@@ -85,8 +89,23 @@ impl ImapMailbox {
         outcomes.into_iter().map(|o| o.unwrap_or_else(|| Outcome::NotSent(rest.clone()))).collect()
     }
 
+    /// The largest message a folder takes, in bytes. Where each folder has a limit of its own it is asked for once.
+    async fn largest(&self, folder: &str) -> Result<u64> {
+        let shelf = self.shelves.get(folder);
+        let mut told = shelf.append_limit();
+        if told.is_none() && self.limits_of_folders {
+            let live = self.line.live().await?;
+            let _alone = live.alone().await;
+            shelf.learn_status(&live.session.status(folder.as_bytes()).await?);
+            told = shelf.append_limit();
+        }
+        Ok(told.flatten().map_or(self.capabilities.max_message_bytes, |limit| {
+            self.capabilities.max_message_bytes.min(limit)
+        }))
+    }
+
     /// Sorts out what cannot be sent.
-    fn prepare(&self, items: Vec<StoreItem>) -> Batch {
+    fn prepare(&self, items: Vec<StoreItem>, most: u64) -> Batch {
         let mut batch = Batch {
             outcomes: vec![None; items.len()],
             queue: VecDeque::new(),
@@ -98,7 +117,7 @@ impl ImapMailbox {
             bad: false,
         };
         for (at, item) in items.into_iter().enumerate() {
-            match self.draft(at, item) {
+            match self.draft(at, item, most) {
                 Ok(draft) => batch.queue.push_back(draft),
                 Err(outcome) => batch.settle(at, outcome),
             }
@@ -106,7 +125,7 @@ impl ImapMailbox {
         batch
     }
 
-    fn draft(&self, at: usize, item: StoreItem) -> std::result::Result<Draft, Outcome> {
+    fn draft(&self, at: usize, item: StoreItem, most: u64) -> std::result::Result<Draft, Outcome> {
         let refused = |kind, what: String, remedy: &str| {
             Err(Outcome::Refused(Error::new(kind, Scope::Message, what).remedy(remedy)))
         };
@@ -117,7 +136,6 @@ impl ImapMailbox {
                 "there is nothing in it that could be lost; approve the skip",
             );
         }
-        let most = self.capabilities.max_message_bytes;
         if item.body.len() > most {
             return refused(
                 Kind::TooLarge,
@@ -157,6 +175,7 @@ impl ImapMailbox {
             bare: false,
             plain: false,
             mended: false,
+            utf8: false,
             again: false,
             asks_first: false,
         })
@@ -166,6 +185,9 @@ impl ImapMailbox {
         let live = self.line.live().await?;
         let shelf = self.shelves.get(folder);
         let offer = live.session.capabilities();
+        if self.line.host.manners.wants_utf8_data() && live.session.has_enabled("UTF8=ACCEPT") {
+            batch.queue.iter_mut().for_each(|draft| draft.utf8 = draft.oddities.utf8);
+        }
         let silent = !offer.has("UIDPLUS") || self.line.host.manners.silent_about_uids();
         // Without their UIDs, messages are told apart by who came when: one batch after the other.
         let _lane = if silent { Some(shelf.lane.lock().await) } else { None };
@@ -253,7 +275,7 @@ impl ImapMailbox {
         let slot = self.gate.admit(ticket, bytes).await;
         self.env.step(Step::TargetStore).await;
         let keywords = self.line.host.settings.keywords;
-        let end = append(&live.session, folder, kept, keywords, &mut group).await;
+        let end = append(live, folder, kept, keywords, &mut group).await;
         slot.finish(match &end {
             End::Answered(done) if !done.ok() && throttles(done) => Answer::Throttled(done.backoff),
             End::Answered(_) => Answer::Served,
@@ -282,6 +304,9 @@ impl ImapMailbox {
             // What was refused is taken once it is asked about: the offer is not true.
             manners.learn_no_free_literals();
             live.session.forgo(&FREE_LITERALS);
+        }
+        if group.iter().any(|draft| draft.utf8) {
+            manners.learn_utf8_data();
         }
         let told = match &done.code {
             Code::AppendUid(told) if told.uids.len() == group.len() => Some((told.uid_validity, &told.uids)),
@@ -331,10 +356,7 @@ impl ImapMailbox {
         let came = arrivals::above(live, &opened, before).await?;
         let came: UidSet = came.iter().filter(|uid| !shelf.is_bound(*uid)).collect();
         let mut sizes: Vec<(u32, Option<u64>)> = Vec::new();
-        arrivals::fetch(&live.session, &came, "(UID RFC822.SIZE)", |uid, items| {
-            sizes.push((uid, items.size))
-        })
-        .await?;
+        arrivals::fetch(live, &came, "(UID RFC822.SIZE)", |uid, items| sizes.push((uid, items.size))).await?;
         sizes.sort_unstable();
         sizes.dedup_by_key(|(uid, _)| *uid);
         // As many as were sent, and of the same sizes in the same order: nobody else stored anything.
@@ -344,7 +366,7 @@ impl ImapMailbox {
             sizes.iter().map(|(uid, _)| Some(*uid)).collect()
         } else {
             let mut by_digest: BTreeMap<_, VecDeque<u32>> = BTreeMap::new();
-            for (uid, arrival) in arrivals::read_back(&live.session, before.validity, &came).await? {
+            for (uid, arrival) in arrivals::read_back(live, before.validity, &came).await? {
                 by_digest.entry(arrival.digest).or_default().push_back(uid);
             }
             group.iter().map(|draft| by_digest.get_mut(&draft.body.digest())?.pop_front()).collect()
@@ -411,12 +433,21 @@ impl ImapMailbox {
         }
         if named(&["UNKNOWN-CTE", "BADBURL"]) && !draft.plain {
             draft.plain = true;
+        } else if draft.oddities.utf8
+            && !draft.utf8
+            && !draft.again
+            && live.session.has_enabled("UTF8=ACCEPT")
+        {
+            // Some take UTF-8 in a header in this form only (RFC 6855 §4).
+            draft.utf8 = true;
         } else if draft.mend() {
             // Some servers take no bare LF at all.
         } else if draft.with_keywords() {
             draft.bare = true;
         } else if !draft.again {
             draft.again = true;
+            // Later standards do without that form (RFC 9755).
+            draft.utf8 = false;
         } else {
             batch.refused += 1;
             let error = done.refusal(Scope::Message, what);

@@ -35,6 +35,8 @@ pub struct Options {
     pub format: Format,
     /// What one mailbox may hold, octets.
     pub quota: Option<u64>,
+    /// Offers COMPRESS=DEFLATE, and writes what it hears to a log: see [`Dovecot::heard`].
+    pub compress: bool,
     /// The capabilities it says it has after login, in place of those it has.
     pub capabilities: Option<String>,
 }
@@ -49,6 +51,7 @@ impl Default for Options {
             connections: 50,
             format: Format::Maildir,
             quota: None,
+            compress: false,
             capabilities: None,
         }
     }
@@ -144,6 +147,14 @@ impl Dovecot {
         format!("{}{}", read("stderr"), read("log"))
     }
 
+    /// What its clients said, session by session, and what of it was compressed as it came.
+    pub fn heard(&self) -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(self.home.path().join("heard")).expect("a log");
+        let paths = entries.map(|entry| entry.expect("readable").path());
+        let heard = paths.filter(|path| path.extension().is_some_and(|ext| ext == "in"));
+        heard.map(|path| std::fs::read(path).expect("readable")).collect()
+    }
+
     /// The Maildir of a user.
     pub fn maildir(&self, user: &str) -> PathBuf {
         self.home.path().join("mail").join(user).join("Maildir")
@@ -233,10 +244,24 @@ fn config(root: &Path, plain_port: u16, tls_port: u16, options: &Options) -> Str
         Format::Mdbox => "mdbox:~/mdbox",
     };
     let mut more = String::new();
+    let mut plugins = Vec::new();
+    if options.compress {
+        plugins.push("imap_zlib");
+        more.push_str(&format!("protocol imap {{\n rawlog_dir = {root_text}/heard\n}}\n"));
+        std::fs::create_dir(root.join("heard")).expect("mkdir");
+        if id(&["-u"]) == Some(0) {
+            std::os::unix::fs::chown(root.join("heard"), Some(uid), Some(gid)).expect("chown");
+        }
+    }
+    if options.quota.is_some() {
+        plugins.extend(["quota", "imap_quota"]);
+    }
+    if !plugins.is_empty() {
+        more.push_str(&format!("protocol imap {{\n mail_plugins = {}\n}}\n", plugins.join(" ")));
+    }
     if let Some(quota) = options.quota {
         more.push_str(&format!(
-            "mail_plugins = quota\nprotocol imap {{\n mail_plugins = quota imap_quota\n}}\n\
-             plugin {{\n quota = count:user\n quota_vsizes = yes\n quota_grace = 0\n quota_rule = *:bytes={quota}\n}}\n"
+            "mail_plugins = quota\nplugin {{\n quota = count:user\n quota_vsizes = yes\n quota_grace = 0\n quota_rule = *:bytes={quota}\n}}\n"
         ));
     }
     if let Some(capabilities) = &options.capabilities {

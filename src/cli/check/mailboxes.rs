@@ -1,4 +1,4 @@
-//! `mailwave check`: can every mailbox be opened at both ends? Asked before anything is moved, all failures told at once.
+//! Can every mailbox be opened at both ends? All failures are told at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use super::args::CheckArgs;
-use super::exit::Exit;
-use super::talk::Talk;
-use super::{Failure, settings_and_plan, wire};
+use crate::cli::talk::Talk;
+use crate::cli::{Failure, wire};
+use crate::config::Settings;
 use crate::env::Env;
 use crate::limit::Limits;
-use crate::model::{Error, Kind, Result, Scope};
-use crate::plan::Row;
+use crate::model::{self, Error, Kind, Scope};
+use crate::plan::{Plan, Row};
 use crate::report::count;
 use crate::source::Source;
 use crate::target::Target;
@@ -29,14 +28,18 @@ struct Ends {
 }
 
 /// What opening one mailbox told.
-struct Checked<'a> {
+pub(super) struct Checked<'a> {
     row: &'a Row,
     /// Folders that hold mail at the source.
-    source: Result<u64>,
-    target: Result<()>,
+    source: model::Result<u64>,
+    target: model::Result<()>,
 }
 
 impl Checked<'_> {
+    pub(super) fn opened(&self) -> bool {
+        self.failures().next().is_none()
+    }
+
     /// The ends that failed.
     fn failures(&self) -> impl Iterator<Item = (&'static str, &Error)> {
         let source = self.source.as_ref().err().map(|e| ("source", e));
@@ -44,9 +47,13 @@ impl Checked<'_> {
     }
 }
 
-pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> std::result::Result<Exit, Failure> {
-    let (settings, plan) = settings_and_plan(&args.config, talk)?;
-    let plan = plan.select(&args.only, args.wave.as_deref())?;
+/// Opens every mailbox of the plan; says now and then how far it is.
+pub(super) async fn open_all<'a>(
+    env: &Env,
+    settings: &Settings,
+    plan: &'a Plan,
+    talk: &Talk,
+) -> Result<Vec<Checked<'a>>, Failure> {
     let of = |name: fn(&Row) -> &str| plan.rows.iter().map(name).collect::<Vec<_>>();
     let ends = Ends {
         sources: wire::sources(env, &settings, &of(|row| &row.mailbox.source_endpoint))?,
@@ -63,13 +70,7 @@ pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> std::result
             talk.say(&format!("{} of {} mailboxes opened", all.len(), plan.rows.len()));
         }
     }
-    let exit = if all.iter().any(|c| c.failures().next().is_some()) { Exit::Failed } else { Exit::Done };
-    if args.json {
-        talk.data(&json(&all, exit).to_string());
-    } else {
-        print(&all, talk);
-    }
-    Ok(exit)
+    Ok(all)
 }
 
 /// Opens a mailbox at both ends, one after the other; a failure at one keeps nobody from trying the other.
@@ -93,9 +94,8 @@ async fn open<'a>(ends: &Ends, row: &'a Row) -> Checked<'a> {
     Checked { row, source: source.await, target: target.await }
 }
 
-fn json(all: &[Checked<'_>], exit: Exit) -> serde_json::Value {
-    let mailboxes: Vec<_> = all
-        .iter()
+pub(super) fn json(all: &[Checked<'_>]) -> serde_json::Value {
+    all.iter()
         .map(|checked| {
             let failures: Vec<_> = checked
                 .failures()
@@ -108,16 +108,14 @@ fn json(all: &[Checked<'_>], exit: Exit) -> serde_json::Value {
                 "failures": failures,
             })
         })
-        .collect();
-    let failed = all.iter().filter(|c| c.failures().next().is_some()).count();
-    serde_json::json!({ "verb": "check", "failed": failed, "mailboxes": mailboxes, "exit_code": exit.code() })
+        .collect()
 }
 
-fn print(all: &[Checked<'_>], talk: &Talk) {
+pub(super) fn print(all: &[Checked<'_>], talk: &Talk) {
     let mut failed = 0u64;
     let mut out = String::new();
     for checked in all {
-        failed += u64::from(checked.failures().next().is_some());
+        failed += u64::from(!checked.opened());
         for (end, error) in checked.failures() {
             out.push_str(&format!(
                 "! {} (csv line {}), {end}: {error}\n",

@@ -1,0 +1,44 @@
+//! `mailwave check`: before anything is moved. Do the servers answer, and can every mailbox be opened at both ends?
+
+mod mailboxes;
+mod servers;
+
+use super::args::CheckArgs;
+use super::exit::Exit;
+use super::talk::Talk;
+use super::{Failure, settings_and_plan};
+use crate::env::Env;
+
+pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
+    let (settings, plan) = settings_and_plan(&args.config, talk)?;
+    let plan = plan.select(&args.only, args.wave.as_deref())?;
+    let servers = servers::ask(env, &settings).await;
+    let answer = servers.iter().all(servers::Checked::answers);
+    if !args.json {
+        servers::print(&servers, talk);
+    }
+    // A server that does not answer would be waited for once a mailbox.
+    let mailboxes = if answer && !args.servers {
+        Some(mailboxes::open_all(env, &settings, &plan, talk).await?)
+    } else {
+        None
+    };
+    let opened = mailboxes.iter().flatten().all(mailboxes::Checked::opened);
+    let exit = if answer && opened { Exit::Done } else { Exit::Failed };
+    if args.json {
+        let failed = mailboxes.iter().flatten().filter(|m| !m.opened()).count();
+        let json = serde_json::json!({
+            "verb": "check",
+            "endpoints": servers::json(&servers),
+            "mailboxes": mailboxes.as_deref().map(mailboxes::json),
+            "failed": failed,
+            "exit_code": exit.code(),
+        });
+        talk.data(&json.to_string());
+    } else if let Some(mailboxes) = &mailboxes {
+        mailboxes::print(mailboxes, talk);
+    } else if !args.servers {
+        talk.say("no mailbox was opened: a server does not answer");
+    }
+    Ok(exit)
+}

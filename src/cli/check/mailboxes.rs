@@ -56,9 +56,9 @@ pub(super) async fn open_all<'a>(
 ) -> Result<Vec<Checked<'a>>, Failure> {
     let of = |name: fn(&Row) -> &str| plan.rows.iter().map(name).collect::<Vec<_>>();
     let ends = Ends {
-        sources: wire::sources(env, &settings, &of(|row| &row.mailbox.source_endpoint))?,
-        targets: wire::targets(env, &settings, &of(|row| &row.mailbox.target_endpoint))?,
-        limits: wire::limits(env, &settings),
+        sources: wire::sources(env, settings, &of(|row| &row.mailbox.source_endpoint))?,
+        targets: wire::targets(env, settings, &of(|row| &row.mailbox.target_endpoint))?,
+        limits: wire::limits(env, settings),
     };
     let checks = plan.rows.iter().map(|row| open(&ends, row));
     let mut checks = std::pin::pin!(stream::iter(checks).buffered(settings.run.open_mailboxes));

@@ -152,25 +152,30 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         })
         .map(|k| k.id)
         .collect();
+    let mut placed = Vec::new();
     for (folder, matched, look) in found {
         let recorded = matched.recorded().map(|k| known[k].clone());
         if let Some(r) = &recorded {
             check_numbers(r, &look.listing)?;
         }
         let bound = bind(core, book, &folder, &look.listing, recorded.as_ref(), matched).await;
-        let (id, target) = match bound {
-            Ok(bound) => bound,
+        match bound {
+            Ok((bound, target)) => placed.push((bound, target, folder, look, recorded)),
             Err(error) if error.scope == Scope::Folder => {
                 book.doubts.push(format!("one folder has no counterpart and was left out: {error}"));
                 book.hold = Some("a folder was left out");
                 seen.extend(recorded.map(|r| r.id));
-                continue;
             }
             Err(error) => return Err(error),
-        };
+        }
+    }
+    // Together: one commit for all.
+    let records = placed.iter().map(|(bound, ..)| record(core, bound));
+    let ids = futures_util::future::try_join_all(records).await?;
+    for (id, (_, target, source, look, recorded)) in ids.into_iter().zip(placed) {
         seen.push(id);
         let work = FolderWork {
-            source: folder,
+            source,
             target,
             listing: look.listing,
             listed: look.listed,
@@ -373,7 +378,27 @@ fn check_numbers(recorded: &FolderState, listing: &Listing) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that a folder has its id and its counterpart, and that both are on record as they are now.
+/// What is on record of a folder.
+enum Bound {
+    /// All of it.
+    Known(FolderId),
+    /// This must be recorded.
+    New(FolderRow),
+}
+
+/// Puts a folder on record as it is now.
+async fn record(core: &Core, bound: &Bound) -> Result<FolderId> {
+    let row = match bound {
+        Bound::Known(id) => return Ok(*id),
+        Bound::New(row) => row.clone(),
+    };
+    match core.apply(Change::Folder(row)).await? {
+        Applied::Folder(id) => Ok(id),
+        _ => Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a folder no id")),
+    }
+}
+
+/// Makes sure that a folder has its counterpart. One whose counterpart was renamed is on record afterwards.
 async fn bind(
     core: &Core,
     book: &mut Book,
@@ -381,7 +406,7 @@ async fn bind(
     listing: &Listing,
     recorded: Option<&FolderState>,
     matched: Match,
-) -> Result<(FolderId, TargetFolderId)> {
+) -> Result<(Bound, TargetFolderId)> {
     let wanted = wanted_at_target(folder);
     let mut target = recorded.map(|r| r.target_folder.clone()).filter(|t| !t.is_empty()).map(TargetFolderId);
     let mut left = None;
@@ -438,7 +463,7 @@ async fn bind(
             && r.target_folder == target.0
             && !r.missing;
         if unchanged {
-            return Ok((r.id, target));
+            return Ok((Bound::Known(r.id), target));
         }
     }
     let row = FolderRow {
@@ -449,10 +474,11 @@ async fn bind(
         epoch: listing.epoch,
         target_folder: target.0.clone(),
     };
-    match core.apply(Change::Folder(row)).await? {
-        Applied::Folder(id) => Ok((id, target)),
-        _ => Err(Error::new(Kind::Internal, Scope::Run, "the ledger gave a folder no id")),
+    let bound = Bound::New(row);
+    if matches!(matched, Match::Renamed(_)) {
+        return Ok((Bound::Known(record(core, &bound).await?), target));
     }
+    Ok((bound, target))
 }
 
 /// The folder's counterpart is gone (its user removed it): finds or makes it again, and records it.

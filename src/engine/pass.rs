@@ -257,6 +257,7 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     super::mirror::flags(core, book).await?;
     let anew = book.copies_left && source.capabilities().views;
     // A folder that was not read to its end is not known up to where it was listed.
+    let mut positions = Vec::new();
     for (id, folder) in book.folders.iter().filter(|(id, _)| !book.left.contains_key(id)) {
         let (uidnext, messages) = (folder.listing.next, folder.listing.messages);
         // Where flags were not compared, the sequence they stand at now proves nothing to a later pass.
@@ -264,9 +265,11 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
         let modseq = if stale || anew { 0 } else { folder.listing.modseq };
         let known = folder.recorded.as_ref().map(|k| (k.uidnext, k.modseq, k.messages));
         if known != Some((uidnext, modseq, messages)) {
-            core.apply(Change::Position { folder: *id, uidnext, modseq, messages }).await?;
+            positions.push(core.apply(Change::Position { folder: *id, uidnext, modseq, messages }));
         }
     }
+    // Together: one commit for all.
+    futures_util::future::try_join_all(positions).await?;
     super::recount::sweep_and_count(core, book).await?;
     match book.not_done() {
         None => Ok(()),

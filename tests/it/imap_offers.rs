@@ -173,6 +173,20 @@ fn folders_are_the_same_whether_names_travel_in_utf8_or_not() {
     assert!(held(&both.source.mock) == held(&other.mock));
 }
 
+#[test]
+fn a_source_that_can_talk_utf8_is_asked_to() {
+    let both = Both::new(ImapOptions::default().offering("UTF8=ACCEPT"), ImapOptions::default(), "");
+    let names = ["Pr\u{fc}fung & \u{c4}rger", "\u{53d7}\u{4fe1}\u{7bb1}/A & B", "a &- b"];
+    names.iter().for_each(|name| both.fill(name, 2));
+    assert_eq!(both.desk.run().ended(0).count("stored"), 6);
+    both.is_whole();
+    let heard = both.source.mock.heard();
+    let enabled = heard.iter().position(|h| h.line.contains("ENABLE UTF8=ACCEPT")).expect("enabled");
+    // In modified UTF-7 it would be `a &-- b`.
+    assert!(heard.iter().skip(enabled).any(|h| h.verb == "EXAMINE" && h.line.contains("\"a &- b\"")));
+    assert_eq!(both.desk.run().ended(0).count("stored"), 0);
+}
+
 /// A target of this kind, over a mock like `options`.
 async fn target(
     preset: &'static Preset,

@@ -136,10 +136,20 @@ impl Pool {
         let logged_in = self.account.log_in(&mut connection, mailbox).await;
         trips.fetch_add(connection.commands(), Ordering::Relaxed);
         match logged_in {
-            Ok(()) => match connection.compress(self.settings.server.compress).await {
-                Ok(connection) => Ok(Arc::new(Session::metered(connection, trips))),
-                Err(e) => Err(NoSession { error: e.into_error(), crowded: false }),
-            },
+            Ok(()) => {
+                let compressed = connection.compress(self.settings.server.compress).await;
+                let unfit = |error| NoSession { error, crowded: false };
+                let connection = compressed.map_err(|e| unfit(e.into_error()))?;
+                let session = Arc::new(Session::metered(connection, trips));
+                if session.capabilities().has("UTF8=ACCEPT") {
+                    // Else the server may hand out headers that were downgraded (RFC 6855 §7). Who refuses goes on.
+                    let enabled = session.enable(&["UTF8=ACCEPT"]).await;
+                    if session.is_broken() {
+                        return Err(unfit(enabled.err().unwrap_or_else(|| WireError::Broken.into_error())));
+                    }
+                }
+                Ok(session)
+            }
             Err(e) => Err(NoSession { crowded: connection.was_crowded(), error: at(e) }),
         }
     }

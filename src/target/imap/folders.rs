@@ -153,6 +153,13 @@ impl Folders {
             return Ok(name.clone());
         }
         let name = self.resolve(env, live, &mut known, wanted, shelves).await?;
+        let there = known.by_name.entry(name.clone()).or_default();
+        if self.subscribe && wanted.subscribed == Some(true) && !there.subscribed {
+            // It was there already, the inbox as a rule. Who refuses that keeps the mail all the same.
+            there.subscribed = true;
+            env.step(Step::TargetFolder).await;
+            live.session.subscribe(name.as_bytes()).await.map_err(WireError::into_error)?;
+        }
         known.done.insert(key, name.clone());
         Ok(name)
     }

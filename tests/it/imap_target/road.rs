@@ -142,8 +142,9 @@ fn folders_are_subscribed_to_as_their_originals_are() {
     let mut client = source.client(USERS[0]);
     client.run(&[b"SUBSCRIBE \"50% Rabatt\""]);
     client.run(&[b"SUBSCRIBE Sent"]);
+    client.run(&[b"SUBSCRIBE INBOX"]);
     let meant = subscribed(&source);
-    assert_eq!(meant.len(), 2);
+    assert_eq!(meant.len(), 3);
     works(&source.reach(), &target.reach()).verb("run");
     assert_eq!(subscribed(&target), meant);
 }

@@ -106,7 +106,8 @@ fn shortened(name: &str, layout: Layout, first: bool, room: usize, hash: &str) -
     }
 }
 
-fn hash(names: &[String]) -> String {
+/// 32 hexadecimal digits that tell these names from all others.
+pub(crate) fn hash(names: &[String]) -> String {
     let mut hasher = blake3::Hasher::new();
     for name in names {
         hasher.update(&(name.len() as u64).to_le_bytes());

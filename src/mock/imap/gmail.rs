@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::date::InternalDate;
 use super::options::ImapOptions;
-use super::store::{Message, Octets, Store, canonical_flag};
+use super::store::{Message, Store, canonical_flag};
 
 /// What Gmail announces, as far as this mock can do it.
 const CAPABILITIES: &str = "UNSELECT NAMESPACE ID CHILDREN X-GM-EXT-1 UIDPLUS ENABLE MOVE CONDSTORE ESEARCH LIST-EXTENDED \
@@ -63,15 +63,8 @@ impl Store {
         flags: &[&str],
         date: InternalDate,
     ) -> u64 {
-        let email_id = self.next_email_id();
-        let message = Message {
-            octets: Octets::Memory(octets.into()),
-            flags: flags.iter().map(|f| canonical_flag(f)).collect(),
-            date,
-            raw_date: None,
-            modseq: 0,
-            email_id,
-        };
+        let message = self.new_message(octets.into(), flags, date);
+        let email_id = message.email_id;
         self.relabel(user, message, labels);
         email_id
     }

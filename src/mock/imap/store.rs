@@ -146,15 +146,7 @@ impl Store {
         flags: &[&str],
         date: InternalDate,
     ) -> u32 {
-        let email_id = self.next_email_id();
-        let message = Message {
-            octets: Octets::Memory(octets.into()),
-            flags: flags.iter().map(|f| canonical_flag(f)).collect(),
-            date,
-            raw_date: None,
-            modseq: 0,
-            email_id,
-        };
+        let message = self.new_message(octets.into(), flags, date);
         self.ensure_folder(user, folder).append(message)
     }
 
@@ -215,15 +207,7 @@ impl Store {
         date: InternalDate,
     ) -> Vec<u32> {
         let octets = octets.into();
-        let email_id = self.next_email_id();
-        let message = Message {
-            octets: Octets::Memory(octets),
-            flags: flags.iter().map(|f| canonical_flag(f)).collect(),
-            date,
-            raw_date: None,
-            modseq: 0,
-            email_id,
-        };
+        let message = self.new_message(octets, flags, date);
         folders.iter().map(|folder| self.ensure_folder(user, folder).append(message.clone())).collect()
     }
 
@@ -351,6 +335,18 @@ impl Store {
             })
         };
         owner.folders.iter().filter_map(label).collect()
+    }
+
+    /// A message as it came in, with an id of its own.
+    pub(super) fn new_message(&mut self, octets: Bytes, flags: &[&str], date: InternalDate) -> Message {
+        Message {
+            octets: Octets::Memory(octets),
+            flags: flags.iter().map(|f| canonical_flag(f)).collect(),
+            date,
+            raw_date: None,
+            modseq: 0,
+            email_id: self.next_email_id(),
+        }
     }
 
     pub(super) fn next_email_id(&mut self) -> u64 {

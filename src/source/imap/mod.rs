@@ -98,7 +98,7 @@ struct ImapMailbox {
 #[async_trait]
 impl SourceMailbox for ImapMailbox {
     fn capabilities(&self) -> SourceCapabilities {
-        // Two batches a session: one is fetched while the other is on its way.
+        // Twice as many as there are sessions: the next call stands ready when a session is given back.
         let fetches = (2 * self.pool.settings.connections_per_mailbox).clamp(1, 16);
         SourceCapabilities {
             object_ids: self.object_ids,

@@ -8,20 +8,8 @@ use super::config::ImapSettings;
 use crate::env::Tick;
 use crate::imap::Session;
 
-/// Calls that share a session before another one is opened for the mailbox.
-const SHARE: usize = 2;
-
 /// After a server took no more connections, one more is tried after this.
 const GROW: Duration = Duration::from_secs(120);
-
-/// How a session is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// By one call alone.
-    Alone,
-    /// By several at once.
-    Shared,
-}
 
 /// What a caller may do now.
 #[derive(Debug)]
@@ -40,9 +28,8 @@ struct Place {
     number: u64,
     owner: u64,
     session: Option<Arc<Session>>,
-    /// Calls that hold it.
-    users: usize,
-    alone: bool,
+    /// A call holds it.
+    held: bool,
     /// Since when nobody holds it.
     since: Tick,
     /// A call on it was abandoned: nobody may begin another.
@@ -51,19 +38,17 @@ struct Place {
 
 impl Place {
     fn is_idle(&self) -> bool {
-        self.users == 0 && self.session.is_some()
+        !self.held && self.session.is_some()
     }
 
     fn is_usable(&self) -> bool {
         !self.spoilt && self.session.as_ref().is_some_and(|s| !s.is_broken())
     }
 
-    fn take(&mut self, usage: Use, now: Tick) -> Option<Turn> {
+    fn take(&mut self, now: Tick) -> Option<Turn> {
         let session = self.session.clone()?;
-        let idle = if self.users == 0 { now.saturating_sub(self.since) } else { Duration::ZERO };
-        self.users += 1;
-        self.alone = usage == Use::Alone;
-        Some(Turn::Resume { place: self.number, session, idle })
+        self.held = true;
+        Some(Turn::Resume { place: self.number, session, idle: now.saturating_sub(self.since) })
     }
 }
 
@@ -127,22 +112,14 @@ impl Places {
     }
 
     /// What a call of `owner` may do now.
-    pub fn turn(&mut self, usage: Use, owner: u64, now: Tick) -> Turn {
-        self.places.retain(|p| p.users > 0 || p.is_usable());
+    pub fn turn(&mut self, owner: u64, now: Tick) -> Turn {
+        self.places.retain(|p| p.held || p.is_usable());
         let cap = self.cap(now);
         let free = self.places.len() < cap;
         let own = self.places.iter().filter(|p| p.owner == owner && !p.spoilt).count();
         let more = free && own < self.cap_of(owner, now);
-        let best = self
-            .places
-            .iter_mut()
-            .filter(|p| p.owner == owner && p.is_usable())
-            .filter(|p| p.users == 0 || (usage == Use::Shared && !p.alone))
-            .min_by_key(|p| (p.users, p.number));
-        if let Some(best) = best
-            && (best.users < SHARE || !more)
-            && let Some(resume) = best.take(usage, now)
-        {
+        let idle = self.places.iter_mut().find(|p| p.owner == owner && !p.held && p.is_usable());
+        if let Some(resume) = idle.and_then(|p| p.take(now)) {
             return resume;
         }
         if own > 0 && !more {
@@ -164,7 +141,7 @@ impl Places {
                     return Turn::LogIn { place: self.begin(owner), evicted };
                 }
                 // There are more than the server takes: one goes and none comes.
-                self.turn(usage, owner, now)
+                self.turn(owner, now)
             }
         }
     }
@@ -175,8 +152,7 @@ impl Places {
             number: self.numbers,
             owner,
             session: None,
-            users: 1,
-            alone: true,
+            held: true,
             since: Tick::ZERO,
             spoilt: false,
         });
@@ -188,10 +164,9 @@ impl Places {
     }
 
     /// A login succeeded.
-    pub fn made(&mut self, number: u64, session: Arc<Session>, usage: Use) {
+    pub fn made(&mut self, number: u64, session: Arc<Session>) {
         if let Some(place) = self.place(number) {
             place.session = Some(session);
-            place.alone = usage == Use::Alone;
         }
     }
 
@@ -212,18 +187,16 @@ impl Places {
     pub fn leave(&mut self, number: u64, fit: bool, now: Tick) {
         if let Some(place) = self.place(number) {
             place.spoilt |= !fit;
-            place.users = place.users.saturating_sub(1);
-            place.alone = false;
+            place.held = false;
             place.since = now;
         }
-        self.places.retain(|p| p.number != number || p.users > 0 || p.is_usable());
+        self.places.retain(|p| p.number != number || p.is_usable());
     }
 
     /// Takes an idle session of a mailbox; its place stays taken.
     pub fn take_idle(&mut self, owner: u64) -> Option<(u64, Arc<Session>)> {
         let place = self.places.iter_mut().find(|p| p.owner == owner && p.is_idle())?;
-        place.users = 1;
-        place.alone = true;
+        place.held = true;
         place.spoilt = true;
         Some((place.number, place.session.take()?))
     }
@@ -250,10 +223,10 @@ mod tests {
     }
 
     /// Takes a turn that is a login, which succeeds.
-    fn log_in(places: &mut Places, usage: Use, owner: u64, now: Tick) -> u64 {
-        match places.turn(usage, owner, now) {
+    fn log_in(places: &mut Places, owner: u64, now: Tick) -> u64 {
+        match places.turn(owner, now) {
             Turn::LogIn { place, .. } => {
-                places.made(place, Arc::new(session(Vec::new()).0), usage);
+                places.made(place, Arc::new(session(Vec::new()).0));
                 place
             }
             other => panic!("no login: {other:?}"),
@@ -268,42 +241,38 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_mailbox_shares_its_session_and_gets_a_second_one_while_places_are_free() {
+    fn a_busy_mailbox_gets_more_sessions_while_places_are_free_and_each_call_has_its_own() {
         on_a_runtime(async {
             let mut places = places(3, 2);
-            let first = log_in(&mut places, Use::Shared, 1, SECOND);
-            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
-            let second = log_in(&mut places, Use::Shared, 1, SECOND);
-            let taken: Vec<u64> = (0..3).map(|_| resumed(places.turn(Use::Shared, 1, SECOND))).collect();
-            assert_eq!(taken, [second, first, second], "no third session, and none is preferred");
-            // A call that wants a session for itself waits for one.
-            assert!(matches!(places.turn(Use::Alone, 1, SECOND), Turn::Wait(None)));
-            log_in(&mut places, Use::Alone, 2, SECOND);
-            assert!(matches!(places.turn(Use::Shared, 2, SECOND), Turn::Wait(None)), "it is held alone");
-            assert!(matches!(places.turn(Use::Alone, 3, SECOND), Turn::Wait(None)), "no place");
+            let first = log_in(&mut places, 1, SECOND);
+            let second = log_in(&mut places, 1, SECOND);
+            assert_ne!(first, second);
+            assert!(matches!(places.turn(1, SECOND), Turn::Wait(None)), "no third session");
+            log_in(&mut places, 2, SECOND);
+            assert!(matches!(places.turn(3, SECOND), Turn::Wait(None)), "no place");
+            places.leave(second, true, SECOND);
+            assert_eq!(resumed(places.turn(1, SECOND)), second);
         });
     }
 
     #[test]
     fn while_a_session_is_being_made_for_a_mailbox_its_other_calls_wait_for_it() {
         let mut places = places(3, 2);
-        assert!(matches!(places.turn(Use::Shared, 1, SECOND), Turn::LogIn { .. }));
-        assert!(matches!(places.turn(Use::Shared, 1, SECOND), Turn::Wait(None)));
+        assert!(matches!(places.turn(1, SECOND), Turn::LogIn { .. }));
+        assert!(matches!(places.turn(1, SECOND), Turn::Wait(None)));
     }
 
     #[test]
     fn the_session_that_lay_idle_longest_makes_room_after_the_grace_time() {
         on_a_runtime(async {
             let mut places = places(2, 1);
-            let places_of = [1, 2].map(|owner| log_in(&mut places, Use::Alone, owner, SECOND));
-            assert!(matches!(places.turn(Use::Alone, 3, SECOND), Turn::Wait(None)));
+            let places_of = [1, 2].map(|owner| log_in(&mut places, owner, SECOND));
+            assert!(matches!(places.turn(3, SECOND), Turn::Wait(None)));
             places.leave(places_of[1], true, SECOND);
             places.leave(places_of[0], true, 2 * SECOND);
-            assert!(
-                matches!(places.turn(Use::Alone, 3, 2 * SECOND), Turn::Wait(Some(until)) if until == 3 * SECOND)
-            );
-            assert!(matches!(places.turn(Use::Alone, 3, 3 * SECOND), Turn::LogIn { evicted: Some(_), .. }));
-            assert_eq!(resumed(places.turn(Use::Alone, 1, 3 * SECOND)), places_of[0]);
+            assert!(matches!(places.turn(3, 2 * SECOND), Turn::Wait(Some(until)) if until == 3 * SECOND));
+            assert!(matches!(places.turn(3, 3 * SECOND), Turn::LogIn { evicted: Some(_), .. }));
+            assert_eq!(resumed(places.turn(1, 3 * SECOND)), places_of[0]);
         });
     }
 
@@ -311,14 +280,12 @@ mod tests {
     fn an_abandoned_call_spoils_its_session_for_calls_to_come() {
         on_a_runtime(async {
             let mut places = places(2, 1);
-            let first = log_in(&mut places, Use::Shared, 1, SECOND);
-            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
+            let first = log_in(&mut places, 1, SECOND);
             places.leave(first, false, SECOND);
-            let second = log_in(&mut places, Use::Shared, 1, SECOND);
+            let second = log_in(&mut places, 1, SECOND);
             assert_ne!(first, second);
-            places.leave(first, true, SECOND);
             places.leave(second, true, SECOND);
-            assert_eq!(places.places.len(), 1, "its place is free once nobody holds it");
+            assert_eq!(places.places.len(), 1, "the place of the first is free");
         });
     }
 
@@ -327,12 +294,12 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(8, 2);
             for owner in 1..=3 {
-                log_in(&mut places, Use::Alone, owner, SECOND);
+                log_in(&mut places, owner, SECOND);
             }
             assert!(places.crowded(4, SECOND));
-            assert!(matches!(places.turn(Use::Alone, 4, SECOND), Turn::Wait(None)));
-            assert!(matches!(places.turn(Use::Alone, 4, SECOND + GROW), Turn::LogIn { .. }));
-            assert!(matches!(places.turn(Use::Alone, 5, SECOND + GROW), Turn::Wait(None)));
+            assert!(matches!(places.turn(4, SECOND), Turn::Wait(None)));
+            assert!(matches!(places.turn(4, SECOND + GROW), Turn::LogIn { .. }));
+            assert!(matches!(places.turn(5, SECOND + GROW), Turn::Wait(None)));
             assert_eq!(places.cap(SECOND + 100 * GROW), 8);
         });
     }
@@ -341,22 +308,21 @@ mod tests {
     fn a_mailbox_refused_a_second_session_goes_on_with_its_first() {
         on_a_runtime(async {
             let mut places = places(8, 4);
-            let first = log_in(&mut places, Use::Shared, 1, SECOND);
-            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
-            let Turn::LogIn { place, .. } = places.turn(Use::Shared, 1, SECOND) else { panic!("no login") };
+            let first = log_in(&mut places, 1, SECOND);
+            let Turn::LogIn { place, .. } = places.turn(1, SECOND) else { panic!("no login") };
             places.leave(place, false, SECOND);
             assert!(places.crowded(1, SECOND));
-            assert_eq!(resumed(places.turn(Use::Shared, 1, SECOND)), first);
-            log_in(&mut places, Use::Shared, 2, SECOND);
+            assert!(matches!(places.turn(1, SECOND), Turn::Wait(None)));
+            places.leave(first, true, SECOND);
+            assert_eq!(resumed(places.turn(1, SECOND)), first);
+            log_in(&mut places, 2, SECOND);
             assert!(!places_after_all_left(places), "with none of ours there, waiting helps nobody");
         });
     }
 
     fn places_after_all_left(mut places: Places) -> bool {
         for number in 1..10 {
-            for _ in 0..5 {
-                places.leave(number, false, SECOND);
-            }
+            places.leave(number, false, SECOND);
         }
         places.crowded(9, SECOND)
     }

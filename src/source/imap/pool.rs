@@ -2,8 +2,8 @@
 //!
 //! A session belongs to a mailbox, but is *held* only during a call. Between calls it lies idle here, and a mailbox
 //! that wants a session may have its place once it lay idle for the grace time. So nobody can block others by keeping
-//! a session while it waits for something else, and a mailbox that is busy keeps its login. Calls that only fetch share
-//! a session; a mailbox that has more of them under way gets a second one while there are places free.
+//! a session while it waits for something else, and a mailbox that is busy keeps its login. Each call has its session to
+//! itself; a mailbox with several calls under way gets more sessions while there are places free.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::config::ImapSettings;
-use super::places::{Places, Turn, Use};
+use super::places::{Places, Turn};
 use crate::env::Env;
 use crate::imap::{Account, Endpoint, Session, WireError, connect};
 use crate::model::{Error, Kind, Result, Scope};
@@ -62,23 +62,13 @@ impl Pool {
 
     /// A session of `mailbox` for this call alone: its own if one lies here, else a new one as soon as there is a place.
     pub async fn lease(self: &Arc<Self>, owner: u64, mailbox: &str) -> Result<Lease> {
-        self.lease_for(Use::Alone, owner, mailbox).await
-    }
-
-    /// A session of `mailbox` that other calls of this kind may use at the same time.
-    #[allow(dead_code)] // until answers are given out by UID: see `fetch::IN_FLIGHT`
-    pub async fn share(self: &Arc<Self>, owner: u64, mailbox: &str) -> Result<Lease> {
-        self.lease_for(Use::Shared, owner, mailbox).await
-    }
-
-    async fn lease_for(self: &Arc<Self>, usage: Use, owner: u64, mailbox: &str) -> Result<Lease> {
         let mut turned_away = 0;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable(); // before looking, so that nothing freed in between is missed
             let now = self.env.now();
-            let turn = self.places().turn(usage, owner, now);
+            let turn = self.places().turn(owner, now);
             match turn {
                 Turn::Resume { place, session, idle } => {
                     let lease = Lease { pool: self.clone(), place, session: Some(session), fit: false };
@@ -94,7 +84,7 @@ impl Pool {
                     }
                     match self.log_in(owner, mailbox).await {
                         Ok(session) => {
-                            self.places().made(place, session.clone(), usage);
+                            self.places().made(place, session.clone());
                             self.freed.notify_waiters();
                             lease.session = Some(session);
                             return Ok(lease);

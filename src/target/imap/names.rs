@@ -6,6 +6,7 @@
 //! form was used, only one name reads back from it.
 
 use crate::model::FolderPath;
+use crate::transform::names::hash;
 use crate::transform::utf7;
 
 /// Longest level sent as it is, in octets on the wire. File systems take 255.
@@ -131,15 +132,6 @@ fn is_marked(rest: &str) -> bool {
     let upper = |b: Option<&u8>| b.is_some_and(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'));
     let octets = rest.as_bytes();
     matches!(octets.first(), Some(b'-' | b'~')) || (upper(octets.first()) && upper(octets.get(1)))
-}
-
-fn hash(names: &[String]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for name in names {
-        hasher.update(&(name.len() as u64).to_le_bytes());
-        hasher.update(name.as_bytes());
-    }
-    hasher.finalize().to_hex()[..32].to_owned()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::engine::{Options, Parts};
 use crate::env::Env;
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
 use crate::ledger::sqlite::{LedgerOptions, SqliteLedger, SqliteView};
-use crate::ledger::{Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
+use crate::ledger::{FactsCursor, Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
 use crate::limit::{LimitSettings, Limits, TargetLimits};
 use crate::model::{Bodies, Error, Fact, FolderId, Kind, Mailbox, MailboxKey, Result, Scope};
 use crate::source::Source;
@@ -312,7 +312,12 @@ impl LedgerView for NothingYet {
         Ok(None)
     }
 
-    fn facts(&self, _: &MailboxKey, _: FolderId) -> Result<Vec<Fact>> {
-        Ok(Vec::new())
+    fn facts_from(
+        &self,
+        _: &MailboxKey,
+        _: FolderId,
+        _: FactsCursor,
+    ) -> Result<(Vec<Fact>, Option<FactsCursor>)> {
+        Ok((Vec::new(), None))
     }
 }

@@ -12,7 +12,7 @@ use crate::env::Step;
 use crate::ledger::{BatchId, Change, FolderState, MailboxState, Stored, Watch};
 use crate::model::{Digest, Error, Fact, Flags, FolderId, Kind, Result, Scope, Stamp};
 use crate::source::SourceMailbox;
-use crate::target::{Arrival, CopyRef, TargetFolderId};
+use crate::target::{Arrival, CopyIds, CopyRef, TargetFolderId};
 
 /// Records written at once while a folder is bound anew.
 const REBOUND: usize = 500;
@@ -154,7 +154,7 @@ async fn stored_since(
     core: &Core,
     place: &TargetFolderId,
     anchor: &str,
-    known: &BTreeSet<String>,
+    known: &CopyIds,
 ) -> Result<Vec<Arrival>> {
     let mut attempt = 0;
     loop {
@@ -175,7 +175,7 @@ async fn numbered_anew(
     state: &MailboxState,
     place: &TargetFolderId,
 ) -> Result<Vec<Arrival>> {
-    let there = match stored_since(core, place, "", &BTreeSet::new()).await {
+    let there = match stored_since(core, place, "", &CopyIds::default()).await {
         Err(error) if means_nothing(&error) => Vec::new(),
         other => other?,
     };
@@ -257,14 +257,19 @@ pub(super) async fn survey(core: &Core, book: &mut Book) -> Result<()> {
         if folder.live == 0 || as_counted || !asked.insert(place.clone()) {
             continue;
         }
-        let facts = core.parts.ledger.facts(&core.claim, folder.id).await?;
         // The last one is bound last, and some may have been stored since: the first one and the last tell.
-        let mut ids = facts.into_iter().filter(|f| f.epoch == folder.epoch && !f.target_id.is_empty());
-        let first = ids.next();
-        let last = ids.next_back();
+        let mut ends: BTreeMap<u64, String> = BTreeMap::new();
+        let mut facts = core.facts_in(folder.id);
+        while let Some(page) = facts.next().await? {
+            let ids = page.into_iter().filter(|f| f.epoch == folder.epoch && !f.target_id.is_empty());
+            ends.extend(ids.map(|f| (f.number, f.target_id)));
+            let first = ends.pop_first();
+            let last = ends.pop_last();
+            ends = first.into_iter().chain(last).collect();
+        }
         let mut told = Ok(());
-        for fact in first.into_iter().chain(last) {
-            let one = CopyRef { folder: place.clone(), id: fact.target_id };
+        for id in ends.into_values() {
+            let one = CopyRef { folder: place.clone(), id };
             told = told.and(core.look_once(&[one]).await.map(drop));
         }
         let Err(error) = told else { continue };
@@ -336,8 +341,10 @@ async fn sweep_folder(core: &Core, book: &mut Book, place: &TargetFolderId, watc
     }
     // The copies on record are read along: a server changes a twin as it changed the first.
     let mut kept = recorded(core, book, watched).await?;
-    let ours: BTreeSet<String> = kept.iter().map(|k| k.on_record.at.id.clone()).collect();
-    let others: BTreeSet<String> = known.difference(&ours).cloned().collect();
+    let mut others = known.clone();
+    for one in &kept {
+        others.remove(&one.on_record.at.id);
+    }
     let came = stored_since(core, place, anchor, &others).await?;
     let (copies, mut arrivals): (Vec<_>, Vec<_>) = came.into_iter().partition(|a| known.contains(&a.id));
     let refs: Vec<CopyRef> = kept.iter().map(|k| k.on_record.at.clone()).collect();
@@ -393,10 +400,19 @@ async fn recorded(core: &Core, book: &Book, watched: &[Watch]) -> Result<Vec<Kep
     let stamps: BTreeSet<&Stamp> = watched.iter().map(|w| &w.stamp).collect();
     let mut kept = Vec::new();
     for folder in book.state.folders.iter().filter(|f| f.live + f.orphans > 0) {
-        for fact in core.parts.ledger.facts(&core.claim, folder.id).await? {
-            let on_record = core.on_record(folder.id, &folder.target_folder, &fact);
-            if stamps.contains(&on_record.stamp) {
-                kept.push(Kept { folder: folder.clone(), digest: fact.digest, fact, on_record, flags: None });
+        let mut facts = core.facts_in(folder.id);
+        while let Some(page) = facts.next().await? {
+            for fact in page {
+                let on_record = core.on_record(folder.id, &folder.target_folder, &fact);
+                if stamps.contains(&on_record.stamp) {
+                    kept.push(Kept {
+                        folder: folder.clone(),
+                        digest: fact.digest,
+                        fact,
+                        on_record,
+                        flags: None,
+                    });
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use super::settle;
 use super::whereabouts::{self, OnRecord, short_answer};
 use crate::env::Step;
 use crate::ledger::{Change, FolderState};
-use crate::model::{Digest, Fact, Flags, FolderId, Kind, Result, Scope, Status};
+use crate::model::{Digest, Fact, Flags, FolderId, Kind, Result, RunSet, Scope, Status};
 use crate::source::SourceMailbox;
 use crate::target::{Copy, CopyRef, TargetFolderId};
 
@@ -35,6 +35,8 @@ pub(super) struct Candidates {
 
 /// Copies looked at along with one that is asked for: moved messages come in crowds.
 const ALONG: usize = 1000;
+/// Messages whose facts are read at once while flags are synced.
+const FACTS: usize = 10_000;
 
 impl Candidates {
     /// Adds the vanished messages of a folder.
@@ -286,17 +288,13 @@ pub(super) async fn flags(core: &Core, book: &mut Book) -> Result<()> {
         if changed.is_empty() {
             continue;
         }
-        let facts: BTreeMap<u64, Fact> = core
-            .parts
-            .ledger
-            .facts(&core.claim, *id)
-            .await?
-            .into_iter()
-            .filter(|f| f.epoch == state.epoch)
-            .map(|f| (f.number, f))
-            .collect();
-        for some in changed.chunks(100) {
-            book.tally.reflagged += sync(core, state, &facts, some).await?;
+        for part in changed.chunks(FACTS) {
+            let numbers: RunSet = part.iter().map(|(number, _)| *number).collect();
+            let facts = core.parts.ledger.facts_of(&core.claim, *id, state.epoch, &numbers).await?;
+            let facts: BTreeMap<u64, Fact> = facts.into_iter().map(|f| (f.number, f)).collect();
+            for some in part.chunks(100) {
+                book.tally.reflagged += sync(core, state, &facts, some).await?;
+            }
         }
     }
     Ok(())

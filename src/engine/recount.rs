@@ -7,8 +7,8 @@ use super::pass::{Book, Core};
 use super::settle;
 use crate::env::Step;
 use crate::ledger::{Change, MailboxState, PassSummary, Watch};
-use crate::model::{self, Error, Evidence, Kind, Result, Stamp, Verdict};
-use crate::target::{Copy, CopyRef, TargetFolderId};
+use crate::model::{self, Error, Evidence, Fact, Kind, Result, Stamp, Verdict};
+use crate::target::{Copy, CopyIds, CopyRef, TargetFolderId};
 
 /// How often a count that comes out short is taken again: a new item may take a while to be found.
 const LOOKS: u32 = 3;
@@ -67,7 +67,7 @@ async fn count_by_id(core: &Core, book: &mut Book) -> Result<()> {
     // Read before the looks: what changes in between is seen in the next pass.
     let marks = core.marks().await?;
     let (mut copies, mut missing, mut shared) = (0, 0, 0);
-    let mut taken: BTreeSet<CopyRef> = BTreeSet::new();
+    let mut taken: BTreeMap<TargetFolderId, CopyIds> = BTreeMap::new();
     for folder in &book.state.folders {
         let recorded = folder.live + folder.orphans;
         let place = TargetFolderId(folder.target_folder.clone());
@@ -76,21 +76,19 @@ async fn count_by_id(core: &Core, book: &mut Book) -> Result<()> {
             copies += recorded;
             continue;
         }
-        let facts = core.parts.ledger.facts(&core.claim, folder.id).await?;
-        let refs: Vec<CopyRef> =
-            facts.into_iter().map(|f| CopyRef { folder: place.clone(), id: f.target_id }).collect();
-        let there = core.look(&refs).await?;
-        let present: Vec<CopyRef> =
-            refs.into_iter().zip(there).filter_map(|(at, flags)| flags.map(|_| at)).collect();
-        let lost = recorded.saturating_sub(present.len() as u64);
-        let mut twice = 0;
-        for at in present {
-            if taken.insert(at) {
-                copies += 1;
-            } else {
-                twice += 1;
+        let taken = taken.entry(place.clone()).or_default();
+        let (mut present, mut twice) = (0, 0);
+        let mut facts = core.facts_in(folder.id);
+        while let Some(page) = facts.next().await? {
+            let refs: Vec<CopyRef> =
+                page.into_iter().map(|f| CopyRef { folder: place.clone(), id: f.target_id }).collect();
+            for (at, flags) in refs.iter().zip(core.look(&refs).await?) {
+                present += u64::from(flags.is_some());
+                twice += u64::from(flags.is_some() && !taken.insert(&at.id));
             }
         }
+        copies += present - twice;
+        let lost = recorded.saturating_sub(present);
         // Only a folder that holds all it should need not be looked at again.
         let mark = if lost + twice == 0 { mark } else { "" };
         if folder.mark != mark {
@@ -198,15 +196,17 @@ async fn kept_copy(core: &Core, book: &Book, copies: &[Copy], stamp: &Stamp) -> 
         let mut folders: Vec<_> = book.state.folders.iter().map(|f| f.id).collect();
         folders.sort_by_key(|f| *f != stamp.folder);
         for folder in folders {
-            let facts = core.parts.ledger.facts(&core.claim, folder).await?;
-            let recorded = facts.iter().find(|f| match &f.bound {
-                Some(bound) => bound == stamp,
-                None => (folder, f.epoch, f.number) == (stamp.folder, stamp.epoch, stamp.number),
-            });
-            if let Some(fact) = recorded {
-                // An id that changed (a move by the target's user) still leaves one of them the copy on record.
-                complete.sort_by_key(|c| (c.id != fact.target_id, c.made));
-                return Ok(complete.first().map(|c| (*c).clone()));
+            let mut facts = core.facts_in(folder);
+            while let Some(page) = facts.next().await? {
+                let recorded = page.iter().find(|f| match &f.bound {
+                    Some(bound) => bound == stamp,
+                    None => (folder, f.epoch, f.number) == (stamp.folder, stamp.epoch, stamp.number),
+                });
+                if let Some(fact) = recorded {
+                    // An id that changed (a move by the target's user) still leaves one of them the copy on record.
+                    complete.sort_by_key(|c| (c.id != fact.target_id, c.made));
+                    return Ok(complete.first().map(|c| (*c).clone()));
+                }
             }
         }
     }
@@ -215,14 +215,17 @@ async fn kept_copy(core: &Core, book: &Book, copies: &[Copy], stamp: &Stamp) -> 
 
 /// The counts differ: says how, stamp by stamp.
 async fn explain(core: &Core, book: &mut Book, found: &BTreeMap<Stamp, Vec<Copy>>) -> Result<()> {
-    let mut recorded = BTreeSet::new();
+    let is_there = |stamp: &Stamp| found.get(stamp).is_some_and(|list| list.iter().any(|c| c.complete));
+    let mut missing = BTreeSet::new();
     for folder in &book.state.folders {
-        for fact in core.parts.ledger.facts(&core.claim, folder.id).await? {
-            recorded.insert(fact.bound.unwrap_or_else(|| core.stamp(folder.id, fact.epoch, fact.number)));
+        let mut facts = core.facts_in(folder.id);
+        while let Some(page) = facts.next().await? {
+            let own = |fact: &Fact| core.stamp(folder.id, fact.epoch, fact.number);
+            let stamps = page.into_iter().map(|fact| fact.bound.clone().unwrap_or_else(|| own(&fact)));
+            missing.extend(stamps.filter(|stamp| !is_there(stamp)));
         }
     }
-    let is_there = |stamp: &Stamp| found.get(stamp).is_some_and(|list| list.iter().any(|c| c.complete));
-    let missing = recorded.iter().filter(|s| !is_there(s)).count();
+    let missing = missing.len();
     let twins = found.values().filter(|list| list.iter().filter(|c| c.complete).count() > 1).count();
     if missing > 0 {
         book.doubts.push(format!(

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::mirror::Vanished;
 use super::pass::{Book, Core};
 use crate::env::Step;
-use crate::model::{Result, Scope};
+use crate::model::{Fact, Result, Scope};
 use crate::source::SourceMailbox;
 
 /// Takes those out of `vanished` whose copies must stay; `true`: there were some.
@@ -39,11 +39,11 @@ pub(super) async fn keep(
     let mut copied = BTreeSet::new();
     // What this pass bound and stored counts too.
     for folder in core.parts.ledger.load(&core.claim).await?.folders {
-        for fact in core.parts.ledger.facts(&core.claim, folder.id).await? {
-            let elsewhere = !lost.contains(&(folder.id, fact.epoch, fact.number));
-            if elsewhere && fact.object != 0 && asked.contains(&fact.object) {
-                copied.insert(fact.object);
-            }
+        let mut facts = core.facts_in(folder.id);
+        while let Some(page) = facts.next().await? {
+            let elsewhere = |f: &Fact| !lost.contains(&(folder.id, f.epoch, f.number));
+            let asked = page.iter().filter(|f| f.object != 0 && asked.contains(&f.object));
+            copied.extend(asked.filter(|f| elsewhere(f)).map(|f| f.object));
         }
     }
     let before = vanished.len();

@@ -1,11 +1,11 @@
 //! Where copies on record are now: asked by stamp where copies carry one, else by the id on record.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::pass::Core;
-use crate::ledger::MailboxState;
+use crate::ledger::{FactsCursor, MailboxState};
 use crate::model::{Error, Fact, Flags, FolderId, Kind, Result, Scope, Stamp, StampPrefix};
-use crate::target::{Copy, CopyRef, TargetFolderId};
+use crate::target::{Copy, CopyIds, CopyRef, TargetFolderId};
 
 /// Copies looked at in one call. Bounds what is held at once; consecutive ids are cheap to ask for.
 const LOOK: usize = 2000;
@@ -129,17 +129,38 @@ impl Core {
     }
 
     /// The ids on record in a target folder: those of every folder whose counterpart it is.
-    pub(super) async fn ids_in(
-        &self,
-        state: &MailboxState,
-        place: &TargetFolderId,
-    ) -> Result<BTreeSet<String>> {
-        let mut ids = BTreeSet::new();
+    pub(super) async fn ids_in(&self, state: &MailboxState, place: &TargetFolderId) -> Result<CopyIds> {
+        let mut ids = CopyIds::default();
         for folder in state.folders.iter().filter(|f| f.target_folder == place.0 && f.live + f.orphans > 0) {
-            let facts = self.parts.ledger.facts(&self.claim, folder.id).await?;
-            ids.extend(facts.into_iter().map(|f| f.target_id).filter(|id| !id.is_empty()));
+            let mut facts = self.facts_in(folder.id);
+            while let Some(page) = facts.next().await? {
+                ids.extend(page.iter().map(|f| &f.target_id).filter(|id| !id.is_empty()));
+            }
         }
         Ok(ids)
+    }
+
+    /// The facts recorded in a folder, a page at a time, in no particular order: what is held at once does not depend
+    /// on the folder.
+    pub(super) fn facts_in(&self, folder: FolderId) -> Facts<'_> {
+        Facts { core: self, folder, from: Some(FactsCursor::default()) }
+    }
+}
+
+/// See [`Core::facts_in`].
+pub(super) struct Facts<'a> {
+    core: &'a Core,
+    folder: FolderId,
+    from: Option<FactsCursor>,
+}
+
+impl Facts<'_> {
+    /// The next page; it may be empty. `None`: that was the last one.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Fact>>> {
+        let Some(from) = self.from.take() else { return Ok(None) };
+        let (facts, next) = self.core.parts.ledger.facts_from(&self.core.claim, self.folder, from).await?;
+        self.from = next;
+        Ok(Some(facts))
     }
 }
 

@@ -10,6 +10,8 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
+pub use facts::FactsCursor;
+
 use crate::model::{
     Fact, FlagMap, Flags, FolderId, FolderPath, Mailbox, MailboxKey, Result, RunSet, Skip, SourceId,
     SpecialUse, Stamp,
@@ -342,11 +344,33 @@ pub trait Ledger: Send + Sync {
     /// `Kind::Ledger`: stale claim, or what is stored cannot be read (damaged).
     async fn load(&self, claim: &Claim) -> Result<MailboxState>;
 
-    /// The live facts recorded in a folder, of every epoch, ascending by (epoch, number).
+    /// Some of the live facts recorded in a folder, from a cursor on, and where the next ones are; no cursor: these were
+    /// the last. What is held at once does not depend on the folder. A walk sees the folder as it was when it began.
+    /// Inside a page facts ascend by (epoch, number); pages come in no particular order.
     ///
     /// # Errors
     /// `Kind::Ledger`: stale claim, or the facts log is damaged (its chain does not verify).
-    async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>>;
+    async fn facts_from(
+        &self,
+        claim: &Claim,
+        folder: FolderId,
+        from: FactsCursor,
+    ) -> Result<(Vec<Fact>, Option<FactsCursor>)>;
+
+    /// The live facts recorded in a folder, of every epoch, ascending by (epoch, number): all of them at once.
+    ///
+    /// # Errors
+    /// As [`Ledger::facts_from`].
+    async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
+        let (mut all, mut from) = (Vec::new(), Some(FactsCursor::default()));
+        while let Some(cursor) = from {
+            let (facts, next) = self.facts_from(claim, folder, cursor).await?;
+            all.extend(facts);
+            from = next;
+        }
+        all.sort_by_key(|fact| (fact.epoch, fact.number));
+        Ok(all)
+    }
 
     /// As [`Ledger::facts`], but only those of these numbers of an epoch: what is held at once depends on them, not on
     /// the folder.
@@ -359,11 +383,7 @@ pub trait Ledger: Send + Sync {
         folder: FolderId,
         epoch: u64,
         numbers: &RunSet,
-    ) -> Result<Vec<Fact>> {
-        let mut facts = self.facts(claim, folder).await?;
-        facts.retain(|f| f.epoch == epoch && numbers.contains(f.number));
-        Ok(facts)
-    }
+    ) -> Result<Vec<Fact>>;
 
     /// Gives the next `count` numbers of a folder to named messages; returns the first. Gaps are harmless.
     ///
@@ -437,9 +457,28 @@ pub trait LedgerView: Send {
     /// `Kind::Ledger`.
     fn state(&self, mailbox: &MailboxKey) -> Result<Option<MailboxState>>;
 
-    /// Live facts of a folder, as [`Ledger::facts`].
+    /// Some of the live facts of a folder, as [`Ledger::facts_from`].
     ///
     /// # Errors
     /// `Kind::Ledger`.
-    fn facts(&self, mailbox: &MailboxKey, folder: FolderId) -> Result<Vec<Fact>>;
+    fn facts_from(
+        &self,
+        mailbox: &MailboxKey,
+        folder: FolderId,
+        from: FactsCursor,
+    ) -> Result<(Vec<Fact>, Option<FactsCursor>)>;
+
+    /// Sees every live fact of a folder, in no particular order, a page at a time.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`; some may have been seen before.
+    fn each_fact(&self, mailbox: &MailboxKey, folder: FolderId, each: &mut dyn FnMut(Fact)) -> Result<()> {
+        let mut from = Some(FactsCursor::default());
+        while let Some(cursor) = from {
+            let (facts, next) = self.facts_from(mailbox, folder, cursor)?;
+            facts.into_iter().for_each(&mut *each);
+            from = next;
+        }
+        Ok(())
+    }
 }

@@ -9,6 +9,7 @@ mod folder;
 mod message;
 mod outcome;
 mod runset;
+mod runtree;
 mod stamp;
 mod verdict;
 
@@ -22,5 +23,6 @@ pub use message::{Fact, Listed, Mailbox, SourceId};
 pub use outcome::{Outcome, Skip, SkipReason};
 pub use runset::RunSet;
 pub(crate) use runset::{put_varint, take_varint};
+pub use runtree::RunTree;
 pub use stamp::{MailboxKey, SourceName, Stamp, StampPrefix};
 pub use verdict::{Evidence, Verdict, judge};

@@ -231,11 +231,11 @@ impl Report {
             let Some(key) = MailboxKey::parse(&mailbox.mailbox) else { continue };
             let Some(state) = view.state(&key)?.filter(|state| state.lossy > 0) else { continue };
             for folder in &state.folders {
-                for fact in view.facts(&key, folder.id)? {
+                view.each_fact(&key, folder.id, &mut |fact| {
                     for word in fact.losses.split(',').filter(|word| !word.is_empty()) {
                         *mailbox.losses.entry(word.to_owned()).or_default() += 1;
                     }
-                }
+                })?;
             }
         }
         for (word, messages) in self.mailboxes.iter().flat_map(|m| &m.losses) {

@@ -49,7 +49,9 @@ pub fn write(report: &Report, dir: &Path) -> Result<()> {
 mod tests {
     use super::super::{About, Report};
     use super::*;
-    use crate::ledger::{FolderState, LedgerView, MailboxLine, MailboxState, PassSummary, SkipLine};
+    use crate::ledger::{
+        FactsCursor, FolderState, LedgerView, MailboxLine, MailboxState, PassSummary, SkipLine,
+    };
     use crate::model::{Fact, FlagMap, FolderId, FolderPath, MailboxKey, RunSet, Skip, SkipReason};
 
     struct View;
@@ -111,7 +113,12 @@ mod tests {
             };
             Ok(Some(MailboxState { lossy: 2, folders: vec![folder], ..MailboxState::default() }))
         }
-        fn facts(&self, _: &MailboxKey, _: FolderId) -> Result<Vec<Fact>> {
+        fn facts_from(
+            &self,
+            _: &MailboxKey,
+            _: FolderId,
+            _: FactsCursor,
+        ) -> Result<(Vec<Fact>, Option<FactsCursor>)> {
             let fact = |number, losses: &str| Fact {
                 epoch: 1,
                 number,
@@ -125,7 +132,7 @@ mod tests {
                 bound: None,
                 losses: losses.into(),
             };
-            Ok(vec![fact(1, ""), fact(2, "body-joined,keywords"), fact(3, "keywords")])
+            Ok((vec![fact(1, ""), fact(2, "body-joined,keywords"), fact(3, "keywords")], None))
         }
     }
 

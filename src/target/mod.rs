@@ -6,10 +6,11 @@
 
 mod dated;
 pub mod graph;
+mod ids;
 pub mod imap;
 pub mod maildir;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::model::{
     Body, Digest, Error, Flags, FolderPath, Kind, Outcome, Result, Scope, SpecialUse, Stamp, StampPrefix,
     Timestamp,
 };
+
+pub use ids::CopyIds;
 
 /// One named target endpoint.
 #[async_trait]
@@ -203,7 +206,7 @@ pub trait TargetMailbox: Send + Sync {
         &self,
         _folder: &TargetFolderId,
         _anchor: &str,
-        _known: &BTreeSet<String>,
+        _known: &CopyIds,
     ) -> Result<Vec<Arrival>> {
         Err(anchored())
     }

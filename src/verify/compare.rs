@@ -173,14 +173,14 @@ pub fn recorded(
     };
     for folder in &state.folders {
         recorded.folders.insert(folder.id);
-        for fact in view.facts(mailbox, folder.id)? {
+        view.each_fact(mailbox, folder.id, &mut |fact| {
             let own = stamp(folder.id, fact.epoch, fact.number);
             let stamp = fact.bound.unwrap_or(own);
             let at = CopyRef { folder: TargetFolderId(folder.target_folder.clone()), id: fact.target_id };
             if recorded.copies.insert(stamp, Place { folder: folder.id, at }).is_some() {
                 recorded.doubled += 1;
             }
-        }
+        })?;
     }
     for batch in &state.open {
         recorded.open.extend(batch.items.iter().map(|item| stamp(batch.folder, batch.epoch, item.number)));
@@ -339,7 +339,9 @@ async fn by_stamp(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{FolderState, IntentItem, MailboxLine, MailboxState, OpenBatch, SkipLine};
+    use crate::ledger::{
+        FactsCursor, FolderState, IntentItem, MailboxLine, MailboxState, OpenBatch, SkipLine,
+    };
     use crate::limit::{Cost, Ticket};
     use crate::model::{Fact, FlagMap, Flags, FolderPath, Outcome, RunSet, SourceId};
     use crate::target::{Copy, FolderWanted, StoreItem, TargetCapabilities};
@@ -439,8 +441,13 @@ mod tests {
             };
             Ok(Some(MailboxState { folders: vec![folder], open: vec![open], ..MailboxState::default() }))
         }
-        fn facts(&self, _: &MailboxKey, _: FolderId) -> Result<Vec<Fact>> {
-            Ok(self.0.clone())
+        fn facts_from(
+            &self,
+            _: &MailboxKey,
+            _: FolderId,
+            _: FactsCursor,
+        ) -> Result<(Vec<Fact>, Option<FactsCursor>)> {
+            Ok((self.0.clone(), None))
         }
     }
 

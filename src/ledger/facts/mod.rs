@@ -22,6 +22,7 @@ use crate::model::{Error, Kind, Scope};
 
 pub(super) use check::{SegmentMark, check_segments, has_segments};
 pub(super) use frame::Head;
+pub use reader::FactsCursor;
 pub(super) use reader::FactsReader;
 pub(super) use record::Record;
 pub(super) use sizes::LiveSizes;

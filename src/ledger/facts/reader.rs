@@ -8,10 +8,24 @@ use std::path::{Path, PathBuf};
 use super::frame::{self, HASH, HEADER, Head, Header};
 use super::record::Record;
 use super::{SEGMENT_HEADER, damaged, segment_header, segment_path};
-use crate::model::{Error, Fact, Kind, Result, RunSet, Scope};
+use crate::model::{Error, Fact, Kind, Result, RunSet, RunTree, Scope};
 
 /// Segments held open at once, at most.
 const OPEN_SEGMENTS: usize = 16;
+/// Facts of a page: from this many on it ends with its frame.
+const PAGE: usize = 4096;
+
+/// Where a walk over the facts of a folder is. The default is its beginning.
+#[derive(Debug, Clone, Default)]
+pub struct FactsCursor(Option<Walk>);
+
+#[derive(Debug, Clone)]
+struct Walk {
+    /// The frame to go on with.
+    at: Head,
+    /// The numbers a newer record was seen of, by epoch.
+    seen: BTreeMap<u64, RunTree>,
+}
 
 /// A reader of the log of one ledger. Frames below a committed head never change, so it may read while a writer
 /// appends.
@@ -39,40 +53,77 @@ impl FactsReader {
     ) -> Result<()> {
         let mut at = head;
         while let Some(here) = at {
-            let (header, payload) = self.frame(&here)?;
-            if (header.mailbox, header.folder) != owner {
-                return Err(damaged(here.segment, "a frame belongs to another folder"));
-            }
-            // Places only go down, so that the walk ends whatever the files say.
-            let goes_back = |b: &Head| (b.segment, b.offset) < (here.segment, here.offset);
-            if !header.before.as_ref().is_none_or(goes_back) {
-                return Err(damaged(here.segment, "a frame points forwards"));
-            }
-            let records = frame::records(&header, &payload)
-                .ok_or_else(|| damaged(here.segment, "a frame's records cannot be read"))?;
+            let (records, before) = self.step(owner, &here)?;
             records.into_iter().rev().for_each(&mut each);
-            at = header.before;
+            at = before;
         }
         Ok(())
     }
 
-    /// The live facts of a folder, ascending by (epoch, number): all, or those of some numbers of an epoch.
+    /// The records of one frame, and the folder's frame before it.
+    fn step(&mut self, owner: (i64, u32), here: &Head) -> Result<(Vec<Record>, Option<Head>)> {
+        let (header, payload) = self.frame(here)?;
+        if (header.mailbox, header.folder) != owner {
+            return Err(damaged(here.segment, "a frame belongs to another folder"));
+        }
+        // Places only go down, so that the walk ends whatever the files say.
+        let goes_back = |b: &Head| (b.segment, b.offset) < (here.segment, here.offset);
+        if !header.before.as_ref().is_none_or(goes_back) {
+            return Err(damaged(here.segment, "a frame points forwards"));
+        }
+        let records = frame::records(&header, &payload)
+            .ok_or_else(|| damaged(here.segment, "a frame's records cannot be read"))?;
+        Ok((records, header.before))
+    }
+
+    /// A page of a folder's live facts, and where the next one begins. `head` tells where a walk begins.
     ///
     /// # Errors
     /// As [`FactsReader::walk`].
-    pub(in crate::ledger) fn live(
+    pub(in crate::ledger) fn page(
         &mut self,
         owner: (i64, u32),
         head: Option<Head>,
-        only: Option<&(u64, RunSet)>,
+        from: FactsCursor,
+    ) -> Result<(Vec<Fact>, Option<FactsCursor>)> {
+        let begun = || head.map(|at| Walk { at, seen: BTreeMap::new() });
+        let mut walk = from.0.or_else(begun);
+        let mut facts = Vec::new();
+        while facts.len() < PAGE
+            && let Some(Walk { at, mut seen }) = walk
+        {
+            let (records, before) = self.step(owner, &at)?;
+            for record in records.into_iter().rev() {
+                let (epoch, number) = record.key();
+                if seen.entry(epoch).or_default().insert(number)
+                    && let Record::Stored(fact) = record
+                {
+                    facts.push(fact);
+                }
+            }
+            walk = before.map(|at| Walk { at, seen });
+        }
+        facts.sort_by_key(|fact| (fact.epoch, fact.number));
+        Ok((facts, walk.map(|walk| FactsCursor(Some(walk)))))
+    }
+
+    /// The live facts of some numbers of an epoch, ascending by number.
+    ///
+    /// # Errors
+    /// As [`FactsReader::walk`].
+    pub(in crate::ledger) fn some(
+        &mut self,
+        owner: (i64, u32),
+        head: Option<Head>,
+        (epoch, numbers): (u64, &RunSet),
     ) -> Result<Vec<Fact>> {
-        let mut newest: BTreeMap<(u64, u64), Option<Fact>> = BTreeMap::new();
+        let mut newest: BTreeMap<u64, Option<Fact>> = BTreeMap::new();
         self.walk(owner, head, |record| {
-            let (epoch, number) = record.key();
-            if only.is_some_and(|(e, numbers)| *e != epoch || !numbers.contains(number)) {
+            let (of, number) = record.key();
+            if of != epoch || !numbers.contains(number) {
                 return;
             }
-            newest.entry(record.key()).or_insert(match record {
+            newest.entry(number).or_insert(match record {
                 Record::Stored(fact) => Some(fact),
                 Record::Ended { .. } => None,
             });

@@ -12,8 +12,7 @@ use super::core::{Answer, Core, Work};
 use super::reader::Reader;
 use super::{GROUP_MOST, LedgerOptions};
 use crate::env::{Env, Step};
-use crate::ledger::{Claim, MailboxState};
-use crate::model::{Error, Fact, FolderId, Kind, Result, RunSet, Scope};
+use crate::model::{Error, Kind, Result, Scope};
 
 struct Job {
     work: Work,
@@ -62,17 +61,8 @@ impl Inline {
         answer.await.map_err(|_| gone())?
     }
 
-    pub(super) fn load(&self, claim: &Claim) -> Result<MailboxState> {
-        lock(&self.state).reader.as_mut().ok_or_else(gone)?.load(claim)
-    }
-
-    pub(super) fn facts(
-        &self,
-        claim: &Claim,
-        folder: FolderId,
-        only: Option<(u64, RunSet)>,
-    ) -> Result<Vec<Fact>> {
-        lock(&self.state).reader.as_mut().ok_or_else(gone)?.facts(claim, folder, only.as_ref())
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
+        read(lock(&self.state).reader.as_mut().ok_or_else(gone)?)
     }
 
     pub(super) fn synced(&self) -> Option<(PathBuf, u64)> {

@@ -36,7 +36,7 @@ use self::reader::Reader;
 use self::tables::Meta;
 use self::thread::Threads;
 use super::facts::{FactsReader, FactsWriter, check_segments, has_segments};
-use super::{Applied, Change, Claim, Ledger, MailboxState};
+use super::{Applied, Change, Claim, FactsCursor, Ledger, MailboxState};
 use crate::env::{Env, Step};
 use crate::guard::Shown;
 use crate::model::{Error, Fact, FolderId, Kind, Mailbox, Result, RunSet, Scope, SourceName};
@@ -126,15 +126,13 @@ impl SqliteLedger {
         }
     }
 
-    async fn read_facts(
+    async fn read<T: Send + 'static>(
         &self,
-        claim: &Claim,
-        folder: FolderId,
-        only: Option<(u64, RunSet)>,
-    ) -> Result<Vec<Fact>> {
+        read: impl FnOnce(&mut Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         match &self.driver {
-            Driver::Threads(threads) => threads.facts(claim, folder, only).await,
-            Driver::Inline(inline) => inline.facts(claim, folder, only),
+            Driver::Threads(threads) => threads.read(read).await,
+            Driver::Inline(inline) => inline.read(read),
         }
     }
 
@@ -242,14 +240,18 @@ impl Ledger for SqliteLedger {
     }
 
     async fn load(&self, claim: &Claim) -> Result<MailboxState> {
-        match &self.driver {
-            Driver::Threads(threads) => threads.load(claim).await,
-            Driver::Inline(inline) => inline.load(claim),
-        }
+        let claim = claim.clone();
+        self.read(move |reader| reader.load(&claim)).await
     }
 
-    async fn facts(&self, claim: &Claim, folder: FolderId) -> Result<Vec<Fact>> {
-        self.read_facts(claim, folder, None).await
+    async fn facts_from(
+        &self,
+        claim: &Claim,
+        folder: FolderId,
+        from: FactsCursor,
+    ) -> Result<(Vec<Fact>, Option<FactsCursor>)> {
+        let claim = claim.clone();
+        self.read(move |reader| reader.facts_from(&claim, folder, from)).await
     }
 
     async fn facts_of(
@@ -259,7 +261,8 @@ impl Ledger for SqliteLedger {
         epoch: u64,
         numbers: &RunSet,
     ) -> Result<Vec<Fact>> {
-        self.read_facts(claim, folder, Some((epoch, numbers.clone()))).await
+        let (claim, numbers) = (claim.clone(), numbers.clone());
+        self.read(move |reader| reader.facts_of(&claim, folder, (epoch, &numbers))).await
     }
 
     async fn number(&self, claim: &Claim, folder: FolderId, count: u64) -> Result<u64> {

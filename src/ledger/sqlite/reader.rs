@@ -12,11 +12,15 @@ use super::rows::{each, get, list};
 use super::schema;
 use super::summary::summary_from_json;
 use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WatchRow, folder_key};
-use crate::ledger::facts::FactsReader;
+use crate::ledger::facts::{FactsReader, Head};
 use crate::ledger::{
-    BatchId, Claim, FolderState, LedgerView, MailboxLine, MailboxState, OpenBatch, SkipLine, Watch,
+    BatchId, Claim, FactsCursor, FolderState, LedgerView, MailboxLine, MailboxState, OpenBatch, SkipLine,
+    Watch,
 };
 use crate::model::{Fact, FolderId, FolderPath, MailboxKey, Result, RunSet};
+
+/// Facts, and where the next ones are.
+pub(super) type Page = (Vec<Fact>, Option<FactsCursor>);
 
 /// A connection that only reads, and the facts log beside it.
 pub(super) struct Reader {
@@ -41,14 +45,22 @@ impl Reader {
         self.snapshot(|conn, _| state(conn, &claimed(conn, claim)?))
     }
 
-    /// [`crate::ledger::Ledger::facts`], or [`crate::ledger::Ledger::facts_of`] some numbers of an epoch.
-    pub(super) fn facts(
+    /// [`crate::ledger::Ledger::facts_from`].
+    pub(super) fn facts_from(&mut self, claim: &Claim, folder: FolderId, from: FactsCursor) -> Result<Page> {
+        self.snapshot(|conn, facts| page(conn, facts, (claimed(conn, claim)?.row, folder), from))
+    }
+
+    /// [`crate::ledger::Ledger::facts_of`].
+    pub(super) fn facts_of(
         &mut self,
         claim: &Claim,
         folder: FolderId,
-        only: Option<&(u64, RunSet)>,
+        (epoch, numbers): (u64, &RunSet),
     ) -> Result<Vec<Fact>> {
-        self.snapshot(|conn, facts| live_facts(conn, facts, claimed(conn, claim)?.row, folder, only))
+        self.snapshot(|conn, facts| {
+            let row = claimed(conn, claim)?.row;
+            facts.some((row, folder.0), head(conn, (row, folder))?, (epoch, numbers))
+        })
     }
 
     /// Runs `read` inside one read transaction: all it sees is of one commit.
@@ -71,16 +83,19 @@ fn by_key(conn: &Connection, key: &MailboxKey) -> Result<Option<MailboxRow>> {
     list(conn, "key = ?1", &[Value::Text(key.as_str().to_owned())]).map(|mut rows| rows.pop())
 }
 
-fn live_facts(
+/// The newest frame of a folder.
+fn head(conn: &Connection, (row, folder): (i64, FolderId)) -> Result<Option<Head>> {
+    let keys = [Value::Integer(row), Value::Integer(i64::from(folder.0))];
+    Ok(get::<Chain>(conn, &keys)?.map(|chain| chain.head))
+}
+
+fn page(
     conn: &Connection,
     facts: &mut FactsReader,
-    row: i64,
-    folder: FolderId,
-    only: Option<&(u64, RunSet)>,
-) -> Result<Vec<Fact>> {
-    let keys = [Value::Integer(row), Value::Integer(i64::from(folder.0))];
-    let chain: Option<Chain> = get(conn, &keys)?;
-    facts.live((row, folder.0), chain.map(|c| c.head), only)
+    (row, folder): (i64, FolderId),
+    from: FactsCursor,
+) -> Result<Page> {
+    facts.page((row, folder.0), head(conn, (row, folder))?, from)
 }
 
 fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
@@ -248,10 +263,10 @@ impl LedgerView for SqliteView {
         })
     }
 
-    fn facts(&self, mailbox: &MailboxKey, folder: FolderId) -> Result<Vec<Fact>> {
+    fn facts_from(&self, mailbox: &MailboxKey, folder: FolderId, from: FactsCursor) -> Result<Page> {
         self.0.borrow_mut().snapshot(|conn, facts| match by_key(conn, mailbox)? {
-            Some(row) => live_facts(conn, facts, row.row, folder, None),
-            None => Ok(Vec::new()),
+            Some(row) => page(conn, facts, (row.row, folder), from),
+            None => Ok((Vec::new(), None)),
         })
     }
 }

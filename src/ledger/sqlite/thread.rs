@@ -16,8 +16,7 @@ use super::error::io;
 use super::reader::Reader;
 use super::{GROUP_MOST, LedgerOptions};
 use crate::env::{Env, Step};
-use crate::ledger::{Claim, MailboxState};
-use crate::model::{Error, Fact, FolderId, Kind, Result, RunSet, Scope};
+use crate::model::{Error, Kind, Result, Scope};
 
 /// Callers that may queue at the writer at once; others wait in order before the queue.
 const QUEUE: usize = 4 * GROUP_MOST;
@@ -32,10 +31,8 @@ struct Job {
     _place: tokio::sync::OwnedSemaphorePermit,
 }
 
-enum Read {
-    Load(Claim, oneshot::Sender<Result<MailboxState>>),
-    Facts(Claim, FolderId, Option<(u64, RunSet)>, oneshot::Sender<Result<Vec<Fact>>>),
-}
+/// Reads something and answers its caller.
+type Read = Box<dyn FnOnce(&mut Reader) + Send>;
 
 /// The two threads, from outside.
 pub(super) struct Threads {
@@ -75,23 +72,13 @@ impl Threads {
         answer.await.map_err(|_| gone())?
     }
 
-    pub(super) async fn load(&self, claim: &Claim) -> Result<MailboxState> {
-        self.read(|reply| Read::Load(claim.clone(), reply)).await
-    }
-
-    pub(super) async fn facts(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
-        claim: &Claim,
-        folder: FolderId,
-        only: Option<(u64, RunSet)>,
-    ) -> Result<Vec<Fact>> {
-        self.read(|reply| Read::Facts(claim.clone(), folder, only, reply)).await
-    }
-
-    async fn read<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T>>) -> Read) -> Result<T> {
+        read: impl FnOnce(&mut Reader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let reads = self.reads.as_ref().ok_or_else(gone)?;
-        reads.send(ask(reply)).map_err(|_| gone())?;
+        reads.send(Box::new(move |reader| drop(reply.send(read(reader))))).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -188,12 +175,7 @@ impl Writer {
 
 fn read(reader: &mut Reader, asked: &Receiver<Read>) {
     while let Ok(read) = asked.recv() {
-        match read {
-            Read::Load(claim, reply) => drop(reply.send(reader.load(&claim))),
-            Read::Facts(claim, folder, only, reply) => {
-                drop(reply.send(reader.facts(&claim, folder, only.as_ref())));
-            }
-        }
+        read(reader);
     }
 }
 

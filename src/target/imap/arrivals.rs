@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::session::{Live, Opened};
-use super::shelf::{Numbers, Shelf, copy_id, parse_id};
+use super::shelf::{Numbers, Shelf, copy_id, ids_of};
 use crate::imap::{BodyItem, FetchItems, Receiver, Take, UidSet, Untagged, WireError};
 use crate::model::{Error, Hasher, Kind, Result, Scope};
-use crate::target::Arrival;
+use crate::target::{Arrival, CopyIds};
 use crate::transform::message_id::message_id;
 use crate::transform::mime::halves;
 
@@ -228,7 +228,7 @@ pub(super) async fn since(
     folder: &str,
     shelf: &Shelf,
     anchor: &str,
-    known: &BTreeSet<String>,
+    known: &CopyIds,
 ) -> Result<Vec<Arrival>> {
     let opened = live.open(folder).await?;
     shelf.learn_examined(&opened.told);
@@ -237,13 +237,9 @@ pub(super) async fn since(
         anchor => Numbers::parse(anchor)?,
     };
     let there = above(live, &opened, since).await?;
-    let known: BTreeSet<u32> = known
-        .iter()
-        .filter_map(|id| parse_id(id))
-        .filter(|(v, _)| *v == since.validity)
-        .map(|(_, u)| u)
-        .collect();
-    let set: UidSet = there.iter().filter(|uid| !known.contains(uid)).collect();
+    let known = known.numbers(&ids_of(since.validity));
+    let set: UidSet =
+        there.iter().filter(|uid| !known.is_some_and(|known| known.contains(u64::from(*uid)))).collect();
     let found = read_back(live, since.validity, &set).await?;
     Ok(found.into_iter().map(|(_, arrival)| arrival).collect())
 }

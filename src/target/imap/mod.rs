@@ -24,7 +24,7 @@ mod session;
 mod shelf;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use self::folders::Folders;
 use self::session::{Host, Line, Live};
 use self::shelf::{Numbers, Shelves};
 use super::{
-    Arrival, Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    Arrival, Copy, CopyIds, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
     TargetMailbox,
 };
 use crate::env::{Env, Step};
@@ -292,7 +292,7 @@ impl TargetMailbox for ImapMailbox {
         &self,
         folder: &TargetFolderId,
         anchor: &str,
-        known: &BTreeSet<String>,
+        known: &CopyIds,
     ) -> Result<Vec<Arrival>> {
         self.gated(async {
             self.env.step(Step::TargetFind).await;

@@ -40,6 +40,11 @@ pub(super) fn copy_id(validity: u32, uid: u32) -> String {
     format!("{validity}.{uid}")
 }
 
+/// How the ids of a folder's copies begin: a UID follows.
+pub(super) fn ids_of(validity: u32) -> String {
+    format!("{validity}.")
+}
+
 /// Reads [`copy_id`]; `None`: it is none of ours.
 pub(super) fn parse_id(id: &str) -> Option<(u32, u32)> {
     let (validity, uid) = id.split_once('.')?;

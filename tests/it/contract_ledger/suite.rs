@@ -1,7 +1,7 @@
 //! What every ledger promises, for both drivers.
 
 use mailwave::ledger::sqlite::SqliteView;
-use mailwave::ledger::{LedgerView, PassSummary};
+use mailwave::ledger::{FactsCursor, LedgerView, PassSummary};
 use mailwave::model::{Kind, RunSet, Scope};
 
 use super::*;
@@ -27,6 +27,7 @@ for_both_drivers! {
     an_outcome_that_comes_after_its_epoch_is_recorded_as_an_orphan
     ended_facts_end_once_and_their_numbers_stay_done
     a_move_ends_the_old_key_and_binds_the_new_one
+    facts_come_in_pages_as_they_were_when_the_walk_began
     a_stored_message_replaces_its_earlier_fact
     starting_over_forgets_everything_but_the_fence_and_the_ids
     numbers_are_never_given_twice
@@ -270,6 +271,41 @@ async fn ended_facts_end_once_and_their_numbers_stay_done(bed: Bed) {
     assert_eq!(ledger.facts(&claim, folder).await.unwrap(), vec![fact(1, 1), fact(1, 3)]);
     let line = &SqliteView::open(&bed.dir()).unwrap().mailboxes().unwrap()[0];
     assert_eq!((line.messages, line.bytes), (2, 1001 + 1003));
+}
+
+async fn facts_come_in_pages_as_they_were_when_the_walk_began(bed: Bed) {
+    let ledger = bed.open();
+    let claim = ledger.claim(&mailbox("ann")).await.unwrap();
+    let folder = add_folder(&ledger, &claim, folder_row(None, 1)).await;
+    // Every other number, more than one page; some end, some are stored anew under another id.
+    let numbers: Vec<u64> = (1..=10_000).map(|n| n * 2).collect();
+    for some in numbers.chunks(1000) {
+        store(&ledger, &claim, folder, 1, some).await;
+    }
+    let ended = (1..=10_000).filter(|n| n % 3 == 0).map(|n| (1, n * 2)).collect();
+    ledger.apply(&claim, Change::Ended { folder, numbers: ended }).await.unwrap();
+    let bound = Fact { target_id: "anew".to_owned(), bound: Some(stamp("ann", folder, 1, 2)), ..fact(1, 2) };
+    let again = Stored { fact: bound.clone(), from: 2, flags: seen() };
+    ledger.apply(&claim, Change::Moved { from: (folder, 1, 2), to: folder, stored: again }).await.unwrap();
+    let expected: Vec<Fact> = ledger.facts(&claim, folder).await.unwrap();
+    assert_eq!((expected.len(), &expected[0]), (6_667, &bound));
+
+    let (mut walked, mut pages) = (Vec::new(), 0);
+    let mut from = Some(FactsCursor::default());
+    while let Some(cursor) = from {
+        let (page, next) = ledger.facts_from(&claim, folder, cursor).await.unwrap();
+        assert!(page.len() < 6_000 && page.is_sorted_by_key(|f| (f.epoch, f.number)));
+        // What is recorded meanwhile is not seen.
+        store(&ledger, &claim, folder, 1, &[30_001 + pages]).await;
+        walked.extend(page);
+        (from, pages) = (next, pages + 1);
+    }
+    assert!(pages > 1, "one page for all of them");
+    walked.sort_by_key(|fact| (fact.epoch, fact.number));
+    assert_eq!(walked, expected);
+    let other = ledger.claim(&mailbox("ann")).await.unwrap();
+    assert!(ledger.facts_from(&claim, folder, FactsCursor::default()).await.is_err(), "a stale claim");
+    assert_eq!(ledger.facts(&other, folder).await.unwrap().len() as u64, 6_667 + pages);
 }
 
 async fn a_move_ends_the_old_key_and_binds_the_new_one(bed: Bed) {
@@ -584,7 +620,10 @@ async fn the_log_goes_on_in_another_segment_when_one_is_full(bed: Bed) {
     }
     assert!(bed.dir().join("facts-000004.seg").exists());
     let view = SqliteView::open(&bed.dir()).unwrap();
-    assert_eq!(view.facts(&mailbox("ann").key, folder.unwrap()).unwrap(), expected);
+    let mut seen = Vec::new();
+    view.each_fact(&mailbox("ann").key, folder.unwrap(), &mut |fact| seen.push(fact)).unwrap();
+    seen.sort_by_key(|fact| (fact.epoch, fact.number));
+    assert_eq!(seen, expected);
 }
 
 async fn odd_texts_and_numbers_come_back_as_they_were(bed: Bed) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mailwave::model::{Digest, Flags, Kind, Outcome, StampPrefix};
-use mailwave::target::{CopyRef, StoreItem, TargetFolderId, TargetMailbox};
+use mailwave::target::{CopyIds, CopyRef, StoreItem, TargetFolderId, TargetMailbox};
 
 use super::{Held, TargetHarness, folders, id, item, open, stamp, store, wanted};
 
@@ -76,7 +76,7 @@ pub async fn suite(mut harness: impl TargetHarness) {
         let all = stored.values().map(|(copy, _)| copy.clone());
         let old: Vec<CopyRef> = all.filter(|copy| copy.folder == inbox).collect();
         assert_eq!(again.look(&old).await.expect_err("numbered anew").kind, Kind::Conflict);
-        let since = again.stored_since(&inbox, "1.1", &BTreeSet::new()).await;
+        let since = again.stored_since(&inbox, "1.1", &CopyIds::default()).await;
         assert_eq!(since.expect_err("numbered anew").kind, Kind::Conflict);
     }
 }
@@ -140,7 +140,7 @@ async fn stores(
         );
     }
     // The same is seen by an anchor taken before.
-    let came = mailbox.stored_since(inbox, &before, &BTreeSet::new()).await.expect("read back");
+    let came = mailbox.stored_since(inbox, &before, &CopyIds::default()).await.expect("read back");
     // It may be older than that, and show mail of others too.
     let came: BTreeSet<String> = came.into_iter().map(|a| a.id).collect();
     let ids: BTreeSet<String> = stored.values().map(|(copy, _)| copy.id.clone()).collect();
@@ -151,13 +151,13 @@ async fn stores(
 async fn arrivals(harness: &impl TargetHarness, mailbox: &Arc<dyn TargetMailbox>, inbox: &TargetFolderId) {
     let octets = b"Message-ID: <a@example.org>\r\nSubject: arrival\r\n\r\nx\r\n";
     let anchor = mailbox.anchor(inbox).await.expect("anchor");
-    let none = mailbox.stored_since(inbox, &anchor, &BTreeSet::new()).await.expect("read back");
+    let none = mailbox.stored_since(inbox, &anchor, &CopyIds::default()).await.expect("read back");
     assert!(none.is_empty(), "what is there already is not an arrival: {none:?}");
     let items = vec![item(2, 1, octets, "S work", Some(1_700_000_000)), item(2, 2, octets, "", Some(1))];
     let outcomes = store(harness, mailbox, inbox, items).await;
     // Another client sees the same.
     let other = open(harness, "").await;
-    let came = other.stored_since(inbox, &anchor, &BTreeSet::new()).await.expect("read back");
+    let came = other.stored_since(inbox, &anchor, &CopyIds::default()).await.expect("read back");
     assert_eq!(came.iter().map(|a| a.id.clone()).collect::<Vec<_>>(), [id(&outcomes[0]), id(&outcomes[1])]);
     for (arrival, (flags, received)) in came.iter().zip([("S work", 1_700_000_000), ("", 1)]) {
         assert_eq!((arrival.digest, arrival.size), (Digest::of(octets), octets.len() as u64));
@@ -165,13 +165,13 @@ async fn arrivals(harness: &impl TargetHarness, mailbox: &Arc<dyn TargetMailbox>
         assert_eq!(arrival.flags.encode(), flags);
         assert_ne!(arrival.message_id, 0);
     }
-    let known = BTreeSet::from([id(&outcomes[0])]);
+    let known: CopyIds = [id(&outcomes[0])].into_iter().collect();
     let rest = other.stored_since(inbox, &anchor, &known).await.expect("read back");
     assert_eq!(rest.iter().map(|a| a.id.clone()).collect::<Vec<_>>(), [id(&outcomes[1])]);
-    let all = other.stored_since(inbox, "", &BTreeSet::new()).await.expect("read back");
+    let all = other.stored_since(inbox, "", &CopyIds::default()).await.expect("read back");
     assert!(all.len() > came.len(), "an empty anchor asks for everything");
     let later = mailbox.anchor(inbox).await.expect("anchor");
-    assert!(mailbox.stored_since(inbox, &later, &BTreeSet::new()).await.expect("read back").is_empty());
+    assert!(mailbox.stored_since(inbox, &later, &CopyIds::default()).await.expect("read back").is_empty());
 }
 
 async fn look(mailbox: &Arc<dyn TargetMailbox>, copy: &CopyRef) -> Option<String> {
@@ -289,7 +289,7 @@ async fn lanes(harness: &impl TargetHarness, mailbox: &Arc<dyn TargetMailbox>, i
         store(harness, mailbox, inbox, items.collect())
     };
     let done = futures_util::future::join_all((1..=4).map(batch)).await;
-    let came = mailbox.stored_since(inbox, &anchor, &BTreeSet::new()).await.expect("read back");
+    let came = mailbox.stored_since(inbox, &anchor, &CopyIds::default()).await.expect("read back");
     let by_id: BTreeMap<String, Digest> = came.into_iter().map(|a| (a.id, a.digest)).collect();
     assert_eq!(by_id.len(), 20);
     for (lane, outcomes) in (1u64..).zip(&done) {

@@ -11,7 +11,7 @@ use mailwave::env::Env;
 use mailwave::limit::Gate;
 use mailwave::model::{Digest, Outcome};
 use mailwave::target::imap::ImapTarget;
-use mailwave::target::{StoreItem, Target, TargetMailbox};
+use mailwave::target::{CopyIds, StoreItem, Target, TargetMailbox};
 
 use super::{USER, at_port, held};
 use crate::contract_target::{item, wanted};
@@ -117,7 +117,7 @@ async fn a_cut_leaves_messages_unknown_only_if_octets_of_them_may_have_left() {
             .collect();
         assert_eq!(kinds.len(), 1, "one command is one fate: {outcomes:?}");
         // What is found after the anchor is all or nothing, and what was said holds.
-        let came = mailbox.stored_since(&folder, &anchor, &BTreeSet::new()).await.expect("read back");
+        let came = mailbox.stored_since(&folder, &anchor, &CopyIds::default()).await.expect("read back");
         assert!(came.is_empty() || came.len() == 5, "round {round}: {} of 5", came.len());
         match kinds.first().copied() {
             Some("unknown") => unknown += 1,

@@ -9,7 +9,7 @@ use mailwave::imap::{Credentials, Server, TlsMode};
 use mailwave::limit::Gate;
 use mailwave::model::{Kind, Outcome, Scope, Status};
 use mailwave::target::imap::{ImapTarget, ImapTargetSettings};
-use mailwave::target::{CopyRef, StoreItem, Target, TargetFolderId, TargetMailbox};
+use mailwave::target::{CopyIds, CopyRef, StoreItem, Target, TargetFolderId, TargetMailbox};
 
 use super::peer::{Mail, Manner, Peer};
 use crate::contract_target::{id, item, wanted};
@@ -351,7 +351,7 @@ async fn a_folder_numbered_anew_is_a_conflict() {
     let outcomes = desk.store(some(2)).await;
     desk.peer.state.lock().expect("state").folders.get_mut("INBOX").expect("inbox").validity = 8;
     desk.mailbox.release().await; // an open folder would not tell
-    let since = desk.mailbox.stored_since(&desk.inbox, &anchor, &BTreeSet::new()).await;
+    let since = desk.mailbox.stored_since(&desk.inbox, &anchor, &CopyIds::default()).await;
     assert_eq!(since.expect_err("numbered anew").kind, Kind::Conflict);
     let copies: Vec<CopyRef> =
         outcomes.iter().map(|o| CopyRef { folder: desk.inbox.clone(), id: id(o) }).collect();

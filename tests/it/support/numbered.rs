@@ -11,7 +11,7 @@ use mailwave::limit::{Cost, Gate, Ticket};
 use mailwave::mock::World;
 use mailwave::model::{Digest, Error, Flags, Kind, Outcome, Result, Scope, StampPrefix, Timestamp};
 use mailwave::target::{
-    Arrival, Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    Arrival, Copy, CopyIds, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
     TargetMailbox,
 };
 use mailwave::transform::message_id::message_id;
@@ -347,7 +347,7 @@ impl TargetMailbox for NumberedMailbox {
         &self,
         folder: &TargetFolderId,
         anchor: &str,
-        known: &BTreeSet<String>,
+        known: &CopyIds,
     ) -> Result<Vec<Arrival>> {
         self.command(Step::TargetFind, |server| {
             let there = server.folders.get(&self.place(folder)).ok_or_else(no_folder)?;

@@ -1,13 +1,13 @@
 //! A target seen through glasses: small batches, and, for the test of the test, defects put in on purpose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mailwave::limit::{Cost, Gate, Ticket};
 use mailwave::model::{Flags, Outcome, Result, StampPrefix};
 use mailwave::target::{
-    Arrival, Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    Arrival, Copy, CopyIds, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
     TargetMailbox,
 };
 
@@ -96,7 +96,7 @@ impl TargetMailbox for Seen {
         &self,
         folder: &TargetFolderId,
         anchor: &str,
-        known: &BTreeSet<String>,
+        known: &CopyIds,
     ) -> Result<Vec<Arrival>> {
         let arrivals = self.inner.stored_since(folder, anchor, known).await?;
         Ok(if self.defect == Defect::LookUpBlind { Vec::new() } else { arrivals })

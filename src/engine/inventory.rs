@@ -90,23 +90,39 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
     };
     let views = source.capabilities().views;
     let anew = views && are_others(&known, &folders, &matches, &lost);
+    // Where no folder is missing, a new one is not a renamed one: its counterpart can be made meanwhile.
+    let new = folders.iter().zip(&matches).filter(|(_, matched)| lost.is_empty() && **matched == Match::New);
+    let new: Vec<FolderWanted> = new.map(|(folder, _)| wanted_at_target(folder)).collect();
+    let expected = async {
+        if new.len() > 1
+            && let Err(error) = core.target.expect(&new).await
+        {
+            tracing::debug!(%error, "folders could not be made ahead");
+        }
+    };
     let mut found = Vec::new();
     let mut unlisted = Vec::new();
     let mut stale = 0u64;
-    for (folder, matched) in folders.into_iter().zip(matches) {
-        if core.stop.asked() {
-            return Err(stopped());
-        }
-        let recorded = matched.recorded().map(|k| &known[k]);
-        match look(core, source, book, &folder, recorded, anew).await {
-            Ok(look) => {
-                stale += u64::from(matches!(look.listing.extent, Extent::Changes { stale_flags: true, .. }));
-                found.push((folder, matched, look));
+    let looks = async {
+        for (folder, matched) in folders.into_iter().zip(matches) {
+            if core.stop.asked() {
+                return Err(stopped());
             }
-            Err(error) if error.scope == Scope::Folder => unlisted.push((folder, error)),
-            Err(error) => return Err(error),
+            let recorded = matched.recorded().map(|k| &known[k]);
+            match look(core, source, book, &folder, recorded, anew).await {
+                Ok(look) => {
+                    stale +=
+                        u64::from(matches!(look.listing.extent, Extent::Changes { stale_flags: true, .. }));
+                    found.push((folder, matched, look));
+                }
+                Err(error) if error.scope == Scope::Folder => unlisted.push((folder, error)),
+                Err(error) => return Err(error),
+            }
         }
-    }
+        Ok(())
+    };
+    let (looked, ()) = futures_util::future::join(looks, expected).await;
+    looked?;
     unread.extend(tell_unlisted(core, source, book, unlisted).await?);
     if stale > 0 {
         book.notes.push(format!(

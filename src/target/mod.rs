@@ -168,6 +168,14 @@ pub trait TargetMailbox: Send + Sync {
     /// [`Scope::Folder`](crate::model::Scope) if only this folder cannot be had.
     async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId>;
 
+    /// These folders will be asked for soon: a target that finds or makes several faster than one by one does so now.
+    ///
+    /// # Errors
+    /// What cannot be had is told again when it is asked for.
+    async fn expect(&self, _wanted: &[FolderWanted]) -> Result<()> {
+        Ok(())
+    }
+
     /// Gives a folder a new place; returns its id from now on (its copies keep theirs). Idempotent.
     ///
     /// # Errors

@@ -12,11 +12,12 @@
 
 use std::collections::BTreeMap;
 
+use super::making::{attribute, refused};
 use super::names::Naming;
-use super::session::{Live, gone};
+use super::session::Live;
 use super::shelf::Shelves;
 use crate::env::{Env, Step};
-use crate::imap::{Code, Done, ListEntry, Namespaces, WireError};
+use crate::imap::{ListEntry, Namespaces, WireError};
 use crate::model::{Error, FolderPath, Kind, Result, Scope, SpecialUse};
 use crate::target::FolderWanted;
 use crate::transform::names;
@@ -27,40 +28,48 @@ const MOST: usize = 200_000;
 /// The folders of one open mailbox.
 pub(super) struct Folders {
     /// Names of the folder everything lies below; empty: the root.
-    base: Vec<String>,
+    pub(super) base: Vec<String>,
     subscribe: bool,
-    naming: Naming,
+    pub(super) naming: Naming,
     /// Beginnings of names that are not the user's own.
     foreign: Vec<String>,
-    known: tokio::sync::Mutex<Known>,
+    pub(super) known: tokio::sync::Mutex<Known>,
 }
 
 /// What is known of the folders. The lock is held while one is found or made, so that two lanes make one.
 #[derive(Default)]
-struct Known {
-    by_name: BTreeMap<String, Entry>,
+pub(super) struct Known {
+    pub by_name: BTreeMap<String, Entry>,
     done: BTreeMap<(FolderPath, Option<SpecialUse>), String>,
 }
 
 /// What a folder that is to be made shall be.
 #[derive(Debug, Clone, Copy)]
-struct Wish {
-    role: Option<SpecialUse>,
-    subscribed: bool,
+pub(super) struct Wish {
+    pub role: Option<SpecialUse>,
+    pub subscribed: bool,
+}
+
+/// Where a wanted folder is.
+pub(super) enum Place {
+    /// Under this name on the wire.
+    There(String),
+    /// Where these levels lead; it is made so if it is not there.
+    Named(Vec<String>, Wish),
 }
 
 /// A name that is taken.
 #[derive(Debug, Clone, Default)]
-struct Entry {
+pub(super) struct Entry {
     /// It holds mail, and is not just the way to others.
-    selectable: bool,
-    role: Option<SpecialUse>,
-    subscribed: bool,
+    pub selectable: bool,
+    pub role: Option<SpecialUse>,
+    pub subscribed: bool,
 }
 
 impl Known {
     /// Takes in what LIST told.
-    fn learn(&mut self, entry: &ListEntry, naming: &Naming, shelves: &Shelves) {
+    pub(super) fn learn(&mut self, entry: &ListEntry, naming: &Naming, shelves: &Shelves) {
         let Some(name) = own_name(entry, naming) else { return };
         let mut at = name.as_str();
         while let Some(above) = naming.above(at) {
@@ -76,7 +85,7 @@ impl Known {
         }
     }
 
-    fn selectable(&self, name: &str) -> bool {
+    pub(super) fn selectable(&self, name: &str) -> bool {
         self.by_name.get(name).is_some_and(|e| e.selectable)
     }
 }
@@ -132,7 +141,7 @@ impl Folders {
     }
 
     /// Does this name lie among folders that are not the user's own?
-    fn is_foreign(&self, name: &str) -> bool {
+    pub(super) fn is_foreign(&self, name: &str) -> bool {
         self.foreign.iter().any(|prefix| {
             let root = self.naming.separator.and_then(|s| prefix.strip_suffix(s)).unwrap_or(prefix);
             name == root || name.starts_with(prefix.as_str())
@@ -152,7 +161,8 @@ impl Folders {
         if let Some(name) = known.done.get(&key) {
             return Ok(name.clone());
         }
-        let name = self.resolve(env, live, &mut known, wanted, shelves).await?;
+        let place = self.place(&known, wanted);
+        let name = self.find_or_make(env, live, &mut known, place, shelves).await?;
         let there = known.by_name.entry(name.clone()).or_default();
         if self.subscribe && wanted.subscribed == Some(true) && !there.subscribed {
             // It was there already, the inbox as a rule. Who refuses that keeps the mail all the same.
@@ -174,7 +184,8 @@ impl Folders {
         let Some(path) = FolderPath::new(vec!["Trash".to_owned()]) else { return Err(refused()) };
         let wanted = FolderWanted { path, special: Some(SpecialUse::Trash), subscribed: None };
         let mut known = self.known.lock().await;
-        self.at_the_root(env, live, &mut known, &wanted, shelves).await
+        let place = self.at_the_root(&known, &wanted);
+        self.find_or_make(env, live, &mut known, place, shelves).await
     }
 
     /// Finds or makes the folder everything lies below.
@@ -200,44 +211,24 @@ impl Folders {
         known.done.retain(|_, to| to != name);
     }
 
-    async fn resolve(
-        &self,
-        env: &Env,
-        live: &Live,
-        known: &mut Known,
-        wanted: &FolderWanted,
-        shelves: &Shelves,
-    ) -> Result<String> {
+    /// Where a folder is, or by which names it is looked for and made.
+    pub(super) fn place(&self, known: &Known, wanted: &FolderWanted) -> Place {
         if self.base.is_empty() {
-            return self.at_the_root(env, live, known, wanted, shelves).await;
+            return self.at_the_root(known, wanted);
         }
         let inbox = wanted.special == Some(SpecialUse::Inbox);
         let path = if inbox { FolderPath::inbox() } else { wanted.path.clone() };
-        let names: Vec<String> = self.base.iter().chain(path.names()).cloned().collect();
-        self.by_name(env, live, known, &names, self.wish(None, wanted), shelves).await
+        Place::Named(self.base.iter().chain(path.names()).cloned().collect(), self.wish(None, wanted))
     }
 
-    async fn at_the_root(
-        &self,
-        env: &Env,
-        live: &Live,
-        known: &mut Known,
-        wanted: &FolderWanted,
-        shelves: &Shelves,
-    ) -> Result<String> {
+    fn at_the_root(&self, known: &Known, wanted: &FolderWanted) -> Place {
         let role = role(&wanted.path, wanted.special);
-        match role {
-            Some(SpecialUse::Inbox) => Ok("INBOX".to_owned()),
-            Some(role) => match self.in_role(known, role) {
-                Some(name) => Ok(name),
-                None => {
-                    let wish = self.wish(Some(role), wanted);
-                    self.by_name(env, live, known, wanted.path.names(), wish, shelves).await
-                }
-            },
-            None => {
-                self.by_name(env, live, known, wanted.path.names(), self.wish(None, wanted), shelves).await
-            }
+        if role == Some(SpecialUse::Inbox) {
+            return Place::There("INBOX".to_owned());
+        }
+        match role.and_then(|role| self.in_role(known, role)) {
+            Some(name) => Place::There(name),
+            None => Place::Named(wanted.path.names().to_vec(), self.wish(role, wanted)),
         }
     }
 
@@ -260,16 +251,19 @@ impl Folders {
         names.get(at).cloned()
     }
 
-    async fn by_name(
+    async fn find_or_make(
         &self,
         env: &Env,
         live: &Live,
         known: &mut Known,
-        names: &[String],
-        wish: Wish,
+        place: Place,
         shelves: &Shelves,
     ) -> Result<String> {
-        let forms = self.forms(known, names);
+        let (names, wish) = match place {
+            Place::There(name) => return Ok(name),
+            Place::Named(names, wish) => (names, wish),
+        };
+        let forms = self.forms(known, &names);
         if let Some(name) = forms.iter().find(|name| known.selectable(name)) {
             return Ok(name.clone());
         }
@@ -277,7 +271,7 @@ impl Folders {
     }
 
     /// The names a path may have, best first.
-    fn forms(&self, known: &Known, names: &[String]) -> Vec<String> {
+    pub(super) fn forms(&self, known: &Known, names: &[String]) -> Vec<String> {
         let naming = &self.naming;
         let Some((leaf, above)) = names.split_last() else { return Vec::new() };
         let way = |careful: bool| {
@@ -307,192 +301,10 @@ impl Folders {
         forms.retain(|name| !self.is_foreign(name) && seen.insert(name.clone()));
         forms
     }
-
-    /// Makes a folder by the first name the server takes. One that is there already is as good as made.
-    async fn make(
-        &self,
-        env: &Env,
-        live: &Live,
-        known: &mut Known,
-        forms: &[String],
-        wish: Wish,
-        shelves: &Shelves,
-    ) -> Result<String> {
-        let session = &live.session;
-        let Wish { role, subscribed } = wish;
-        let mut attribute = role.and_then(attribute);
-        for name in forms {
-            loop {
-                env.step(Step::TargetFolder).await;
-                let subscribe = async {
-                    if subscribed { session.subscribe(name.as_bytes()).await.map(Some) } else { Ok(None) }
-                };
-                let alone = live.alone().await;
-                // One after the other on the wire, answered together.
-                let (made, subscribed, listed) = futures_util::future::join3(
-                    session.create(name.as_bytes(), attribute),
-                    subscribe,
-                    session.list_status(name.as_bytes()),
-                )
-                .await;
-                drop(alone);
-                let made = made.map_err(WireError::into_error)?;
-                let (subscribed, listed) = (subscribed.map_err(WireError::into_error)?, listed?);
-                if made.code.is("USEATTR") && attribute.take().is_some() {
-                    continue;
-                }
-                for entry in listed.iter().filter(|e| !self.is_foreign(&String::from_utf8_lossy(&e.name))) {
-                    known.learn(entry, &self.naming, shelves);
-                }
-                // A server that strips blanks does not list what it seemed to make; others list in other spellings.
-                let stripped = name.trim() != name
-                    || self.naming.path(name).is_some_and(|p| p.leaf().trim() != p.leaf());
-                let there = known.selectable(name) || (made.ok() && !stripped);
-                if there {
-                    let entry = known.by_name.entry(name.clone()).or_default();
-                    entry.selectable = true;
-                    entry.role = entry.role.or(role.filter(|_| attribute.is_some() && made.ok()));
-                    entry.subscribed |= subscribed.is_some_and(|done| done.ok());
-                    return Ok(name.clone());
-                }
-                if subscribed.is_some_and(|done| done.ok()) {
-                    session.unsubscribe(name.as_bytes()).await.map_err(WireError::into_error)?;
-                }
-                if let Some(error) = not_about_the_name(&made) {
-                    return Err(error);
-                }
-                break;
-            }
-        }
-        Err(refused())
-    }
-
-    /// Gives a folder a new place.
-    pub async fn rename(
-        &self,
-        env: &Env,
-        live: &Live,
-        from: &str,
-        to: &FolderWanted,
-        shelves: &Shelves,
-    ) -> Result<String> {
-        let session = &live.session;
-        let mut known = self.known.lock().await;
-        // What is there may have changed since it was listed, by our own rename whose answer was lost too.
-        let listed = {
-            let _alone = live.alone().await;
-            session.list_status(b"*").await?
-        };
-        let mut fresh = Known::default();
-        fresh.by_name.insert("INBOX".to_owned(), Entry { selectable: true, ..Entry::default() });
-        for entry in listed.iter().filter(|e| !self.is_foreign(&String::from_utf8_lossy(&e.name))) {
-            fresh.learn(entry, &self.naming, shelves);
-        }
-        *known = fresh;
-        let taken = || {
-            Error::new(Kind::Conflict, Scope::Folder, "the folder's new place at the target is taken")
-                .remedy("rename or merge the folder that lies there")
-        };
-        let names: Vec<String> = self.base.iter().chain(to.path.names()).cloned().collect();
-        let forms = self.forms(&known, &names);
-        let there = forms.iter().find(|name| known.by_name.contains_key(*name)).cloned();
-        let becomes_role = self.base.is_empty() && role(&to.path, to.special) == Some(SpecialUse::Inbox);
-        if from == "INBOX" || becomes_role {
-            return if from == "INBOX" && becomes_role { Ok(from.to_owned()) } else { Err(taken()) };
-        }
-        match there {
-            Some(name) if name == from => return Ok(name),
-            // Done by an earlier call.
-            Some(name) if !known.selectable(from) && known.selectable(&name) => return Ok(name),
-            Some(_) => return Err(taken()),
-            None => {}
-        }
-        if !known.by_name.contains_key(from) {
-            return Err(gone());
-        }
-        let below = |name: &str| {
-            name == from
-                || self
-                    .naming
-                    .separator
-                    .is_some_and(|s| name.strip_prefix(from).is_some_and(|rest| rest.starts_with(s)))
-        };
-        let _closed = live.closed(below).await?;
-        for name in &forms {
-            env.step(Step::TargetFolder).await;
-            let done =
-                session.rename(from.as_bytes(), name.as_bytes()).await.map_err(WireError::into_error)?;
-            if done.ok() {
-                let moved: Vec<(String, Entry)> = known
-                    .by_name
-                    .iter()
-                    .filter(|(n, _)| below(n))
-                    .map(|(n, e)| (n.clone(), e.clone()))
-                    .collect();
-                shelves.forget(below);
-                for (old, entry) in moved {
-                    known.by_name.remove(&old);
-                    let new = format!("{name}{}", old.get(from.len()..).unwrap_or_default());
-                    if entry.subscribed {
-                        // Subscriptions are to names, not to folders (RFC 3501 §6.3.6).
-                        let (new, old) = futures_util::future::join(
-                            session.subscribe(new.as_bytes()),
-                            session.unsubscribe(old.as_bytes()),
-                        )
-                        .await;
-                        new.and(old).map_err(WireError::into_error)?;
-                    }
-                    known.by_name.insert(new, entry);
-                }
-                let mut at = name.as_str();
-                while let Some(above) = self.naming.above(at) {
-                    known.by_name.entry(above.to_owned()).or_default();
-                    at = above;
-                }
-                return Ok(name.clone());
-            }
-            if done.code.is("ALREADYEXISTS") {
-                return Err(taken());
-            }
-            if done.code.is("NONEXISTENT") {
-                return Err(gone());
-            }
-            if let Some(error) = not_about_the_name(&done) {
-                return Err(error);
-            }
-        }
-        Err(refused())
-    }
-}
-
-fn refused() -> Error {
-    Error::new(
-        Kind::Refused,
-        Scope::Folder,
-        "the target server refuses the folder, in whatever form its name is written",
-    )
-    .remedy("make it by hand or rename it at the source, then run again")
-}
-
-/// A refusal that another name would not change.
-fn not_about_the_name(done: &Done) -> Option<Error> {
-    let firm = [
-        "NOPERM",
-        "AUTHORIZATIONFAILED",
-        "OVERQUOTA",
-        "LIMIT",
-        "UNAVAILABLE",
-        "INUSE",
-        "SERVERBUG",
-        "CONTACTADMIN",
-    ];
-    let firm = matches!(&done.code, Code::Named(name) if firm.contains(&name.as_str()));
-    (done.backoff.is_some() || firm)
-        .then(|| done.refusal(Scope::Folder, "making or renaming a target folder"))
 }
 
 /// The role a source folder may take here.
-fn role(path: &FolderPath, special: Option<SpecialUse>) -> Option<SpecialUse> {
+pub(super) fn role(path: &FolderPath, special: Option<SpecialUse>) -> Option<SpecialUse> {
     if path.is_inbox() || special == Some(SpecialUse::Inbox) {
         return Some(SpecialUse::Inbox);
     }
@@ -503,18 +315,6 @@ fn role(path: &FolderPath, special: Option<SpecialUse>) -> Option<SpecialUse> {
     };
     // All and Flagged are views of other folders' messages: those go to a folder of their name.
     special.filter(|s| here && !matches!(s, SpecialUse::All | SpecialUse::Flagged))
-}
-
-/// The attribute of a role (RFC 6154).
-fn attribute(role: SpecialUse) -> Option<&'static str> {
-    match role {
-        SpecialUse::Archive => Some("\\Archive"),
-        SpecialUse::Drafts => Some("\\Drafts"),
-        SpecialUse::Junk => Some("\\Junk"),
-        SpecialUse::Sent => Some("\\Sent"),
-        SpecialUse::Trash => Some("\\Trash"),
-        SpecialUse::Inbox | SpecialUse::All | SpecialUse::Flagged => None,
-    }
 }
 
 /// The role a listed folder has.

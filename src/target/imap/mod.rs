@@ -18,6 +18,7 @@ mod folders;
 mod keeps;
 mod looks;
 pub mod losses;
+mod making;
 mod names;
 mod oddities;
 mod session;
@@ -243,6 +244,14 @@ impl TargetMailbox for ImapMailbox {
             requests: u32::try_from(requests).unwrap_or(u32::MAX),
             upload_bytes: sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size)),
         }
+    }
+
+    async fn expect(&self, wanted: &[FolderWanted]) -> Result<()> {
+        self.gated(async {
+            let live = self.line.live().await?;
+            self.folders.make_ahead(&self.env, &live, wanted, &self.shelves).await
+        })
+        .await
     }
 
     async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId> {

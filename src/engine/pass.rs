@@ -218,6 +218,8 @@ async fn walk(
     watcher.event(Event::Opened(mailbox.clone()));
 
     let gate = parts.limits.gate(&mailbox.target_endpoint, &mailbox.target);
+    // One after the other, in the same order everywhere: a mailbox that has a place at one end and waits for one at the
+    // other would keep others waiting for its place until it is taken for idle.
     let target = target.open(&mailbox.target, &mailbox.target_place, gate.clone()).await?;
     let core = Core {
         parts: parts.clone(),
@@ -232,8 +234,7 @@ async fn walk(
 
     let source = source.open(&mailbox.source).await?;
     let walked = stages(&core, source.as_ref(), book).await;
-    source.release().await;
-    core.target.release().await;
+    futures_util::future::join(source.release(), core.target.release()).await;
     (book.tally.source_trips, book.tally.target_trips) = (source.round_trips(), core.target.round_trips());
     walked
 }

@@ -89,6 +89,10 @@ pub(super) struct CheckArgs {
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub(super) json: bool,
+    /// Also list every message at the source: how many, how large, and those the target will not take. Takes as long as
+    /// the listings of a first run.
+    #[arg(long, conflicts_with = "servers")]
+    pub(super) inventory: bool,
     /// Only whether the IMAP servers answer, and what they are; logs in nowhere.
     #[arg(long)]
     pub(super) servers: bool,

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod descriptors;
 mod exit;
 mod imap;
 mod init;
@@ -40,6 +41,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let talk = Talk::new();
     let level = args.log.or_else(|| std::env::var("MAILWAVE_LOG").ok()?.parse().ok());
     crate::observe::start_log(level.unwrap_or_default(), talk.log_writer());
+    descriptors::raise();
     let json = args.verb.json();
     let exit = runtime().and_then(|runtime| runtime.block_on(dispatch(args.verb, &talk)));
     let exit = exit.unwrap_or_else(|failure| failure.tell(&talk, json));

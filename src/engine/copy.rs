@@ -606,6 +606,9 @@ async fn record_all(
                 sum.skipped.extend(left_behind.get(&one.message.number).cloned());
             }
             Outcome::NotSent(error) => {
+                if error.kind == Kind::Throttled && core.target.capabilities().stamps {
+                    sum.watched.push(one.stamp.clone());
+                }
                 // An intent whose earlier attempt is unknown stays open.
                 if work.batch.is_none() {
                     sum.unsent.push(one.message.number);

@@ -6,7 +6,7 @@ use crate::model::{Error, Status};
 
 /// How often a throttled thing may be tried, as a multiple of the ordinary tries: a server that says "later" is
 /// working, and the gate makes each try wait as long as it was told.
-const THROTTLED_FACTOR: u32 = 8;
+const THROTTLED_FACTOR: u32 = 4;
 
 /// First wait of the exponential backoff.
 const BASE: Duration = Duration::from_millis(500);
@@ -48,6 +48,12 @@ pub(super) fn after(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next 
     Next::Again(step - jitter)
 }
 
+/// As [`after`], for a pass that ended so: what it was refused inside it has tried often enough already. A pass that got
+/// on is the first of a new count.
+pub(super) fn after_pass(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next {
+    if attempt >= tries { Next::GiveUp } else { after(error, attempt, tries, dice) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,7 +80,10 @@ mod tests {
         let told = |s| Error::throttled(Scope::Mailbox, "x", Some(Duration::from_secs(s)));
         assert_eq!(after(&told(17), 1, 5, 999), Next::Again(Duration::from_secs(17)));
         assert_eq!(after(&told(90_000), 1, 5, 0), Next::Again(TOLD_CEILING));
-        assert_eq!(after(&told(1), 40, 5, 0), Next::GiveUp);
+        assert_eq!(after(&told(1), 19, 5, 0), Next::Again(Duration::from_secs(1)));
+        assert_eq!(after(&told(1), 20, 5, 0), Next::GiveUp);
+        assert_eq!(after_pass(&told(1), 4, 5, 0), Next::Again(Duration::from_secs(1)));
+        assert_eq!(after_pass(&told(1), 5, 5, 0), Next::GiveUp);
         let tomorrow = |s| Error { status: Status::Temporary, ..told(s) };
         assert_eq!(after(&tomorrow(90_000), 1, 5, 0), Next::GiveUp, "the mailbox ends and says until when");
         assert_eq!(after(&tomorrow(600), 1, 5, 0), Next::Again(Duration::from_secs(600)));

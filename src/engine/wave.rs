@@ -71,14 +71,15 @@ pub async fn run(
         todo = tokio::select! {
             biased;
             Some((i, mut ended)) = running.next(), if !running.is_empty() => {
+                let got_on = ended.summary.stored > 0;
                 // What earlier tries of this run did counts too.
                 if let Some(earlier) = done.get(&i) {
                     add(&mut ended.summary, earlier);
                 }
                 let attempt = attempts.entry(i).or_insert(0);
-                *attempt += 1;
+                *attempt = if got_on { 1 } else { *attempt + 1 };
                 let next = match &ended.error {
-                    Some(e) if !stop.asked() => retry::after(e, *attempt, parts.options.tries, env.random(1000)),
+                    Some(e) if !stop.asked() => retry::after_pass(e, *attempt, parts.options.tries, env.random(1000)),
                     _ => Next::GiveUp,
                 };
                 match next {

@@ -160,6 +160,9 @@ pub struct Outcomes {
     pub unsent: Vec<u64>,
     /// Unknown: they stay open, and their stamps are watched from now on.
     pub unknown: Vec<(u64, Stamp)>,
+    /// Watched too, of messages that the target refused as coming too fast: should it have stored one all the same, its
+    /// copy will be a twin.
+    pub watched: Vec<Stamp>,
 }
 
 /// A folder as it is now: recorded at first sight and whenever something of it changed.

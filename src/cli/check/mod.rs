@@ -1,5 +1,8 @@
-//! `mailwave check`: before anything is moved. Do the servers answer, and can every mailbox be opened at both ends?
+//! `mailwave check`: before anything is moved. Is this machine large enough, do the servers answer, and can every mailbox be
+//! opened at both ends?
 
+mod inventory;
+mod machine;
 mod mailboxes;
 mod servers;
 
@@ -12,23 +15,29 @@ use crate::env::Env;
 pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
     let plan = plan.select(&args.only, args.wave.as_deref())?;
+    let machine = if args.servers { Vec::new() } else { machine::look(&settings, plan.rows.len()) };
+    let enough = machine.iter().all(machine::Need::is_met);
     let servers = servers::ask(env, &settings).await;
     let answer = servers.iter().all(servers::Checked::answers);
     if !args.json {
+        if !machine.is_empty() {
+            machine::print(&machine, talk);
+        }
         servers::print(&servers, talk);
     }
     // A server that does not answer would be waited for once a mailbox.
     let mailboxes = if answer && !args.servers {
-        Some(mailboxes::open_all(env, &settings, &plan, talk).await?)
+        Some(mailboxes::open_all(env, &settings, &plan, args.inventory, talk).await?)
     } else {
         None
     };
     let opened = mailboxes.iter().flatten().all(mailboxes::Checked::opened);
-    let exit = if answer && opened { Exit::Done } else { Exit::Failed };
+    let exit = if answer && opened && enough { Exit::Done } else { Exit::Failed };
     if args.json {
         let failed = mailboxes.iter().flatten().filter(|m| !m.opened()).count();
         let json = serde_json::json!({
             "verb": "check",
+            "machine": machine::json(&machine),
             "endpoints": servers::json(&servers),
             "mailboxes": mailboxes.as_deref().map(mailboxes::json),
             "failed": failed,

@@ -83,7 +83,7 @@ impl Open<'_, '_> {
                 folder.done.insert(*number, *number);
             }
         }
-        for (_, stamp) in &outcomes.unknown {
+        for stamp in outcomes.unknown.iter().map(|(_, stamp)| stamp).chain(&outcomes.watched) {
             self.watch(stamp, &folder.target_folder, batch.since, &batch.anchor)?;
         }
         self.write_folder(&old, &folder)

@@ -93,6 +93,10 @@ pub(super) struct CheckArgs {
     /// the listings of a first run.
     #[arg(long, conflicts_with = "servers")]
     pub(super) inventory: bool,
+    /// Instead: writes trial messages into this mailbox of a target (its name there, not the source's) in every way the
+    /// target knows, reads them back, tells what each way keeps, and removes them. Take a test mailbox.
+    #[arg(long, num_args = 2, value_names = ["TARGET", "MAILBOX"], conflicts_with_all = ["servers", "inventory", "json"])]
+    pub(super) canary: Option<Vec<String>>,
     /// Only whether the IMAP servers answer, and what they are; logs in nowhere.
     #[arg(long)]
     pub(super) servers: bool,

@@ -169,6 +169,25 @@ fn source(env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
     }
 }
 
+/// The ways in which a target can write, each by itself: for canaries.
+///
+/// # Errors
+/// `Kind::Config`: there is no such target, or a secret or a file is missing.
+pub(super) fn ways(env: &Env, settings: &Settings, name: &str) -> Result<Vec<(String, Arc<dyn Target>)>> {
+    let Some(kind) = settings.targets.get(name) else {
+        let names: Vec<&str> = settings.targets.keys().map(String::as_str).collect();
+        let what = format!("there is no target of this name; there are: {}", names.join(", "));
+        return Err(Error::new(Kind::Config, Scope::Run, what).remedy("name one of them"));
+    };
+    let way = match kind {
+        TargetKind::Graph(_) => "json",
+        TargetKind::Imap(_) => "APPEND",
+        TargetKind::Maildir(_) => "files",
+    };
+    let target = target(env, name, kind).map_err(|e| at_endpoint(e, "target", name))?;
+    Ok(vec![(way.to_owned(), target)])
+}
+
 fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     match kind {
         TargetKind::Graph(typed) => {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::limit::{Cost, Gate, Ticket};
 use crate::model::{
@@ -116,6 +117,17 @@ pub struct StoreItem {
     /// The received date; a target uses the message's `Date` or, failing that, 1970 if there is none, never "now"
     /// silently.
     pub received: Option<Timestamp>,
+}
+
+/// A copy as its target gives it back.
+#[derive(Debug, Clone)]
+pub struct ReadBack {
+    /// Its octets. A target that rebuilds messages gives what it rebuilt.
+    pub octets: Bytes,
+    /// Its received date.
+    pub received: Option<Timestamp>,
+    /// Its flags, as far as the target can tell them.
+    pub flags: Flags,
 }
 
 /// A copy found at the target.
@@ -227,6 +239,15 @@ pub trait TargetMailbox: Send + Sync {
     /// it was numbered anew. `Internal` if [`TargetCapabilities::stamps`] is true.
     async fn look(&self, _copies: &[CopyRef]) -> Result<Vec<Option<Flags>>> {
         Err(anchored())
+    }
+
+    /// Reads a copy back, whole: for canaries.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there; `TooLarge` if it is larger than is held in memory; `Internal` where the target has no
+    /// way of reading.
+    async fn read_back(&self, _copy: &CopyRef) -> Result<ReadBack> {
+        Err(Error::new(Kind::Internal, Scope::Mailbox, "this target cannot be read back"))
     }
 
     /// A mark of each folder that changes whenever a message comes into it, leaves it or changes in it. A folder whose

@@ -11,5 +11,6 @@
 //! | `!` | could not be checked |
 
 mod compare;
+pub mod content;
 
 pub use compare::{Finding, FolderCheck, MailboxCheck, Recorded, Sigil, compare, recorded};

@@ -1,6 +1,7 @@
 //! `mailwave check`: before anything is moved. Is this machine large enough, do the servers answer, and can every mailbox be
 //! opened at both ends?
 
+mod canary;
 mod inventory;
 mod machine;
 mod mailboxes;
@@ -14,6 +15,10 @@ use crate::env::Env;
 
 pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
+    if let Some([endpoint, mailbox]) = args.canary.as_deref() {
+        let fine = canary::run(env, &settings, endpoint, mailbox, talk).await?;
+        return Ok(if fine { Exit::Done } else { Exit::Failed });
+    }
     let plan = plan.select(&args.only, args.wave.as_deref())?;
     let machine = if args.servers { Vec::new() } else { machine::look(&settings, plan.rows.len()) };
     let enough = machine.iter().all(machine::Need::is_met);

@@ -82,7 +82,7 @@ async fn list(session: &Session, path: &str) -> Result<Vec<Value>> {
     })
 }
 
-fn expand() -> String {
+pub(super) fn expand() -> String {
     format!("singleValueExtendedProperties($filter=id eq '{}' or id eq '{}')", props::STAMP, props::LAST_VERB)
 }
 
@@ -93,7 +93,7 @@ fn is_whole(message: &Value) -> bool {
 }
 
 /// Milliseconds since 1970 of `2026-11-21T08:00:00Z`, with or without a fraction.
-fn millis(text: &str) -> Option<i64> {
+pub(super) fn millis(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z')?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let (date, time) = whole.split_once('T')?;

@@ -9,6 +9,7 @@ mod change;
 mod config;
 mod find;
 mod folders;
+mod read;
 mod session;
 mod store;
 mod upload;
@@ -21,7 +22,8 @@ use async_trait::async_trait;
 pub use config::{GraphSettings, TokenSettings, WriteMode};
 
 use super::{
-    Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+    Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    TargetMailbox,
 };
 use crate::env::Env;
 use crate::http::HttpClient;
@@ -145,6 +147,10 @@ impl TargetMailbox for GraphMailbox {
 
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
         find::find(&self.session, prefix).await
+    }
+
+    async fn read_back(&self, copy: &CopyRef) -> Result<ReadBack> {
+        read::read_back(&self.session, &copy.id).await
     }
 
     async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {

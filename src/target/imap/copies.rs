@@ -22,7 +22,7 @@ fn gone() -> Error {
 }
 
 /// A folder of that name is not there.
-fn no_folder(e: &Error) -> bool {
+pub(super) fn no_folder(e: &Error) -> bool {
     e.kind == Kind::NotFound
 }
 

@@ -21,6 +21,7 @@ pub mod losses;
 mod making;
 mod names;
 mod oddities;
+mod reading;
 mod session;
 mod shelf;
 mod store;
@@ -37,8 +38,8 @@ use self::folders::Folders;
 use self::session::{Host, Line, Live};
 use self::shelf::{Numbers, Shelves};
 use super::{
-    Arrival, Copy, CopyIds, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
-    TargetMailbox,
+    Arrival, Copy, CopyIds, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities,
+    TargetFolderId, TargetMailbox,
 };
 use crate::env::{Env, Step};
 use crate::imap::{Capabilities, ListEntry, UidSet};
@@ -313,6 +314,10 @@ impl TargetMailbox for ImapMailbox {
 
     async fn look(&self, copies: &[CopyRef]) -> Result<Vec<Option<Flags>>> {
         self.gated(self.look_at(copies)).await
+    }
+
+    async fn read_back(&self, copy: &CopyRef) -> Result<ReadBack> {
+        self.gated(self.read_copy(copy)).await
     }
 
     async fn marks(&self) -> Result<BTreeMap<TargetFolderId, String>> {

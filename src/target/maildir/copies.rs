@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::env::Step;
-use crate::model::{Error, Flags, Kind, Result, Scope, StampPrefix};
-use crate::target::{Copy, CopyRef, TargetFolderId};
+use crate::model::{Error, Flags, Kind, Result, Scope, StampPrefix, Timestamp};
+use crate::target::{Copy, CopyRef, ReadBack, TargetFolderId};
 
 use super::MaildirMailbox;
 use super::files::{failed, sync_dir};
@@ -113,6 +113,29 @@ impl MaildirMailbox {
                 }
             }
             Ok(out)
+        })
+    }
+
+    pub(super) async fn read_copy(&self, copy: &CopyRef) -> Result<ReadBack> {
+        let mut folders = self.folders.lock().await;
+        self.env.blocking(|| {
+            let ids = [copy.id.as_str()];
+            let dirs = self.dirs(&mut folders, ids.into_iter());
+            let located = self.located(&dirs, &ids);
+            let (folder, base) = parse_id(&copy.id)?;
+            let (dir, place) = locate(&dirs, &located, folder, base)?;
+            let path = place.path(dir);
+            let failed = |e: io::Error| failed(&e, Scope::Message, "a copy cannot be read back");
+            let octets = std::fs::read(&path).map_err(failed)?;
+            let changed = path.metadata().and_then(|seen| seen.modified()).map_err(failed)?;
+            let seconds =
+                changed.duration_since(UNIX_EPOCH).ok().and_then(|t| i64::try_from(t.as_secs()).ok());
+            let keywords = Keywords::read(dir).map_err(unread)?;
+            Ok(ReadBack {
+                octets: octets.into(),
+                received: seconds.map(Timestamp::utc),
+                flags: keywords.flags(place.letters()),
+            })
         })
     }
 

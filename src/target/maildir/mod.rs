@@ -25,7 +25,8 @@ use crate::guard::files::{Place, confined, say};
 use crate::limit::{Answer, Cost, Gate, Ticket};
 use crate::model::{Error, Flags, Kind, Outcome, Result, Scope, StampPrefix};
 use crate::target::{
-    Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+    Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    TargetMailbox,
 };
 pub use crate::transform::names::Layout;
 
@@ -235,6 +236,10 @@ impl TargetMailbox for MaildirMailbox {
         self.env.step(Step::TargetFind).await;
         self.admitted().await;
         self.find_copies(prefix).await
+    }
+
+    async fn read_back(&self, copy: &CopyRef) -> Result<ReadBack> {
+        self.read_copy(copy).await
     }
 
     async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {

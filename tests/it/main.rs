@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
 mod bad_input;
+mod canary;
 mod cli;
 mod contract_http;
 mod contract_ledger;

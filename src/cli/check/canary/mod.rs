@@ -162,10 +162,12 @@ fn same(given: &Flags, back: &Flags) -> bool {
 fn print(endpoint: &str, all: &[Kept], talk: &Talk) -> bool {
     let header = ["canary", "way", "date", "flags", "found", "differs in"].map(|title| (title, Align::Left));
     let word = |yes: bool| if yes { "kept" } else { "lost" }.to_owned();
+    // Losses, and whether its copies will do; a way by which none arrived will not.
+    let arrived = |way: &str| all.iter().any(|kept| kept.way == way && kept.fate.is_ok());
     let mut ways: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
     let mut rows = Vec::new();
     for kept in all {
-        let way = ways.entry(&kept.way).or_insert((0, true));
+        let way = ways.entry(&kept.way).or_insert_with(|| (0, arrived(&kept.way)));
         let (date, flags, found, differs) = match &kept.fate {
             Ok(fate) => {
                 way.0 += fate.losses();
@@ -176,7 +178,8 @@ fn print(endpoint: &str, all: &[Kept], talk: &Talk) -> bool {
                 (word(fate.date), word(fate.flags), found, differs)
             }
             Err(error) => {
-                *way = (way.0 + 10, false);
+                // One that is refused says nothing of the others.
+                way.0 += 10;
                 let none = || "-".to_owned();
                 (none(), none(), none(), format!("not tried to the end: {error}"))
             }

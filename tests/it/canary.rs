@@ -1,0 +1,121 @@
+//! What `mailwave check` tells before anything is moved: canaries through every way of writing, what the sources hold, and
+//! whether this machine will do.
+
+use std::fs;
+use std::path::Path;
+
+use mailwave::mock::imap::ImapOptions;
+use serde_json::Value;
+
+use crate::bad_input::desk::{Desk, Imap, mail};
+use crate::cli::{Said, files_config, said};
+
+/// The cells of a row of the canaries' table.
+fn row<'a>(said: &'a Said, canary: &str) -> Vec<&'a str> {
+    let line = said.out.lines().find(|line| line.starts_with(canary));
+    let line = line.unwrap_or_else(|| panic!("no {canary} in {}{}", said.out, said.err));
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+fn graph_config(dir: &Path) {
+    let config = "source_name = \"acme\"\n\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n\n\
+                  [target.new]\nkind = \"graph\"\nmock = { state = \"state\" }\n";
+    fs::write(dir.join("mailwave.toml"), config).unwrap();
+    fs::write(dir.join("mailboxes.csv"), "source,target\nann,ann@example.org\n").unwrap();
+}
+
+#[test]
+fn a_target_that_keeps_octets_keeps_every_canary() {
+    let dir = tempfile::tempdir().unwrap();
+    files_config(dir.path(), "ann,ann\n");
+    let said = said(dir.path(), &["check", "mailwave.toml", "--canary", "new", "canary"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for canary in ["plain, read", "8-bit", "signed (S/MIME)", "attachment of 30 MB"] {
+        assert_eq!(row(&said, canary), [canary, "files", "kept", "kept", "yes", "nothing"]);
+    }
+    assert!(said.err.contains("new: use files"), "{}", said.err);
+    let left = fs::read_dir(dir.path().join("out/canary")).unwrap();
+    let left: Vec<String> = left.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    for folder in left.iter().filter(|name| name.contains("canary")) {
+        let cur = dir.path().join("out/canary").join(folder).join("cur");
+        assert_eq!(fs::read_dir(cur).unwrap().count(), 0, "the canaries are gone");
+    }
+}
+
+#[test]
+fn what_graph_makes_of_the_canaries_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    graph_config(dir.path());
+    let said = said(dir.path(), &["check", "mailwave.toml", "--canary", "new", "canary@example.org"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    for canary in ["plain, read", "plain, unread", "draft", "keyword", "HTML with an inline image"] {
+        let row = row(&said, canary);
+        assert_eq!(&row[1..5], ["json", "kept", "kept", "yes"], "{row:?}");
+        assert!(row[5].contains("octets"), "json makes the message anew: {row:?}");
+    }
+    assert!(said.err.contains("new: use json"), "{}", said.err);
+}
+
+#[test]
+fn an_imap_server_keeps_the_canaries_it_is_given() {
+    let mock = Imap::start(ImapOptions::default());
+    mock.mock.store().add_user("canary.box");
+    let desk = Desk::new("", "source,target\na,a\n");
+    desk.secret("pw", "canary-password\n");
+    let there = mock.config("password = { file = \"pw\" }").replace("[source.old]", "[target.new]");
+    desk.configure(
+        &format!("[source.old]\nkind = \"maildir\"\nroot = \"in\"\n{there}"),
+        "source,target\na,a\n",
+    );
+    let said = said(&desk.path(""), &["check", "mailwave.toml", "--canary", "new", "canary.box"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    for canary in ["plain, read", "signed (S/MIME)", "attachment of 4 MB"] {
+        assert_eq!(row(&said, canary), [canary, "APPEND", "kept", "kept", "-", "nothing"]);
+    }
+    assert!(!said.err.contains("canary-password"));
+}
+
+#[test]
+fn a_target_that_is_not_in_the_configuration_is_named_with_those_that_are() {
+    let dir = tempfile::tempdir().unwrap();
+    files_config(dir.path(), "ann,ann\n");
+    let said = said(dir.path(), &["check", "mailwave.toml", "--canary", "cloud", "x"]);
+    assert_eq!(said.code, 64, "{}", said.err);
+    assert!(said.err.contains("there are: new"), "{}", said.err);
+}
+
+#[test]
+fn the_inventory_tells_what_the_sources_hold_and_what_will_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    graph_config(dir.path());
+    let config = fs::read_to_string(dir.path().join("mailwave.toml")).unwrap();
+    fs::write(dir.path().join("mailwave.toml"), format!("{config}max_message = \"2KB\"\n")).unwrap();
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(dir.path().join("in/ann").join(part)).unwrap();
+    }
+    for n in 0..5 {
+        let mut octets = mail("inventory", n);
+        octets.extend(vec![b'x'; n * 1000]);
+        fs::write(dir.path().join(format!("in/ann/cur/170000000{n}.M{n}P1.host:2,S")), octets).unwrap();
+    }
+    let json = said(dir.path(), &["check", "mailwave.toml", "--inventory", "--json"]);
+    assert_eq!(json.code, 0, "{}{}", json.out, json.err);
+    let value: Value = serde_json::from_str(&json.out).unwrap();
+    let inventory = &value["mailboxes"][0]["inventory"];
+    assert_eq!(
+        (&inventory["messages"], &inventory["folders"]),
+        (&Value::from(5), &Value::from(1)),
+        "{value}"
+    );
+    let too_large = inventory["too_large"].as_u64().unwrap() + inventory["of_unknown_size"].as_u64().unwrap();
+    assert!(too_large >= 2, "{value}");
+    let machine = value["machine"].as_array().unwrap();
+    assert_eq!(machine.len(), 4, "{value}");
+    assert!(
+        machine.iter().all(|need| need["needed"].as_u64().is_some() && need["enough"] == true),
+        "{value}"
+    );
+    let text = said(dir.path(), &["check", "mailwave.toml", "--inventory"]);
+    assert!(text.err.contains("1 mailboxes hold 5 messages"), "{}", text.err);
+    assert!(text.out.contains("open files") && text.out.contains("memory"), "{}", text.out);
+}

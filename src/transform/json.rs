@@ -143,6 +143,11 @@ impl<'a> Array<'a> {
         if go(self.out) { Some(self.item()) } else { None }
     }
 
+    /// Bytes written so far, of the whole buffer.
+    pub fn written(&self) -> usize {
+        self.out.len()
+    }
+
     /// Closes it.
     pub fn end(self) {
         self.out.push(']');

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{FolderId, MailboxKey, SourceName};
+use crate::transform::octets::tests::spooled;
 use proptest::prelude::*;
 
 fn stamp() -> Stamp {
@@ -9,15 +10,28 @@ fn stamp() -> Stamp {
 }
 
 fn made(octets: &[u8]) -> Result<(Value, GraphMessage), Error> {
-    let octets = Bytes::copy_from_slice(octets);
+    with(octets, Original::WhenLossy, false)
+}
+
+fn with(octets: &[u8], original: Original, plain: bool) -> Result<(Value, GraphMessage), Error> {
+    let (octets, stamp, flags) = (Octets::from(Bytes::copy_from_slice(octets)), stamp(), Flags::default());
     let input = Input {
         octets: &octets,
-        stamp: &stamp(),
-        flags: &Flags::default(),
+        stamp: &stamp,
+        flags: &flags,
         received: Some(Timestamp::utc(1_700_000_000)),
         bounds: Bounds::default(),
+        original,
+        plain,
     };
     let message = build(&input)?;
+    let spool = Input { octets: &spooled(&octets.load().expect("in memory")), ..input };
+    let same = build(&spool)?;
+    assert!(message.create == same.create && message.losses == same.losses, "the spool gives the same");
+    let octets_of = |m: &GraphMessage| -> Vec<Bytes> {
+        m.later.iter().map(|f| f.reader().map_or_else(Bytes::new, |mut r| r.next(f.len()).expect("read"))).collect()
+    };
+    assert_eq!(octets_of(&message), octets_of(&same));
     assert!(message.create.len() <= MAX_REQUEST, "{}", message.create.len());
     let json = serde_json::from_slice(&message.create).expect("valid JSON");
     Ok((json, message))
@@ -207,8 +221,9 @@ fn files_go_along_while_they_fit_and_follow_when_they_do_not() {
     assert_eq!(later, [3_500_000, 1_000_000]);
     let session: Value = serde_json::from_slice(&message.later[0].session_body()).expect("JSON");
     assert_eq!(session["AttachmentItem"]["size"], 3_500_000);
-    assert_eq!(message.later[0].octets(), vec![2u8; 3_500_000]);
-    assert!(message.later[1].body().len() < MAX_REQUEST);
+    let mut reader = message.later[0].reader().expect("a file");
+    assert_eq!(reader.next(usize::MAX).expect("in memory"), vec![2u8; 3_500_000]);
+    assert!(message.later[1].body().expect("in memory").len() < MAX_REQUEST);
 }
 
 #[test]

@@ -479,7 +479,11 @@ mod tests {
         ] {
             let (content, was) = read(body.as_bytes());
             let sent = sent(&content);
-            assert_eq!((content.octets().expect("in memory").as_ref(), was), (octets.as_bytes(), broken), "{body}");
+            assert_eq!(
+                (content.octets().expect("in memory").as_ref(), was),
+                (octets.as_bytes(), broken),
+                "{body}"
+            );
             assert_eq!(sent, STANDARD.encode(octets), "{body}");
         }
     }

@@ -212,8 +212,7 @@ impl Structure {
     /// # Errors
     /// Reading the spool failed.
     pub fn read(octets: &Octets) -> io::Result<Structure> {
-        let mut all =
-            Structure { headers: Bytes::new(), parts: Vec::new(), outside: false, too_many: false };
+        let mut all = Structure { headers: Bytes::new(), parts: Vec::new(), outside: false, too_many: false };
         // (index of the multipart, its depth, is it a digest): its children are found when it is taken off.
         let mut open = Vec::new();
         all.headers = all.add(octets, false, 0, &mut open)?;
@@ -357,9 +356,7 @@ mod tests {
             let structure = Structure::read(octets).expect("readable");
             assert!(!structure.too_many);
             let leaves = structure.parts.iter().filter(|p| p.children.is_empty());
-            leaves
-                .map(|p| String::from_utf8_lossy(&p.body.load().expect("readable")).into_owned())
-                .collect()
+            leaves.map(|p| String::from_utf8_lossy(&p.body.load().expect("readable")).into_owned()).collect()
         };
         let found = leaves(&structured(message));
         assert_eq!(leaves(&spooled(message.as_bytes())), found, "the spool reads the same");

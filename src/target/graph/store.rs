@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::answer::{Fault, id};
 use super::folders::parent;
 use super::session::{Session, segment};
-use super::upload;
+use super::upload::{self, Place};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
 use crate::model::{Error, Kind, Outcome, Scope};
@@ -109,8 +109,9 @@ async fn complete(
     item: &StoreItem,
     ticket: &Ticket,
 ) -> Result<(), Fault> {
-    for file in &message.later {
-        upload::attach(session, id, file, ticket).await?;
+    for (n, file) in message.later.iter().enumerate() {
+        let place = Place { session, id, ticket, before: message.carried + n };
+        upload::attach(&place, file).await?;
     }
     let what = "completing a message";
     let path = format!("/messages/{}", segment(id));

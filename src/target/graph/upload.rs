@@ -4,7 +4,8 @@
 //! token in the query, so it is a secret and gets no `Authorization`; ranges go in order; the answer names the next
 //! range expected; the last one is answered with 201. A session lives in this call only and is never written down. After
 //! any failure but that of the last range a new one is begun: an unfinished one, or one that has expired, leaves nothing
-//! behind. A change key that something else moved on (409, 412) is a hiccup: the range was not taken, and is sent again.
+//! behind. A change key that something else moved on (409, 412) is a hiccup: the part is sent again, once the message's
+//! attachments were counted where it could be there already.
 //!
 //! A file is decoded range by range, so that one range of it is in memory and not all.
 
@@ -27,29 +28,55 @@ const SESSIONS: u32 = 4;
 const TRIES: u32 = 6;
 const WHAT: &str = "attaching a file";
 
+/// Where a file goes.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) session: &'a Session,
+    /// The message.
+    pub(super) id: &'a str,
+    pub(super) ticket: &'a Ticket,
+    /// Attachments the message has already.
+    pub(super) before: usize,
+}
+
+impl Place<'_> {
+    /// After a conflict: is the file attached? Nothing else attaches files to this message.
+    async fn has_it(&self) -> Result<bool, Fault> {
+        let path = format!("/messages/{}/attachments?$select=id", segment(self.id));
+        let found = self.session.list(&path, Step::TargetStorePart, WHAT).await;
+        match found.map(|list| list.len().checked_sub(self.before)) {
+            Ok(Some(0)) => Ok(false),
+            Ok(Some(1)) => Ok(true),
+            Ok(_) => Err(broken("attaching a file: the message has other attachments than it was given")),
+            Err(fault) => Err(Fault::Unknown(fault.into_error())),
+        }
+    }
+}
+
 /// Attaches one file.
-pub(super) async fn attach(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Fault> {
-    let bounds = session.bounds();
+pub(super) async fn attach(place: &Place<'_>, file: &File) -> Result<(), Fault> {
+    let bounds = place.session.bounds();
     let fits = file.len() <= bounds.simple_file && file.json_len() <= bounds.request;
     if fits || file.is_item() {
-        return match simple(session, id, file, ticket).await {
+        return match simple(place, file).await {
             // The limit of one request is lower here: by session, then.
             Err(Fault::Refused(e)) if e.kind == Kind::TooLarge && !file.is_item() => {
-                by_session(session, id, file, ticket).await
+                by_session(place, file).await
             }
             result => result,
         };
     }
-    match by_session(session, id, file, ticket).await {
+    match by_session(place, file).await {
         // Sessions have a least size too ("3 MB", whichever of its readings): near it, one request may still do.
         Err(Fault::Refused(e)) if e.kind != Kind::TooLarge && file.len() < 3 << 20 => {
-            simple(session, id, file, ticket).await
+            simple(place, file).await
         }
         result => result,
     }
 }
 
-async fn simple(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Fault> {
+async fn simple(place: &Place<'_>, file: &File) -> Result<(), Fault> {
+    let Place { session, id, ticket, .. } = *place;
     let path = format!("/messages/{}/attachments", segment(id));
     let body = file.body().map_err(|e| Fault::NotSent(unreadable(&e)))?;
     let call = session.call(Method::POST, &path, body, Step::TargetStorePart, WHAT);
@@ -66,6 +93,9 @@ async fn simple(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Re
             Ok(_) => return Ok(()),
         };
         session.wait_before_retry(fault.error(), tries).await;
+        if place.has_it().await? {
+            return Ok(());
+        }
     }
 }
 
@@ -94,11 +124,12 @@ async fn unthrottled(session: &Session, call: &Call, ticket: &Ticket) -> Result<
     }
 }
 
-async fn by_session(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Fault> {
+async fn by_session(place: &Place<'_>, file: &File) -> Result<(), Fault> {
+    let session = place.session;
     let mut sessions = 0;
     loop {
         sessions += 1;
-        let fault = match one_session(session, id, file, ticket).await {
+        let fault = match one_session(place, file).await {
             Ok(()) => return Ok(()),
             Err(Failure::Final(fault)) => return Err(fault),
             Err(Failure::Restart(fault)) => fault,
@@ -124,7 +155,8 @@ fn broken(what: &str) -> Fault {
 }
 
 /// Begins a session; gives its address.
-async fn begin(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<String, Failure> {
+async fn begin(place: &Place<'_>, file: &File) -> Result<String, Failure> {
+    let Place { session, id, ticket, .. } = *place;
     let path = format!("/messages/{}/attachments/createUploadSession", segment(id));
     let call = session.call(Method::POST, &path, file.session_body(), Step::TargetStorePart, WHAT);
     let begun = unthrottled(session, &call, ticket).await.and_then(|r| r.expect(&[200, 201], WHAT));
@@ -141,8 +173,9 @@ async fn begin(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Res
     }
 }
 
-async fn one_session(session: &Session, id: &str, file: &File, ticket: &Ticket) -> Result<(), Failure> {
-    let url = begin(session, id, file, ticket).await?;
+async fn one_session(place: &Place<'_>, file: &File) -> Result<(), Failure> {
+    let Place { session, ticket, .. } = *place;
+    let url = begin(place, file).await?;
     let total = file.len();
     let mut ranges = Ranges::new(file);
     let (mut at, mut hiccups) = (0, 0);
@@ -183,10 +216,11 @@ async fn one_session(session: &Session, id: &str, file: &File, ticket: &Ticket) 
                 Err(fault) if hiccups < TRIES && fault.error().kind == Kind::Conflict => {
                     hiccups += 1;
                     session.wait_before_retry(fault.error(), hiccups).await;
+                    if last && place.has_it().await.map_err(Failure::Final)? {
+                        return Ok(());
+                    }
                 }
-                // What a hiccup left behind is not known for sure when the session is gone after it.
                 Err(fault @ Fault::Unknown(_)) if last => return Err(Failure::Final(fault)),
-                Err(fault) if last && hiccups > 0 => return Err(Failure::Final(Fault::Unknown(fault.into_error()))),
                 Err(fault) => return Err(Failure::Restart(fault)),
                 Ok(_) => return Err(Failure::Final(broken("attaching a file: the answer makes no sense"))),
             },

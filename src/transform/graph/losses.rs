@@ -77,7 +77,10 @@ pub const ALL: [(&str, &str); 25] = [
     (NO_HEADERS, "the message has no header; all of it is the body"),
     (OUTSIDE_PARTS, "text outside the parts of a multipart is not kept"),
     (PROTECTED_ORIGINAL, "signed or encrypted: the whole original is attached as well"),
-    (PROTECTED_PARTS, "signed or encrypted: its parts are attached, the signature cannot be checked any more"),
+    (
+        PROTECTED_PARTS,
+        "signed or encrypted: its parts are attached, the signature cannot be checked any more",
+    ),
     (RECEIVED_MADE, "no received date at the source; taken from the Date header, else 1970"),
     (RECIPIENTS_TRUNCATED, "very many recipients: the rest stays in the header block"),
     (SENT_MADE, "no readable Date header; the received date stands in"),

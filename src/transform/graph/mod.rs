@@ -108,6 +108,8 @@ pub struct Input<'a> {
 pub struct GraphMessage {
     /// Body of the create request, JSON, at most [`MAX_REQUEST`] bytes. It says *done* if `later` is empty.
     pub create: Bytes,
+    /// Attachments that the create carries.
+    pub carried: usize,
     /// Files that follow, each in a request or an upload session of its own.
     pub later: Vec<File>,
     /// The Message-ID that was sent, for comparing with the answer.
@@ -133,12 +135,8 @@ pub fn build(input: &Input<'_>) -> Result<GraphMessage, Error> {
         return Err(Error::new(Kind::Refused, Scope::Message, "the message has no octets")
             .remedy("nothing to move; look at it at the source and approve it"));
     }
-    let rules = Rules {
-        original: input.original,
-        plain: input.plain,
-        item: input.bounds.simple_file,
-        depth: 0,
-    };
+    let rules =
+        Rules { original: input.original, plain: input.plain, item: input.bounds.simple_file, depth: 0 };
     let mut losses = BTreeSet::new();
     let chosen = choose(input.octets, &rules, &mut losses).map_err(|e| unreadable(&e))?;
     write(input, chosen, losses)
@@ -230,6 +228,7 @@ fn write(
     object.end();
     Ok(GraphMessage {
         create: Bytes::from(out),
+        carried: now.len(),
         later,
         message_id: fields.message_id,
         losses: losses.into_iter().collect(),

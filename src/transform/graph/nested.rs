@@ -48,8 +48,9 @@ fn item(octets: &Octets, rules: &Rules) -> io::Result<Option<(File, BTreeSet<&'s
     let rules = Rules { depth: rules.depth + 1, ..*rules };
     let mut losses = BTreeSet::new();
     let chosen = choose(octets, &rules, &mut losses)?;
-    let Chosen { headers, html, body, files, class: None, cut: false, lossy: false, unreadable: false, .. } =
-        chosen
+    let Chosen {
+        headers, html, body, files, class: None, cut: false, lossy: false, unreadable: false, ..
+    } = chosen
     else {
         return Ok(None);
     };

@@ -62,7 +62,6 @@ impl Content {
     /// # Errors
     /// Reading the spool failed.
     pub fn from_base64(body: &Octets) -> io::Result<(Content, bool)> {
-        let one = |octets: Octets, form, len| Content { pieces: vec![Piece { octets, form, len }], len };
         let mut scan = Scan::default();
         for window in body.windows() {
             if !scan.feed(&window?) {
@@ -70,12 +69,20 @@ impl Content {
             }
         }
         if let Some(len) = scan.decoded_len() {
-            return Ok((one(body.clone(), Form::Canonical, len), false));
+            let piece = Piece { octets: body.clone(), form: Form::Canonical, len };
+            return Ok((Content { pieces: vec![piece], len }, false));
         }
-        let mut len = 0;
-        let read = decode_lenient(body, |octets| len += octets.len())?;
-        let broken = body.slice(read..body.len()).any_readable()?;
-        Ok((one(body.slice(0..read), Form::Lenient, len), broken))
+        // Most of what is not right is so at its end: what stands before is passed on all the same.
+        let (clean, symbols) = scan.whole_quanta(body)?;
+        let tail = body.slice(clean..body.len());
+        let (first, mut last) = (symbols / 4 * 3, 0);
+        let read = decode_lenient(&tail, |octets| last += octets.len())?;
+        let broken = tail.slice(read..tail.len()).any_readable()?;
+        let pieces = vec![
+            Piece { octets: body.slice(0..clean), form: Form::Canonical, len: first },
+            Piece { octets: tail.slice(0..read), form: Form::Lenient, len: last },
+        ];
+        Ok((Content { pieces, len: first + last }, broken))
     }
 
     /// This and then that.
@@ -107,13 +114,18 @@ impl Content {
     /// Reading the spool failed; then part of it may be there.
     pub fn push_base64(&self, out: &mut String) -> io::Result<()> {
         out.reserve(self.base64_len());
-        if let [Piece { octets, form: Form::Canonical, .. }] = self.pieces.as_slice() {
-            return octets.windows().try_for_each(|window| {
+        let mut pieces = self.pieces.as_slice();
+        // Symbols are passed on as long as the next piece begins with a group of its own.
+        while let [piece, rest @ ..] = pieces
+            && piece.form == Form::Canonical
+            && (piece.len.is_multiple_of(3) || rest.iter().all(|p| p.len == 0))
+        {
+            for window in piece.octets.windows() {
                 push_symbols(&window?, out);
-                Ok(())
-            });
+            }
+            pieces = rest;
         }
-        let mut reader = self.reader();
+        let mut reader = Reader { pieces, at: 0, held: Bytes::new() };
         loop {
             // Whole groups of three, so that the pieces of base64 join without padding.
             let octets = reader.next(WINDOW / 3 * 3)?;
@@ -311,6 +323,11 @@ fn push_line(line: &str, out: &mut String) {
 /// at the end and complete, no stray bits.
 #[derive(Default)]
 struct Scan {
+    /// Where the next octet is.
+    at: usize,
+    /// Where the first octet is that is neither a symbol nor white space, once there is one.
+    clean: Option<usize>,
+    /// Symbols before it.
     symbols: usize,
     pads: usize,
     last: u8,
@@ -330,6 +347,7 @@ impl Scan {
                 blanks += is_blank(b);
             }
             if symbols + blanks == 64 && self.pads == 0 {
+                self.at += 64;
                 self.symbols += usize::from(symbols);
                 if let Some(&last) = chunk.iter().rev().find(|b| is_symbol(**b) == 1) {
                     self.last = last;
@@ -346,14 +364,33 @@ impl Scan {
             if is_symbol(b) == 1 && self.pads == 0 {
                 self.symbols += 1;
                 self.last = b;
-            } else if b == b'=' && self.pads < 2 {
-                self.pads += 1;
             } else if is_blank(b) == 0 {
-                self.wrong = true;
-                return false;
+                self.clean.get_or_insert(self.at);
+                if b != b'=' || self.pads == 2 {
+                    self.wrong = true;
+                    return false;
+                }
+                self.pads += 1;
             }
+            self.at += 1;
         }
         true
+    }
+
+    /// Where the last whole group of four symbols ends before anything else but white space, and how many symbols stand
+    /// before that.
+    fn whole_quanta(&self, body: &Octets) -> io::Result<(usize, usize)> {
+        let clean = self.clean.unwrap_or(self.at);
+        let over = self.symbols % 4;
+        let from = clean.saturating_sub(1024);
+        let end = body.read(from..clean)?;
+        let (mut left, mut at) = (over, end.len());
+        while left > 0 && at > 0 {
+            at -= 1;
+            left -= usize::from(is_symbol(end[at]));
+        }
+        // So much white space between symbols is nothing to build on.
+        Ok(if left == 0 { (from + at, self.symbols - over) } else { (0, 0) })
     }
 
     /// The decoded length, if it is.
@@ -502,6 +539,23 @@ mod tests {
                 // Padding in the place of the last symbols is a shorter content, if no bit is left over.
                 assert!(!fine || (wrong == b'=' && at > good.len() - 8), "{at} {wrong}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_at_the_end_does_not_keep_the_rest_from_being_passed_on() {
+        let good = MIME.encode(vec![0xa5; 6000]);
+        let lines = &good[..good.len() - 2];
+        for tail in ["Q", "QQ", "QQQ", "QR==", "QQ==\r\nfooter", "\r\n*", "=", "=QUJD", "QUJDRA==QUJD"] {
+            let body = format!("{lines}{tail}\r\n");
+            let (content, _) = read(body.as_bytes());
+            let canonical: usize =
+                content.pieces.iter().filter(|p| p.form == Form::Canonical).map(|p| p.len).sum();
+            assert!(canonical >= 6000, "{tail}: {canonical}");
+            let mut octets = Vec::new();
+            LENIENT.decode_prefix(&body, &mut octets);
+            assert_eq!(content.octets().expect("in memory"), octets, "{tail}");
+            assert_eq!(sent(&content), STANDARD.encode(&octets), "{tail}");
         }
     }
 

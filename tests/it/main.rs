@@ -12,6 +12,7 @@ mod deltas;
 mod dovecot;
 mod files;
 mod gmail;
+mod graph_json;
 mod graph_mock;
 mod graph_target;
 mod imap_login;

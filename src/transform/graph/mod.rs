@@ -167,7 +167,7 @@ fn write(
 
     let used = object.written() + props.len() + 512;
     let room = MAX_BODY.min(input.bounds.request.saturating_sub(used));
-    let cut = chosen.cut || json::string_len(&chosen.body) > room;
+    let cut = chosen.cut || json::exceeds(&chosen.body, room.saturating_sub(2));
     let lossy = chosen.lossy || cut || losses.contains(losses::HEADERS_TRUNCATED);
     let original = chosen.class.is_none()
         && match input.original {

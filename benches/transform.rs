@@ -11,6 +11,7 @@ mod corpus;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,7 +22,9 @@ use http::{Method, Request, Response};
 use mailwave::env::Env;
 use mailwave::http::{Exchange, HttpClient, HttpError};
 use mailwave::limit::Gate;
-use mailwave::model::{Body, Digest, Flags, FolderId, MailboxKey, Outcome, SourceName, Stamp, Timestamp};
+use mailwave::model::{
+    Bodies, Body, Digest, Flags, FolderId, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
+};
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use mailwave::target::{StoreItem, Target, TargetFolderId, TargetMailbox};
 use mailwave::transform::graph::{Bounds, Input, Original, build};
@@ -153,7 +156,47 @@ impl Store {
     }
 }
 
+/// A spooled message of about `size` octets, most of it one attachment.
+fn large(size: usize) -> StoreItem {
+    let bodies = Bodies { memory_limit: 0, max: 1 << 30, spool: std::env::temp_dir() };
+    let mut writer = bodies.begin(1).unwrap();
+    writer.write_all(b"Subject: large\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: application/x; name=x\r\nContent-Transfer-Encoding: base64\r\n\r\n").unwrap();
+    let line = [&[b'A'; 76][..], b"\r\n"].concat();
+    let lines = line.repeat(1000);
+    (0..size / lines.len()).for_each(|_| writer.write_all(&lines).unwrap());
+    writer.write_all(b"--b--\r\n").unwrap();
+    let mail =
+        corpus::CorpusMail { folder: 0, octets: b"x".to_vec(), flags: &[], received: 0, kind: "large" };
+    let mut item = items(std::iter::once(mail)).remove(0);
+    item.body = writer.finish().unwrap();
+    item
+}
+
+/// Megabytes of memory this process has held at most since [`forget_peak`], and holds now.
+fn memory(field: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1e3
+}
+
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// Megabytes a store holds above what was held before.
+async fn held(store: &Store, item: StoreItem) -> f64 {
+    store.store(std::slice::from_ref(&item)).await;
+    forget_peak();
+    let before = memory("VmRSS");
+    store.store(&[item]).await;
+    memory("VmHWM") - before
+}
+
 fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let spooled = large(148 << 20);
+    let spooled_size = spooled.body.len() as f64 / 1e6;
+    let above = runtime.block_on(async { held(&Store::new(&Env::system()).await, spooled).await });
     let extent = corpus::Extent { seed: 1, mailboxes: MAILBOXES, octets: OCTETS };
     let all = items((0..MAILBOXES).flat_map(|n| extent.mailbox(n)));
     let mut free = corpus::MailboxMail::free(2);
@@ -161,7 +204,6 @@ fn main() {
     let profile = corpus::Profile::of(all.iter().map(|i| i.body.len()).collect());
     let gigabytes = profile.octets as f64 / 1e9;
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (requests, sent) = runtime.block_on(async {
         let store = Store::new(&Env::system()).await;
         let floor =
@@ -210,4 +252,5 @@ fn main() {
     for case in ["small transform", "small store"] {
         println!("{case:<34} {:>38.0}", SMALL as f64 / median(case));
     }
+    println!("memory while a spooled message of {spooled_size:.0} MB is stored: {above:.1} MB more");
 }

@@ -31,7 +31,8 @@ use mailwave::model::{
     Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
-use mailwave::transform::graph::{Bounds, Input, build};
+use mailwave::transform::graph::{Bounds, Input, Original, build};
+use mailwave::transform::octets::Octets;
 
 use mailgen::MailGen;
 use memory::{MemorySource, Store};
@@ -111,12 +112,15 @@ fn transform(octets: &Bytes) {
     let stamp =
         Stamp { mailbox: MailboxKey::of(&source, "ann"), source, folder: FolderId(1), epoch: 1, number: 1 };
     let flags = Flags { seen: true, ..Flags::default() };
+    let octets = Octets::from(octets.clone());
     let input = Input {
-        octets,
+        octets: &octets,
         stamp: &stamp,
         flags: &flags,
         received: Some(Timestamp::utc(1_700_000_000)),
         bounds: Bounds::default(),
+        original: Original::default(),
+        plain: false,
     };
     black_box(build(black_box(&input)).unwrap());
 }

@@ -18,7 +18,7 @@ use crate::source::imap::ImapSource;
 use crate::source::maildir::{self as maildir_source, MaildirSource};
 use crate::source::mbox::{self, MboxSource};
 use crate::target::Target;
-use crate::target::graph::{GraphSettings, GraphTarget, TokenSettings};
+use crate::target::graph::{GraphSettings, GraphTarget, Original, TokenSettings};
 use crate::target::imap::ImapTarget;
 use crate::target::maildir::{self as maildir_target, MaildirTarget};
 
@@ -206,6 +206,11 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
             let mut settings = GraphSettings::new(typed.base_url.clone(), token);
             settings.app = name.to_owned();
             settings.max_message_bytes = typed.max_message;
+            settings.attach_original = match typed.attach_original {
+                config::AttachOriginal::Never => Original::Never,
+                config::AttachOriginal::WhenLossy => Original::WhenLossy,
+                config::AttachOriginal::Always => Original::Always,
+            };
             settings.lanes = usize::try_from(typed.limits.at_once).unwrap_or(4).clamp(1, 4);
             let http: Arc<dyn HttpClient> = match &typed.mock {
                 Some(state) => mocks::in_process(env, state)?,

@@ -19,7 +19,7 @@ mod value;
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    Compress, FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
+    AttachOriginal, Compress, FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
     ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds, MaildirSettings,
     MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting, Received, RunSettings,
     Settings, SourceKind, Sync, TargetKind, Tls,

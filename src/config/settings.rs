@@ -468,8 +468,21 @@ pub struct GraphSettings {
     pub mock: Option<PathBuf>,
     /// Largest message taken, in bytes of its octets.
     pub max_message: u64,
+    /// When the whole original is attached to its copy.
+    pub attach_original: AttachOriginal,
     /// What may leave, when.
     pub limits: LimitSettings,
+}
+
+/// When the whole original is attached to its copy, as a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachOriginal {
+    /// Only where next to nothing could be kept otherwise.
+    Never,
+    /// Where something is lost that only the original has.
+    WhenLossy,
+    /// Always.
+    Always,
 }
 
 /// What one app may send to one mailbox. Defaults: Microsoft Graph's documented limits of the Outlook service

@@ -6,7 +6,7 @@ use super::build::{KIB, LARGEST_MESSAGE, Secrets, is_loopback, limit_settings, t
 use super::imap;
 use super::read::Section;
 use super::settings::{
-    GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind,
+    AttachOriginal, GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind,
 };
 use super::source::{LAYOUTS, root};
 
@@ -47,6 +47,12 @@ fn graph(s: &Section<'_, '_>, limits: LimitSettings, secrets: &mut Secrets) -> O
     let scope = s.text("scope");
     let ca_file = s.path("ca_file");
     let max_message = s.size("max_message", LARGEST_MESSAGE, KIB..=LARGEST_MESSAGE);
+    let words = [
+        ("never", AttachOriginal::Never),
+        ("when_lossy", AttachOriginal::WhenLossy),
+        ("always", AttachOriginal::Always),
+    ];
+    let attach_original = s.one_of_or("attach_original", &words, AttachOriginal::WhenLossy);
     let limits = match s.section("limits") {
         Some(section) => {
             let own = limit_settings(&section, limits);
@@ -108,7 +114,15 @@ fn graph(s: &Section<'_, '_>, limits: LimitSettings, secrets: &mut Secrets) -> O
             _ => None,
         }
     };
-    Some(GraphSettings { base_url: base_url?, login: login?, ca_file, mock: mock?, max_message, limits })
+    Some(GraphSettings {
+        base_url: base_url?,
+        login: login?,
+        ca_file,
+        mock: mock?,
+        max_message,
+        attach_original,
+        limits,
+    })
 }
 
 /// `mock = { state = "DIR" }`. Outer `None`: it is wrong (and told).

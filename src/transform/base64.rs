@@ -1,15 +1,39 @@
-//! Base64 content that is already base64 in the message: cut out, not decoded and encoded again.
+//! The octets of a part as they will be sent, in base64 or decoded a range at a time.
+//!
+//! What is already base64 in the message, and as an encoder would write it, is passed on: cut out at its offsets, its
+//! line ends removed, not decoded and encoded again. It is validated before its length is announced. Nothing is held
+//! twice: a content is slices of the message, decoded where and when a request needs them.
+
+use std::io;
 
 use bytes::Bytes;
 use encodify::base64::{LENIENT, STANDARD};
 
-/// The octets of one part of a message, as they will be sent.
+use super::octets::{Octets, WINDOW};
+
+/// Octets of a part, in one or more pieces.
+#[derive(Clone, Default)]
+pub struct Content {
+    pieces: Vec<Piece>,
+    len: usize,
+}
+
 #[derive(Clone)]
-pub enum Content {
-    /// Canonical base64 with line breaks, a slice of the message. The number is its decoded length in bytes.
-    Cut(Bytes, usize),
-    /// Octets to be encoded.
-    Octets(Bytes),
+struct Piece {
+    octets: Octets,
+    form: Form,
+    /// Decoded, in bytes.
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As they are.
+    Plain,
+    /// Base64 with line breaks, as an encoder writes it.
+    Canonical,
+    /// Base64 that only a forgiving reader can read: padding left out, stray bits, something behind it.
+    Lenient,
 }
 
 impl std::fmt::Debug for Content {
@@ -18,25 +42,60 @@ impl std::fmt::Debug for Content {
     }
 }
 
+impl From<Octets> for Content {
+    fn from(octets: Octets) -> Content {
+        let len = octets.len();
+        Content { pieces: vec![Piece { octets, form: Form::Plain, len }], len }
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(octets: Bytes) -> Content {
+        Octets::from(octets).into()
+    }
+}
+
 impl Content {
     /// From the body of a part with `Content-Transfer-Encoding: base64`. The flag tells whether the base64 was broken
     /// (characters outside the alphabet): then what could be decoded up to there is kept.
-    pub fn from_base64(body: &Bytes) -> (Content, bool) {
-        if let Some(len) = canonical(body) {
-            return (Content::Cut(body.clone(), len), false);
+    ///
+    /// # Errors
+    /// Reading the spool failed.
+    pub fn from_base64(body: &Octets) -> io::Result<(Content, bool)> {
+        let mut scan = Scan::default();
+        for window in body.windows() {
+            if !scan.feed(&window?) {
+                break;
+            }
         }
-        let mut octets = Vec::with_capacity(body.len() / 4 * 3);
-        let read = LENIENT.decode_prefix(body, &mut octets);
-        let broken = body[read..].iter().any(|b| !b.is_ascii_whitespace());
-        (Content::Octets(Bytes::from(octets)), broken)
+        if let Some(len) = scan.decoded_len() {
+            let piece = Piece { octets: body.clone(), form: Form::Canonical, len };
+            return Ok((Content { pieces: vec![piece], len }, false));
+        }
+        // Most of what is not right is so at its end: what stands before is passed on all the same.
+        let (clean, symbols) = scan.whole_quanta(body)?;
+        let tail = body.slice(clean..body.len());
+        let (first, mut last) = (symbols / 4 * 3, 0);
+        let read = decode_lenient(&tail, |octets| last += octets.len())?;
+        let broken = tail.slice(read..tail.len()).any_readable()?;
+        let pieces = vec![
+            Piece { octets: body.slice(0..clean), form: Form::Canonical, len: first },
+            Piece { octets: tail.slice(0..read), form: Form::Lenient, len: last },
+        ];
+        Ok((Content { pieces, len: first + last }, broken))
+    }
+
+    /// This and then that.
+    #[must_use]
+    pub fn then(mut self, next: Content) -> Content {
+        self.len += next.len;
+        self.pieces.extend(next.pieces);
+        self
     }
 
     /// Decoded length in bytes: what the target counts.
     pub fn len(&self) -> usize {
-        match self {
-            Content::Cut(_, len) => *len,
-            Content::Octets(octets) => octets.len(),
-        }
+        self.len
     }
 
     /// No octets?
@@ -50,98 +109,399 @@ impl Content {
     }
 
     /// Appends its base64 form, one line, padded.
-    pub fn push_base64(&self, out: &mut String) {
-        match self {
-            Content::Cut(body, _) => {
-                out.reserve(self.base64_len());
-                for run in body.split(|b| b.is_ascii_whitespace()) {
-                    out.push_str(std::str::from_utf8(run).unwrap_or_default()); // `canonical` saw only ASCII
-                }
+    ///
+    /// # Errors
+    /// Reading the spool failed; then part of it may be there.
+    pub fn push_base64(&self, out: &mut String) -> io::Result<()> {
+        out.reserve(self.base64_len());
+        let mut pieces = self.pieces.as_slice();
+        // Symbols are passed on as long as the next piece begins with a group of its own.
+        while let [piece, rest @ ..] = pieces
+            && piece.form == Form::Canonical
+            && (piece.len.is_multiple_of(3) || rest.iter().all(|p| p.len == 0))
+        {
+            for window in piece.octets.windows() {
+                push_symbols(&window?, out);
             }
-            Content::Octets(octets) => {
-                STANDARD.encode_append(octets, out);
+            pieces = rest;
+        }
+        let mut reader = Reader { pieces, at: 0, held: Bytes::new() };
+        loop {
+            // Whole groups of three, so that the pieces of base64 join without padding.
+            let octets = reader.next(WINDOW / 3 * 3)?;
+            if octets.is_empty() {
+                return Ok(());
             }
+            STANDARD.encode_append(&octets, out);
         }
     }
 
     /// The decoded octets.
-    pub fn octets(&self) -> Bytes {
-        match self {
-            Content::Cut(body, len) => {
-                let mut octets = Vec::with_capacity(*len);
-                LENIENT.decode_prefix(body, &mut octets);
-                Bytes::from(octets)
-            }
-            Content::Octets(octets) => octets.clone(),
-        }
+    ///
+    /// # Errors
+    /// Reading the spool failed.
+    pub fn octets(&self) -> io::Result<Bytes> {
+        self.reader().next(self.len())
+    }
+
+    /// Reads the decoded octets from the beginning.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { pieces: &self.pieces, at: 0, held: Bytes::new() }
     }
 }
 
-/// The decoded length, if `body` without its white space is exactly what an encoder would write: alphabet only,
-/// padding only at the end and complete, no stray bits.
-fn canonical(body: &[u8]) -> Option<usize> {
-    let (mut symbols, mut pads, mut last) = (0usize, 0usize, 0u8);
-    for &b in body {
-        match value(b) {
-            Some(v) if pads == 0 => {
-                symbols += 1;
-                last = v;
-            }
-            None if b == b'=' && pads < 2 => pads += 1,
-            None if b.is_ascii_whitespace() => {}
-            _ => return None,
-        }
-    }
-    let stray = match pads {
-        0 => 0,
-        1 => last & 0b11,
-        _ => last & 0b1111,
-    };
-    ((symbols + pads).is_multiple_of(4) && stray == 0 && symbols + pads >= pads * 2)
-        .then(|| (symbols + pads) / 4 * 3 - pads)
+/// Reads a [`Content`] decoded, in order.
+pub struct Reader<'a> {
+    /// The piece being read, and those after it.
+    pieces: &'a [Piece],
+    /// Where in the encoded octets of the first piece.
+    at: usize,
+    /// Decoded already, not given yet.
+    held: Bytes,
 }
 
-fn value(b: u8) -> Option<u8> {
+impl std::fmt::Debug for Reader<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reader({} pieces left)", self.pieces.len())
+    }
+}
+
+impl Reader<'_> {
+    /// The next `want` octets; fewer only at the end. Octets that are not encoded and lie in memory are not copied.
+    ///
+    /// # Errors
+    /// Reading the spool failed.
+    pub fn next(&mut self, want: usize) -> io::Result<Bytes> {
+        if self.held.is_empty()
+            && let [piece, rest @ ..] = self.pieces
+            && piece.form == Form::Plain
+            && (piece.len - self.at >= want || rest.is_empty())
+        {
+            let octets = piece.octets.read(self.at..self.at.saturating_add(want))?;
+            self.at += octets.len();
+            return Ok(octets);
+        }
+        let mut out = Vec::new();
+        while out.len() < want {
+            let left = want - out.len();
+            if !self.held.is_empty() {
+                out.extend_from_slice(&self.held.split_to(left.min(self.held.len())));
+                continue;
+            }
+            let [piece, rest @ ..] = self.pieces else { break };
+            if self.at >= piece.octets.len() {
+                (self.pieces, self.at) = (rest, 0);
+                continue;
+            }
+            if out.is_empty() {
+                out.reserve_exact(want.min(self.pieces.iter().map(|p| p.len).sum()) + 3);
+            }
+            match piece.form {
+                Form::Plain => {
+                    let octets = piece.octets.read(self.at..self.at.saturating_add(left.min(WINDOW)))?;
+                    self.at += octets.len();
+                    out.extend_from_slice(&octets);
+                }
+                Form::Canonical => self.at = decode_window(&piece.octets, self.at, left, &mut out)?,
+                Form::Lenient => {
+                    // Rare, and its quanta may begin anywhere: once, as a whole.
+                    let mut all = Vec::with_capacity(piece.len);
+                    decode_lenient(&piece.octets, |octets| all.extend_from_slice(octets))?;
+                    (self.held, self.at) = (all.into(), piece.octets.len());
+                }
+            }
+        }
+        if out.len() > want {
+            self.held = Bytes::copy_from_slice(&out[want..]);
+            out.truncate(want);
+        }
+        Ok(out.into())
+    }
+
+    /// Passes over `count` octets.
+    ///
+    /// # Errors
+    /// Reading the spool failed.
+    pub fn skip(&mut self, mut count: usize) -> io::Result<()> {
+        while count > 0 {
+            let passed = self.next(count.min(WINDOW))?.len();
+            if passed == 0 {
+                break;
+            }
+            count -= passed;
+        }
+        Ok(())
+    }
+}
+
+/// Decodes canonical base64 from `at` on, about `want` octets of it, whole groups of four symbols; gives where it
+/// stopped.
+fn decode_window(octets: &Octets, at: usize, want: usize, out: &mut Vec<u8>) -> io::Result<usize> {
+    // Four symbols for three octets, and a line end after 76 of them.
+    let mut size = (want.div_ceil(3).saturating_mul(4)).saturating_add(want / 28 + 16).min(WINDOW);
+    loop {
+        let window = octets.read(at..at.saturating_add(size))?;
+        let last = at + window.len() >= octets.len();
+        let end = if last { window.len() } else { whole_quanta(&window) };
+        if end == 0 && !last {
+            size = size.saturating_mul(2); // nothing but white space so far
+            continue;
+        }
+        LENIENT.decode_prefix(&window[..end], out);
+        return Ok(at + end);
+    }
+}
+
+/// Where in a window the last whole group of four symbols ends.
+fn whole_quanta(window: &[u8]) -> usize {
+    let blanks: usize =
+        window.chunks(192).map(|c| usize::from(c.iter().map(|b| is_blank(*b)).sum::<u8>())).sum();
+    let mut over = (window.len() - blanks) % 4;
+    let mut end = window.len();
+    while over > 0 {
+        end -= 1;
+        over -= usize::from(is_blank(window[end]) == 0);
+    }
+    end
+}
+
+/// Decodes what can be decoded, in pieces; gives where reading stopped.
+fn decode_lenient(octets: &Octets, mut sink: impl FnMut(&[u8])) -> io::Result<usize> {
+    let mut decoder = LENIENT.decoder();
+    let mut out = Vec::new();
+    let mut read = 0;
+    'all: for window in octets.windows() {
+        let window = window?;
+        let mut at = 0;
+        while at < window.len() {
+            at += decoder.decode_symbols(&window[at..], &mut out);
+            match window.get(at) {
+                None => {}
+                Some(b'=') => {
+                    decoder.pad(&mut out);
+                    at += 1;
+                }
+                Some(b) if b.is_ascii_whitespace() || *b == 0x0b => at += 1,
+                Some(_) => {
+                    read += at;
+                    break 'all;
+                }
+            }
+            if out.len() >= WINDOW {
+                sink(&out);
+                out.clear();
+            }
+        }
+        read += window.len();
+    }
+    decoder.finish(&mut out);
+    sink(&out);
+    Ok(read)
+}
+
+/// Appends the symbols of a window of canonical base64.
+fn push_symbols(window: &[u8], out: &mut String) {
+    let Ok(text) = std::str::from_utf8(window) else { return }; // the scan saw only ASCII
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'\n', window) {
+        push_line(&text[from..at], out);
+        from = at + 1;
+    }
+    push_line(&text[from..], out);
+}
+
+fn push_line(line: &str, out: &mut String) {
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.bytes().map(is_blank).fold(0, |all, blank| all | blank) == 0 {
+        out.push_str(line);
+    } else {
+        line.split_ascii_whitespace().for_each(|run| out.push_str(run));
+    }
+}
+
+/// Looks whether base64, without its white space, is exactly what an encoder would write: alphabet only, padding only
+/// at the end and complete, no stray bits.
+#[derive(Default)]
+struct Scan {
+    /// Where the next octet is.
+    at: usize,
+    /// Where the first octet is that is neither a symbol nor white space, once there is one.
+    clean: Option<usize>,
+    /// Symbols before it.
+    symbols: usize,
+    pads: usize,
+    last: u8,
+    wrong: bool,
+}
+
+impl Scan {
+    /// The next octets; `false` as soon as it is not.
+    fn feed(&mut self, octets: &[u8]) -> bool {
+        let chunks = octets.chunks_exact(64);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            // No branch inside: the compiler makes a few vector instructions of it.
+            let (mut symbols, mut blanks) = (0u8, 0u8);
+            for &b in chunk {
+                symbols += is_symbol(b);
+                blanks += is_blank(b);
+            }
+            if symbols + blanks == 64 && self.pads == 0 {
+                self.at += 64;
+                self.symbols += usize::from(symbols);
+                if let Some(&last) = chunk.iter().rev().find(|b| is_symbol(**b) == 1) {
+                    self.last = last;
+                }
+            } else if !self.slowly(chunk) {
+                return false;
+            }
+        }
+        self.slowly(rest)
+    }
+
+    fn slowly(&mut self, octets: &[u8]) -> bool {
+        for &b in octets {
+            if is_symbol(b) == 1 && self.pads == 0 {
+                self.symbols += 1;
+                self.last = b;
+            } else if is_blank(b) == 0 {
+                self.clean.get_or_insert(self.at);
+                if b != b'=' || self.pads == 2 {
+                    self.wrong = true;
+                    return false;
+                }
+                self.pads += 1;
+            }
+            self.at += 1;
+        }
+        true
+    }
+
+    /// Where the last whole group of four symbols ends before anything else but white space, and how many symbols stand
+    /// before that.
+    fn whole_quanta(&self, body: &Octets) -> io::Result<(usize, usize)> {
+        let clean = self.clean.unwrap_or(self.at);
+        let over = self.symbols % 4;
+        let from = clean.saturating_sub(1024);
+        let end = body.read(from..clean)?;
+        let (mut left, mut at) = (over, end.len());
+        while left > 0 && at > 0 {
+            at -= 1;
+            left -= usize::from(is_symbol(end[at]));
+        }
+        // So much white space between symbols is nothing to build on.
+        Ok(if left == 0 { (from + at, self.symbols - over) } else { (0, 0) })
+    }
+
+    /// The decoded length, if it is.
+    fn decoded_len(&self) -> Option<usize> {
+        let stray = match self.pads {
+            0 => 0,
+            1 => value(self.last) & 0b11,
+            _ => value(self.last) & 0b1111,
+        };
+        let all = self.symbols + self.pads;
+        (!self.wrong && all.is_multiple_of(4) && stray == 0 && self.symbols >= self.pads)
+            .then(|| all / 4 * 3 - self.pads)
+    }
+}
+
+fn is_symbol(b: u8) -> u8 {
+    let letter = (b | 0x20).wrapping_sub(b'a') < 26;
+    let digit = b.wrapping_sub(b'0') < 10;
+    u8::from(letter | digit | (b == b'+') | (b == b'/'))
+}
+
+fn is_blank(b: u8) -> u8 {
+    u8::from((b == b' ') | (b == b'\t') | (b == b'\r') | (b == b'\n') | (b == 0x0c))
+}
+
+fn value(b: u8) -> u8 {
     match b {
-        b'A'..=b'Z' => Some(b - b'A'),
-        b'a'..=b'z' => Some(b - b'a' + 26),
-        b'0'..=b'9' => Some(b - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
+        b'A'..=b'Z' => b - b'A',
+        b'a'..=b'z' => b - b'a' + 26,
+        b'0'..=b'9' => b - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::octets::tests::spooled;
     use super::*;
     use encodify::base64::MIME;
     use proptest::prelude::*;
 
     fn sent(content: &Content) -> String {
         let mut out = String::new();
-        content.push_base64(&mut out);
+        content.push_base64(&mut out).expect("in memory");
         out
+    }
+
+    fn read(body: &[u8]) -> (Content, bool) {
+        let found = Content::from_base64(&Bytes::copy_from_slice(body).into()).expect("in memory");
+        let (content, broken) = Content::from_base64(&spooled(body)).expect("readable");
+        assert_eq!((content.len(), broken), (found.0.len(), found.1), "the spool reads the same");
+        assert_eq!(content.octets().expect("read"), found.0.octets().expect("read"));
+        found
+    }
+
+    fn is_cut(content: &Content) -> bool {
+        matches!(content.pieces.as_slice(), [piece] if piece.form == Form::Canonical)
     }
 
     proptest! {
         #[test]
         fn cutting_gives_what_decoding_and_encoding_gives(octets: Vec<u8>, noise in "[ \r\n\t]{0,4}") {
-            let body = Bytes::from(format!("{noise}{}{noise}", MIME.encode(&octets)));
-            let (content, broken) = Content::from_base64(&body);
-            prop_assert!(matches!(content, Content::Cut(..)) && !broken);
+            let body = format!("{noise}{}{noise}", MIME.encode(&octets));
+            let (content, broken) = read(body.as_bytes());
+            prop_assert!(is_cut(&content) && !broken);
             prop_assert_eq!(content.len(), octets.len());
             prop_assert_eq!(sent(&content), STANDARD.encode(&octets));
             prop_assert_eq!(content.base64_len(), sent(&content).len());
-            prop_assert_eq!(content.octets(), octets);
+            prop_assert_eq!(content.octets().expect("in memory"), octets);
         }
 
         #[test]
         fn foreign_bytes_are_sent_as_canonical_base64(body in "[A-Da-d+/=!\r\n ]{0,40}") {
-            let (content, _) = Content::from_base64(&Bytes::from(body));
+            let (content, _) = read(body.as_bytes());
             let sent = sent(&content);
-            prop_assert_eq!(STANDARD.decode(&sent).expect("strictly valid"), content.octets().to_vec());
-            prop_assert_eq!(content.octets().len(), content.len());
+            let octets = content.octets().expect("in memory");
+            prop_assert_eq!(STANDARD.decode(&sent).expect("strictly valid"), octets.to_vec());
+            prop_assert_eq!(octets.len(), content.len());
+            let mut prefix = Vec::new();
+            LENIENT.decode_prefix(&body, &mut prefix);
+            prop_assert_eq!(octets.to_vec(), prefix, "as the library's forgiving reader reads it");
+        }
+
+        #[test]
+        fn ranges_of_joined_pieces_give_the_octets_in_order(
+            parts in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..300)), 0..5),
+            widths in prop::collection::vec(1usize..200, 1..20),
+        ) {
+            let mut all = Vec::new();
+            let mut content = Content::default();
+            for (coded, octets) in parts {
+                all.extend_from_slice(&octets);
+                let next = if coded { read(MIME.encode(&octets).as_bytes()).0 } else { Bytes::from(octets).into() };
+                content = content.then(next);
+            }
+            prop_assert_eq!(content.len(), all.len());
+            prop_assert_eq!(sent(&content), STANDARD.encode(&all));
+            let (mut reader, mut found) = (content.reader(), Vec::new());
+            for width in widths.iter().cycle() {
+                let octets = reader.next(*width).expect("in memory");
+                prop_assert!(octets.len() == *width || found.len() + octets.len() == all.len());
+                found.extend_from_slice(&octets);
+                if octets.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&found, &all);
+            let mut reader = content.reader();
+            reader.skip(all.len() / 2).expect("in memory");
+            prop_assert_eq!(reader.next(usize::MAX).expect("in memory"), all[all.len() / 2..].to_vec());
         }
     }
 
@@ -152,10 +512,66 @@ mod tests {
             ("aGVsbG9=", "hello", false), // stray bits in the last symbol
             ("aGVsbG8=\r\n-- \r\nlist footer", "hello", true),
             ("aGVs\r\nbG8=", "hello", false),
+            ("aGVsbG8=aGVsbG8=", "hellohello", false), // two encoders, one after the other
         ] {
-            let (content, was) = Content::from_base64(&Bytes::from(body));
-            assert_eq!((content.octets().as_ref(), was), (octets.as_bytes(), broken), "{body}");
-            assert_eq!(sent(&content), "aGVsbG8=");
+            let (content, was) = read(body.as_bytes());
+            let sent = sent(&content);
+            assert_eq!(
+                (content.octets().expect("in memory").as_ref(), was),
+                (octets.as_bytes(), broken),
+                "{body}"
+            );
+            assert_eq!(sent, STANDARD.encode(octets), "{body}");
+        }
+    }
+
+    #[test]
+    fn one_wrong_octet_anywhere_is_seen() {
+        let good = MIME.encode(vec![7u8; 5000]);
+        assert!(is_cut(&read(good.as_bytes()).0));
+        for at in 0..good.len() {
+            for wrong in [b'!', 0, 0x80, b'-', b'=', 0x0b] {
+                let mut body = good.clone().into_bytes();
+                body[at] = wrong;
+                let mut scan = Scan::default();
+                scan.feed(&body);
+                let fine = scan.decoded_len().is_some();
+                // Padding in the place of the last symbols is a shorter content, if no bit is left over.
+                assert!(!fine || (wrong == b'=' && at > good.len() - 8), "{at} {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_at_the_end_does_not_keep_the_rest_from_being_passed_on() {
+        let good = MIME.encode(vec![0xa5; 6000]);
+        let lines = &good[..good.len() - 2];
+        for tail in ["Q", "QQ", "QQQ", "QR==", "QQ==\r\nfooter", "\r\n*", "=", "=QUJD", "QUJDRA==QUJD"] {
+            let body = format!("{lines}{tail}\r\n");
+            let (content, _) = read(body.as_bytes());
+            let canonical: usize =
+                content.pieces.iter().filter(|p| p.form == Form::Canonical).map(|p| p.len).sum();
+            assert!(canonical >= 6000, "{tail}: {canonical}");
+            let mut octets = Vec::new();
+            LENIENT.decode_prefix(&body, &mut octets);
+            assert_eq!(content.octets().expect("in memory"), octets, "{tail}");
+            assert_eq!(sent(&content), STANDARD.encode(&octets), "{tail}");
+        }
+    }
+
+    #[test]
+    fn a_large_content_is_decoded_range_by_range_from_memory_and_from_the_spool() {
+        let octets: Vec<u8> = (0..3_500_000u32).map(|n| (n % 251) as u8).collect();
+        let code = MIME.encode(&octets);
+        for body in [Octets::from(Bytes::from(code.clone())), spooled(code.as_bytes())] {
+            let (content, _) = Content::from_base64(&body).expect("readable");
+            assert!(is_cut(&content));
+            let mut reader = content.reader();
+            reader.skip(1_000_001).expect("readable");
+            assert_eq!(reader.next(1_300_000).expect("readable"), octets[1_000_001..2_300_001]);
+            assert_eq!(reader.next(1_300_000).expect("readable"), octets[2_300_001..]);
+            assert!(reader.next(1).expect("readable").is_empty());
+            assert_eq!(sent(&content), STANDARD.encode(&octets));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! can be, and said.
 
 use std::borrow::Cow;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use mail_parser::decoders::charsets::map::charset_decoder;
 
 use super::base64::Content;
 use super::mime::{Encoding, Part};
+use super::octets::Octets;
 
 /// Runs `f`; `None` if it panics. For parsers we did not write, at the boundary of one message.
 pub fn isolated<T>(f: impl FnOnce() -> T) -> Option<T> {
@@ -35,28 +37,36 @@ pub fn windows_1252(octets: &[u8]) -> String {
 
 impl Part {
     /// Its decoded octets, and whether its encoding was broken (then as much as could be read is given).
-    pub fn content(&self) -> (Content, bool) {
-        match self.head.encoding {
-            Encoding::Identity => (Content::Octets(self.body.clone()), false),
-            Encoding::Base64 => Content::from_base64(&self.body),
-            Encoding::QuotedPrintable => {
-                let (octets, broken) = quoted_printable(&self.body);
-                (Content::Octets(Bytes::from(octets)), broken)
-            }
-        }
+    ///
+    /// # Errors
+    /// Reading the spool failed.
+    pub fn content(&self) -> io::Result<(Content, bool)> {
+        content(&self.body, self.head.encoding)
     }
 
-    /// Its text.
-    pub fn text(&self) -> Text {
-        let (content, broken) = self.content();
-        let octets = content.octets();
+    /// Its text; of a very long one the beginning, at least `most` bytes of it.
+    ///
+    /// # Errors
+    /// Reading the spool failed.
+    pub fn text(&self, most: usize) -> io::Result<Text> {
+        // Three octets may stand for one (quoted-printable), and one character of the text is at least one byte.
+        let beginning = self.body.slice(0..most.saturating_mul(4));
+        let cut = beginning.len() < self.body.len();
+        let (content, broken) = content(&beginning, self.head.encoding)?;
+        let octets = content.octets()?;
         let charset = self.head.charset.as_deref().unwrap_or("").trim().to_ascii_lowercase();
-        let utf8 = std::str::from_utf8(&octets);
         // Unlabelled, or labelled as something that the octets may well belie.
         let doubtful =
             matches!(charset.as_str(), "" | "us-ascii" | "ascii" | "utf-8" | "utf8" | "unknown-8bit");
+        let utf8 = match std::str::from_utf8(&octets) {
+            // Cut in the middle of a character.
+            Err(e) if cut && e.error_len().is_none() => std::str::from_utf8(&octets[..e.valid_up_to()]),
+            other => other,
+        };
         let decoded = match utf8 {
-            Ok(text) if doubtful => return Text { text: text.to_owned(), broken, guessed: false },
+            Ok(text) if doubtful => {
+                return Ok(Text { text: text.to_owned(), broken: broken && !cut, guessed: false, cut });
+            }
             Err(_) if doubtful => None,
             _ => charset_decoder(charset.as_bytes()).and_then(|decode| isolated(|| decode(&octets))),
         };
@@ -66,7 +76,18 @@ impl Part {
             (None, Ok(text)) => text.to_owned(),
             (None, Err(_)) => windows_1252(&octets),
         };
-        Text { text, broken, guessed }
+        Ok(Text { text, broken: broken && !cut, guessed, cut })
+    }
+}
+
+fn content(body: &Octets, encoding: Encoding) -> io::Result<(Content, bool)> {
+    match encoding {
+        Encoding::Identity => Ok((body.clone().into(), false)),
+        Encoding::Base64 => Content::from_base64(body),
+        Encoding::QuotedPrintable => {
+            let (octets, broken) = quoted_printable(&body.load()?);
+            Ok((Bytes::from(octets).into(), broken))
+        }
     }
 }
 
@@ -79,14 +100,18 @@ pub struct Text {
     pub broken: bool,
     /// The charset was missing, unknown or wrong: UTF-8 if it is that, else Windows-1252.
     pub guessed: bool,
+    /// Only its beginning was read.
+    pub cut: bool,
 }
 
 /// Decodes quoted-printable (RFC 2045 §6.7). What is not an escape is kept as it stands; the flag tells it happened.
 fn quoted_printable(body: &[u8]) -> (Vec<u8>, bool) {
     let mut out = Vec::with_capacity(body.len());
     let mut broken = false;
-    let lines = body.split_inclusive(|b| *b == b'\n');
-    for line in lines {
+    let mut rest = body;
+    while !rest.is_empty() {
+        let line;
+        (line, rest) = rest.split_at(memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1));
         let (text, end): (&[u8], &[u8]) = match line {
             [text @ .., b'\r', b'\n'] => (text, b"\r\n"),
             [text @ .., b'\n'] => (text, b"\n"),
@@ -98,21 +123,23 @@ fn quoted_printable(body: &[u8]) -> (Vec<u8>, bool) {
         if soft {
             text = &text[..text.len() - 1];
         }
-        let mut at = 0;
-        while at < text.len() {
-            let hex = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-            match (text[at], hex(text.get(at + 1)), hex(text.get(at + 2))) {
-                (b'=', Some(high), Some(low)) => {
+        while let Some(at) = memchr::memchr(b'=', text) {
+            out.extend_from_slice(&text[..at]);
+            let hex = |n: usize| text.get(at + n).and_then(|b| char::from(*b).to_digit(16));
+            let taken = match (hex(1), hex(2)) {
+                (Some(high), Some(low)) => {
                     out.push((high * 16 + low) as u8);
-                    at += 3;
+                    3
                 }
-                (b, ..) => {
-                    broken |= b == b'=';
-                    out.push(b);
-                    at += 1;
+                _ => {
+                    broken = true;
+                    out.push(b'=');
+                    1
                 }
-            }
+            };
+            text = &text[at + taken..];
         }
+        out.extend_from_slice(text);
         if !soft {
             out.extend_from_slice(end);
         }

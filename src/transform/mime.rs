@@ -1,4 +1,4 @@
-//! The structure of a message: its parts at their offsets, nothing decoded, nothing copied.
+//! The structure of a message: its parts at their offsets, in memory or in the spool, nothing decoded, nothing copied.
 //!
 //! `mail-parser` reads header fields and charsets; the splitting into parts is ours, because a part must be cut at
 //! exact octets (RFC 2046 §5.1: a delimiter is a whole line; `mail-parser` takes a boundary that merely begins the
@@ -6,10 +6,14 @@
 //! walk must not recurse as deeply as a hostile message is nested. Every call of `mail-parser` is isolated: a panic in
 //! it is one unreadable message. Nothing here has a `Debug` that would show octets of a message.
 
+use std::io;
+use std::ops::Range;
+
 use bytes::Bytes;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders};
 
 use super::decode::{header_text, isolated};
+use super::octets::{Octets, WINDOW};
 
 /// Multiparts within multiparts that are followed; a deeper one is kept as a file.
 pub const MAX_DEPTH: usize = 24;
@@ -123,10 +127,11 @@ impl Head {
             sub: if digest { "rfc822" } else { "plain" }.to_owned(),
             ..Head::default()
         };
-        if headers.is_empty() {
+        let fields = content_fields(headers);
+        if fields.is_empty() {
             return default();
         }
-        let (text, _) = header_text(headers);
+        let (text, _) = header_text(&fields);
         isolated(|| {
             let message = MessageParser::default().parse_headers(text.as_bytes())?;
             let part = message.parts.first()?;
@@ -157,137 +162,213 @@ impl Head {
     }
 }
 
+/// The fields of a header block that describe content (RFC 2045 §3: their names begin with `Content-`), with their line
+/// ends, in their order.
+pub fn content_fields(headers: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let (mut rest, mut wanted) = (headers, false);
+    while !rest.is_empty() {
+        let line;
+        (line, rest) = rest.split_at(memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1));
+        if !matches!(line.first(), Some(b' ' | b'\t')) {
+            wanted = line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"content-"));
+        }
+        if wanted {
+            out.extend_from_slice(line);
+        }
+    }
+    out
+}
+
 /// One part of a message.
 #[derive(Clone)]
 pub struct Part {
     /// What its header says.
     pub head: Head,
     /// Its body, still encoded: a slice of the message.
-    pub body: Bytes,
+    pub body: Octets,
     /// Its parts, if it is a multipart that could be divided (indices into [`Structure::parts`]).
     pub children: Vec<usize>,
+    /// A multipart below [`MAX_DEPTH`] others: it was not divided.
+    pub too_deep: bool,
 }
 
 /// The parts of a message; the first is the message itself.
 #[derive(Clone)]
 pub struct Structure {
+    /// The header block of the message.
+    pub headers: Bytes,
     /// All parts, a multipart before its children.
     pub parts: Vec<Part>,
     /// Something readable stands before the first or behind the last delimiter of a multipart.
     pub outside: bool,
+    /// There are more parts than [`MAX_PARTS`]; those that were found in time are here.
+    pub too_many: bool,
 }
 
 impl Structure {
-    /// Reads the structure; `None` if there are more parts than [`MAX_PARTS`].
-    pub fn read(octets: &Bytes) -> Option<Structure> {
-        let mut all = Structure { parts: Vec::new(), outside: false };
+    /// Reads the structure.
+    ///
+    /// # Errors
+    /// Reading the spool failed.
+    pub fn read(octets: &Octets) -> io::Result<Structure> {
+        let mut all = Structure { headers: Bytes::new(), parts: Vec::new(), outside: false, too_many: false };
         // (index of the multipart, its depth, is it a digest): its children are found when it is taken off.
         let mut open = Vec::new();
-        all.add(octets, octets, false, 0, &mut open);
+        all.headers = all.add(octets, false, 0, &mut open)?;
         while let Some((parent, depth, digest)) = open.pop() {
             let Part { head, body, .. } = &all.parts[parent];
             let (Some(boundary), body) = (head.boundary.clone(), body.clone()) else { continue };
-            let Some(split) = split(&body, boundary.as_bytes(), MAX_PARTS) else { continue };
+            let Some(split) = split(&body, boundary.as_bytes(), MAX_PARTS)? else { continue };
             if all.parts.len() + split.parts.len() > MAX_PARTS {
-                return None;
+                all.too_many = true;
+                break;
             }
             all.outside |= split.outside;
             for part in split.parts {
-                let child = all.add(octets, part, digest, depth + 1, &mut open);
+                let child = all.parts.len();
+                all.add(&body.slice(part), digest, depth + 1, &mut open)?;
                 all.parts[parent].children.push(child);
             }
         }
-        Some(all)
+        Ok(all)
     }
 
+    /// Adds a part; gives its header block.
     fn add(
         &mut self,
-        message: &Bytes,
-        octets: &[u8],
+        octets: &Octets,
         digest: bool,
         depth: usize,
         open: &mut Vec<(usize, usize, bool)>,
-    ) -> usize {
-        let Halves { headers, body } = halves(octets);
-        let head = Head::read(headers, digest);
-        let index = self.parts.len();
-        if head.main == "multipart" && head.boundary.is_some() && depth < MAX_DEPTH {
-            open.push((index, depth, head.sub == "digest"));
+    ) -> io::Result<Bytes> {
+        let (headers, body) = divide(octets)?;
+        let head = Head::read(&headers, digest);
+        let divisible = head.main == "multipart" && head.boundary.is_some();
+        let too_deep = divisible && depth >= MAX_DEPTH;
+        if divisible && !too_deep {
+            open.push((self.parts.len(), depth, head.sub == "digest"));
         }
-        self.parts.push(Part { head, body: message.slice_ref(body), children: Vec::new() });
-        index
+        let body = octets.slice(body..octets.len());
+        self.parts.push(Part { head, body, children: Vec::new(), too_deep });
+        Ok(headers)
     }
 }
 
-struct Split<'a> {
-    parts: Vec<&'a [u8]>,
+/// The header block and where the body begins: [`halves`] of octets that may lie in the spool.
+fn divide(octets: &Octets) -> io::Result<(Bytes, usize)> {
+    const FIRST: usize = 64 << 10;
+    let mut size = if octets.in_memory().is_some() { octets.len() } else { FIRST };
+    loop {
+        let window = octets.read(0..size)?;
+        let whole = window.len() == octets.len();
+        // The first empty line decides, wherever the rest ends.
+        let decided = || {
+            blank_line(&window).is_some()
+                || memchr::memmem::find(&window, b"\n\r\n").is_some()
+                || memchr::memmem::find(&window, b"\n\n").is_some()
+        };
+        if whole || decided() {
+            let Halves { headers, body } = halves(&window);
+            let at = window.len() - body.len();
+            return Ok((window.slice_ref(headers), at));
+        }
+        size = size.saturating_mul(4);
+    }
+}
+
+struct Split {
+    parts: Vec<Range<usize>>,
     outside: bool,
 }
 
+/// Longest line that can be a delimiter, beyond the delimiter itself (RFC 5322 §2.1.1 has lines of 998).
+const MAX_TAIL: usize = 998;
+
 /// Divides a multipart's body at its delimiter lines (RFC 2046 §5.1.1). `None` if there is none. The line break before
 /// a delimiter belongs to the delimiter. A missing end is forgiven.
-fn split<'a>(body: &'a [u8], boundary: &[u8], max: usize) -> Option<Split<'a>> {
+fn split(body: &Octets, boundary: &[u8], max: usize) -> io::Result<Option<Split>> {
     let mut delimiter = b"--".to_vec();
     delimiter.extend_from_slice(boundary.trim_ascii_end());
-    let readable = |octets: &[u8]| octets.iter().any(|b| !b.is_ascii_whitespace());
+    let finder = memchr::memmem::Finder::new(&delimiter);
     let mut split = Split { parts: Vec::new(), outside: false };
     let mut open: Option<usize> = None; // where the current part begins
-    let mut ended = false;
-    let mut seen = false;
-    for at in memchr::memmem::find_iter(body, &delimiter) {
-        if at > 0 && body[at - 1] != b'\n' {
-            continue;
-        }
-        let after = at + delimiter.len();
-        let line_end = memchr::memchr(b'\n', &body[after..]).map_or(body.len(), |n| after + n + 1);
-        let tail = body[after..line_end].trim_ascii();
-        let close = tail == b"--";
-        if !(tail.is_empty() || close) {
-            continue;
-        }
-        let mut end = at;
-        if end > 0 {
-            end -= 1;
-            if end > 0 && body[end - 1] == b'\r' {
-                end -= 1;
+    let (mut ended, mut seen) = (false, false);
+    let step = if body.in_memory().is_some() { body.len().max(1) } else { WINDOW };
+    'all: for from in (0..body.len()).step_by(step) {
+        // A delimiter that begins in this window may end in the next.
+        let window = body.read(from..from + step + delimiter.len() - 1)?;
+        for at in finder.find_iter(&window) {
+            let at = from + at;
+            let line = body.read(at.saturating_sub(2)..at + delimiter.len() + MAX_TAIL)?;
+            let (before, after) = line.split_at(at.min(2));
+            if at > 0 && before.last() != Some(&b'\n') {
+                continue;
             }
-        }
-        match open {
-            Some(from) => split.parts.push(&body[from..end.max(from)]),
-            None if !seen => split.outside |= readable(&body[..at]),
-            None => {}
-        }
-        seen = true;
-        open = Some(line_end);
-        if close {
-            ended = true;
-            break;
-        }
-        if split.parts.len() > max {
-            return Some(split); // the caller refuses that many
+            let tail = &after[delimiter.len()..];
+            let tail_len = match memchr::memchr(b'\n', tail) {
+                Some(n) => n + 1,
+                None if at + delimiter.len() + tail.len() == body.len() => tail.len(),
+                None => continue,
+            };
+            let word = tail[..tail_len].trim_ascii();
+            let close = word == b"--";
+            if !(word.is_empty() || close) {
+                continue;
+            }
+            let line_break = match before {
+                [b'\r', b'\n'] => 2,
+                [.., b'\n'] => 1,
+                _ => 0,
+            };
+            match open {
+                Some(begin) => split.parts.push(begin..(at - line_break).max(begin)),
+                None if !seen => split.outside |= body.slice(0..at).any_readable()?,
+                None => {}
+            }
+            seen = true;
+            open = Some(at + delimiter.len() + tail_len);
+            if close {
+                ended = true;
+                break 'all;
+            }
+            if split.parts.len() > max {
+                return Ok(Some(split)); // the caller refuses that many
+            }
         }
     }
     match open {
-        Some(from) if ended => split.outside |= readable(&body[from..]),
-        Some(from) if from < body.len() => split.parts.push(&body[from..]),
+        Some(begin) if ended => split.outside |= body.slice(begin..body.len()).any_readable()?,
+        Some(begin) if begin < body.len() => split.parts.push(begin..body.len()),
         _ => {}
     }
-    seen.then_some(split)
+    Ok(seen.then_some(split))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::octets::tests::spooled;
     use super::*;
     use proptest::prelude::*;
 
     fn bodies(message: &str) -> Vec<String> {
-        let structure = Structure::read(&Bytes::from(message.to_owned())).expect("few parts");
-        structure
-            .parts
-            .iter()
-            .filter(|p| p.children.is_empty())
-            .map(|p| String::from_utf8_lossy(&p.body).into_owned())
-            .collect()
+        let leaves = |octets: &Octets| -> Vec<String> {
+            let structure = Structure::read(octets).expect("readable");
+            assert!(!structure.too_many);
+            let leaves = structure.parts.iter().filter(|p| p.children.is_empty());
+            leaves.map(|p| String::from_utf8_lossy(&p.body.load().expect("readable")).into_owned()).collect()
+        };
+        let found = leaves(&structured(message));
+        assert_eq!(leaves(&spooled(message.as_bytes())), found, "the spool reads the same");
+        found
+    }
+
+    fn structured(message: &str) -> Octets {
+        Bytes::from(message.to_owned()).into()
+    }
+
+    fn read(octets: Bytes) -> Structure {
+        Structure::read(&octets.into()).expect("in memory")
     }
 
     #[test]
@@ -304,7 +385,23 @@ mod tests {
     fn a_missing_end_and_bare_line_feeds_are_forgiven() {
         let m = "Content-Type: multipart/mixed; boundary=b\n\nhello\n--b\n\none\n--b\nX: y\n\ntwo\n";
         assert_eq!(bodies(m), ["one", "two\n"]);
-        assert!(Structure::read(&Bytes::from(m)).expect("few").outside);
+        assert!(read(Bytes::from(m)).outside);
+    }
+
+    #[test]
+    fn a_delimiter_is_found_wherever_the_windows_of_a_spooled_message_end() {
+        for before in [WINDOW - 4, WINDOW - 3, WINDOW - 2, WINDOW - 1, WINDOW, WINDOW + 1] {
+            let head = "Content-Type: multipart/mixed; boundary=bound\r\n\r\n--bound\r\n\r\n";
+            let text = "x".repeat(before - "--bound\r\n\r\n".len());
+            let m = format!("{head}{text}\r\n--bound\r\nA: b\r\n\r\nlast\r\n--bound--\r\n");
+            assert_eq!(bodies(&m), [text, "last".to_owned()]);
+        }
+    }
+
+    #[test]
+    fn a_header_larger_than_a_window_ends_where_it_ends() {
+        let m = format!("{}\r\nthe body\r\n", "X-Long: y\r\n".repeat(40_000));
+        assert_eq!(bodies(&m), ["the body\r\n"]);
     }
 
     #[test]
@@ -338,15 +435,15 @@ mod tests {
         for n in 0..20_000 {
             deep.push_str(&format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n"));
         }
-        let structure = Structure::read(&Bytes::from(deep)).expect("few parts");
+        let structure = read(Bytes::from(deep));
         assert!(structure.parts.len() <= MAX_DEPTH + 1, "{}", structure.parts.len());
         let nested = "Content-Type: message/rfc822\r\n\r\n".repeat(100_000);
-        assert_eq!(Structure::read(&Bytes::from(nested)).expect("one").parts.len(), 1);
+        assert_eq!(read(Bytes::from(nested)).parts.len(), 1);
         let many = format!(
             "Content-Type: multipart/mixed; boundary=b\r\n\r\n{}",
             "--b\r\n\r\n".repeat(MAX_PARTS + 9)
         );
-        assert!(Structure::read(&Bytes::from(many)).is_none());
+        assert!(read(Bytes::from(many)).too_many);
     }
 
     #[test]
@@ -367,10 +464,8 @@ mod tests {
         #[test]
         fn foreign_bytes_never_panic(octets: Vec<u8>) {
             let octets = Bytes::from(octets);
-            if let Some(structure) = Structure::read(&octets) {
-                for part in &structure.parts {
-                    part.text();
-                }
+            for part in &read(octets).parts {
+                part.text(1 << 20).expect("in memory");
             }
         }
 
@@ -389,10 +484,8 @@ mod tests {
             )
         ) {
             let octets = Bytes::from(lines.join("\r\n"));
-            if let Some(structure) = Structure::read(&octets) {
-                for part in &structure.parts {
-                    part.text();
-                }
+            for part in &read(octets).parts {
+                part.text(1 << 20).expect("in memory");
             }
         }
     }

@@ -416,6 +416,85 @@ async fn files_near_three_megabytes_go_the_other_way_when_one_is_refused() {
     assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_conflict_while_a_range_is_taken_is_a_hiccup_and_the_range_is_sent_again() {
+    let (script, mailbox, gate) = open().await;
+    let size = RANGE + 100_000;
+    script
+        .post("/box/messages", 201, created())
+        .post("/createUploadSession", 201, json!({"uploadUrl": UPLOAD}))
+        .then(Method::PUT, UPLOAD, Back::Answer(409, error("ErrorIrresolvableConflict")))
+        .then(Method::PUT, UPLOAD, Back::Answer(200, next(RANGE)))
+        .then(Method::PUT, UPLOAD, Back::Answer(412, error("ErrorConflict")))
+        .get("/messages/m1/attachments?", 200, json!({"value": []}))
+        .then(Method::PUT, UPLOAD, Back::Answer(201, json!({})))
+        .then(Method::PATCH, "/messages/m1", Back::Answer(200, json!({})));
+    let outcome = store_large(size, &script, &mailbox, &gate).await;
+    assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+    let sent = |n: usize| (script.seen(n).headers()["content-range"].clone(), script.seen(n).body().clone());
+    assert_eq!(sent(3), sent(4));
+    assert_eq!(sent(5), sent(7));
+
+    // The last range was taken all the same: nothing is sent twice.
+    let (script, mailbox, gate) = open().await;
+    script
+        .post("/box/messages", 201, created())
+        .post("/createUploadSession", 201, json!({"uploadUrl": UPLOAD}))
+        .then(Method::PUT, UPLOAD, Back::Answer(409, error("ErrorIrresolvableConflict")))
+        .get("/messages/m1/attachments?", 200, json!({"value": [{"id": "a"}]}))
+        .then(Method::PATCH, "/messages/m1", Back::Answer(200, json!({})));
+    let outcome = store_large(3_500_000, &script, &mailbox, &gate).await;
+    assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_while_a_small_file_is_attached_is_looked_into_before_it_is_sent_again() {
+    let attached =
+        |ids: &[&str]| json!({"value": ids.iter().map(|id| json!({"id": id})).collect::<Vec<_>>()});
+    for (found, again) in [(attached(&[]), true), (attached(&["a"]), false)] {
+        let (script, mailbox, gate) = open().await;
+        script
+            .post("/box/messages", 201, created())
+            .post("/createUploadSession", 400, error("ErrorAttachmentSizeShouldNotBeLessThanMinimumSize"))
+            .post("/messages/m1/attachments", 412, error("ErrorConflict"))
+            .get("/messages/m1/attachments?", 200, found);
+        if again {
+            script.post("/messages/m1/attachments", 201, json!({"id": "a"}));
+        }
+        script.then(Method::PATCH, "/messages/m1", Back::Answer(200, json!({})));
+        let outcome = store_large(2_950_000, &script, &mailbox, &gate).await;
+        assert!(matches!(outcome, Outcome::Stored { .. }), "{outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_target_refuses_about_classes_and_attached_messages_is_stored_without_them() {
+    let nested = b"Message-ID: <1@x>\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ntext\r\n";
+    let signed = b"Message-ID: <1@x>\r\nContent-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n\r\nMIIB\r\n";
+    for (octets, loss) in [(&nested[..], "nested-as-file"), (&signed[..], "protected-original")] {
+        let (script, mailbox, gate) = open().await;
+        script.post("/box/messages", 400, error("ErrorInvalidItemForOperation")).post(
+            "/box/messages",
+            201,
+            created(),
+        );
+        let outcomes = mailbox.store(&inbox(), vec![item(1, octets)], gate.lookup()).await;
+        script.done();
+        let [Outcome::Stored { losses, .. }] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert!(losses.contains(&loss), "{losses:?}");
+        let kinds: Vec<Value> =
+            (1..3).map(|n| script.json(n)["attachments"][0]["@odata.type"].clone()).collect();
+        assert_eq!(kinds[1], "#microsoft.graph.fileAttachment");
+        assert_ne!(script.json(1), script.json(2));
+    }
+    // A second refusal is one.
+    let (script, mailbox, gate) = open().await;
+    script.post("/box/messages", 400, error("ErrorX")).post("/box/messages", 400, error("ErrorX"));
+    let outcomes = mailbox.store(&inbox(), vec![item(1, nested)], gate.lookup()).await;
+    script.done();
+    assert!(matches!(outcomes[..], [Outcome::Refused(_)]), "{outcomes:?}");
+}
+
 fn folder(names: &[&str], special: Option<SpecialUse>) -> FolderWanted {
     let path = FolderPath::new(names.iter().map(|n| (*n).to_owned()).collect()).unwrap();
     FolderWanted { path, special, subscribed: None }

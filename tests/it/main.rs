@@ -14,6 +14,7 @@ mod dovecot;
 mod files;
 mod gmail;
 mod graph_faults;
+mod graph_json;
 mod graph_mock;
 mod graph_target;
 mod imap_login;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mail_parser::{MessageParser, MimeHeaders, PartType};
-use mailwave::mock::graph::{GraphMock, GraphOptions, MessageTruth, Truth};
+use mailwave::mock::graph::{AttachmentTruth, GraphMock, GraphOptions, MessageTruth, Truth};
 use mailwave::mock::server::RealWorld;
 use mailwave::model::Timestamp;
 use serde_json::Value;
@@ -238,7 +238,8 @@ struct Moving {
     /// Read, draft, flagged, answered.
     marks: [bool; 4],
     categories: Vec<String>,
-    /// BLAKE3 of each file's octets, sorted. Of signed and encrypted mail only the whole original.
+    /// BLAKE3 of each file's octets, and the subject of each attached message, sorted. Of S/MIME only the signed entity, of
+    /// other signed and encrypted mail only the whole original.
     files: Vec<String>,
     /// BLAKE3 of the text, of mail that is nothing but plain text.
     text: Option<String>,
@@ -278,7 +279,11 @@ fn moving(m: &MessageTruth, meant: &[Moving]) -> Moving {
     // The service makes an id where there is none.
     let ours = meant.iter().find(|w| w.message_id == id);
     let twin = ours.or_else(|| meant.iter().find(|w| w.received == received && w.subject == subject));
-    let mut files: Vec<String> = m.attachments.iter().map(|a| a.digest.clone()).collect();
+    let told = |a: &AttachmentTruth| match a.kind.as_str() {
+        "item" => format!("message {}", a.name),
+        _ => a.digest.clone(),
+    };
+    let mut files: Vec<String> = m.attachments.iter().map(told).collect();
     if let Some([original]) = twin.map(|w| &w.files[..])
         && m.attachments.iter().any(|a| a.name == "original-message.eml" && a.digest == *original)
     {
@@ -319,6 +324,16 @@ fn crlf(octets: &[u8]) -> Vec<u8> {
     text.iter().flat_map(|b| if *b == b'\n' { vec![b'\r', b'\n'] } else { vec![*b] }).collect()
 }
 
+/// A message without the fields that are about the message and not about what it holds.
+fn signed_entity(octets: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(octets.to_vec()).expect("these fixtures are text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a header");
+    let unfolded = head.replace("\r\n ", "\0 ").replace("\r\n\t", "\0\t");
+    let content = unfolded.split("\r\n").filter(|f| f.to_lowercase().starts_with("content-"));
+    let head: String = content.map(|f| f.replace('\0', "\r\n") + "\r\n").collect();
+    format!("{head}\r\n{body}").into_bytes()
+}
+
 /// A message in the terms of the comparison, read by mail-parser.
 fn meant(lying: Lying) -> Moving {
     let octets = crlf(&lying.octets);
@@ -333,14 +348,16 @@ fn meant(lying: Lying) -> Moving {
         || of_type("application", &["pkcs7-mime", "x-pkcs7-mime"]);
     // Octets as they are, or decoded: mail-parser turns texts into Unicode, and a file is no text.
     let file = |part: &mail_parser::MessagePart<'_>| match (part.encoding, &part.body) {
+        (_, PartType::Message(nested)) => format!("message {}", nested.subject().unwrap_or_default()),
         (mail_parser::Encoding::None, _) => {
             digest(&octets[part.raw_body_offset() as usize..part.raw_end_offset() as usize])
         }
-        (_, PartType::Message(nested)) => digest(&nested.raw_message),
         _ => digest(part.contents()),
     };
     let mut files: Vec<String> = parsed.attachments().map(file).collect();
-    if guarded {
+    if of_type("application", &["pkcs7-signature"]) {
+        files = vec![digest(&signed_entity(&octets))];
+    } else if guarded {
         files = vec![digest(&octets)];
     }
     files.sort();

@@ -3,7 +3,7 @@
 use crate::http::check_url;
 pub use crate::http::oauth::TokenSettings;
 use crate::model::Result;
-use crate::transform::graph::Bounds;
+use crate::transform::graph::{Bounds, Original};
 
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +33,8 @@ pub struct GraphSettings {
     pub plain_http: bool,
     /// How large requests and files may be.
     pub bounds: Bounds,
+    /// When the whole original is attached as a file.
+    pub attach_original: Original,
 }
 
 impl GraphSettings {
@@ -47,6 +49,7 @@ impl GraphSettings {
             mode: WriteMode::Json,
             plain_http: false,
             bounds: Bounds::default(),
+            attach_original: Original::default(),
         }
     }
 }

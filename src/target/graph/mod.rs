@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use crate::transform::graph::Original;
 pub use config::{GraphSettings, TokenSettings, WriteMode};
 
 use super::{
@@ -69,7 +70,8 @@ impl GraphTarget {
 impl Target for GraphTarget {
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
         let (http, base, tokens) = (self.http.clone(), self.base.clone(), self.tokens.clone());
-        let session = Session::new(&self.env, http, base, tokens, gate, self.settings.bounds, mailbox);
+        let session = Session::new(&self.env, http, base, tokens, gate, self.settings.bounds, mailbox)
+            .attaching(self.settings.attach_original);
         let folders = Folders::open(&session, place).await?;
         let capabilities = TargetCapabilities {
             stamps: true,

@@ -15,7 +15,7 @@ use crate::http::oauth::TokenSource;
 use crate::http::{Exchange, HttpClient, HttpError, retry_after};
 use crate::limit::{Answer, Gate, Ticket};
 use crate::model::{Error, Kind, Result, Scope};
-use crate::transform::graph::Bounds;
+use crate::transform::graph::{Bounds, Original};
 
 /// What a path segment may hold unescaped (RFC 3986 §3.3), as far as ids and addresses need it.
 const SEGMENT: &AsciiSet =
@@ -82,6 +82,7 @@ pub(super) struct Session {
     tokens: Arc<TokenSource>,
     gate: Arc<Gate>,
     bounds: Bounds,
+    original: Original,
     user: String,
 }
 
@@ -102,7 +103,16 @@ impl Session {
         mailbox: &str,
     ) -> Session {
         let user = format!("{}/users/{}", base.as_str(), segment(mailbox));
-        Session { env: env.clone(), http, base, tokens, gate, bounds, user }
+        Session { env: env.clone(), http, base, tokens, gate, bounds, original: Original::default(), user }
+    }
+
+    /// With another rule for when the original is attached.
+    pub(super) fn attaching(self, original: Original) -> Session {
+        Session { original, ..self }
+    }
+
+    pub(super) fn original(&self) -> Original {
+        self.original
     }
 
     pub(super) fn base(&self) -> &Base {

@@ -6,47 +6,69 @@ use serde_json::Value;
 use super::answer::{Fault, id};
 use super::folders::parent;
 use super::session::{Session, segment};
-use super::upload;
+use super::upload::{self, Place};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
 use crate::model::{Error, Kind, Outcome, Scope};
 use crate::target::{StoreItem, TargetFolderId};
 use crate::transform::graph::{self, Bounds, GraphMessage, Input, props};
+use crate::transform::octets::Octets;
 
 const CREATE: &str = "storing a message";
 
-/// Stores one message; exactly one outcome.
+/// Stores one message; exactly one outcome. If it is refused for what not every target takes (attached messages, message
+/// classes), it is built once more without.
 pub(super) async fn store(
     session: &Session,
     folder: &TargetFolderId,
     item: &StoreItem,
     ticket: &Ticket,
 ) -> Outcome {
-    let octets = match item.body.bytes() {
+    let octets = match Octets::of(&item.body) {
         Ok(octets) => octets,
-        Err(e) => {
-            let what = format!("the spooled message cannot be read: {}", e.kind());
-            return Outcome::NotSent(
-                Error::temporary(Kind::Io, Scope::Run, what).remedy("check the disk of the spool directory"),
-            );
+        Err(e) => return Outcome::NotSent(graph::unreadable(&e)),
+    };
+    let input = Input {
+        octets: &octets,
+        stamp: &item.stamp,
+        flags: &item.flags,
+        received: item.received,
+        bounds: session.bounds(),
+        original: session.original(),
+        plain: false,
+    };
+    let (outcome, special) = once(session, folder, item, &input, ticket).await;
+    match outcome {
+        Outcome::Refused(e) if special && e.kind == Kind::Refused => {
+            once(session, folder, item, &Input { plain: true, ..input }, ticket).await.0
         }
-    };
-    let bounds = session.bounds();
-    let input =
-        Input { octets: &octets, stamp: &item.stamp, flags: &item.flags, received: item.received, bounds };
-    let message = match session.transform(octets.len(), || graph::build(&input)) {
+        outcome => outcome,
+    }
+}
+
+/// Builds and stores it. The flag tells whether a plainer form may fare better.
+async fn once(
+    session: &Session,
+    folder: &TargetFolderId,
+    item: &StoreItem,
+    input: &Input<'_>,
+    ticket: &Ticket,
+) -> (Outcome, bool) {
+    let message = match session.transform(input.octets.len(), || graph::build(input)) {
         Ok(message) => message,
-        Err(e) => return Outcome::Refused(e),
+        Err(e) if e.kind == Kind::Io => return (Outcome::NotSent(e), false),
+        Err(e) => return (Outcome::Refused(e), false),
     };
-    drop(octets);
-    match create(session, folder, &message, ticket).await {
+    let special = message.special;
+    let outcome = match create(session, folder, &message, ticket).await {
         Err(fault) => fault.into_outcome(),
         Ok(id) if message.later.is_empty() => Outcome::Stored { id, losses: message.losses },
         Ok(id) => match complete(session, &id, &message, item, ticket).await {
             Ok(()) => Outcome::Stored { id, losses: message.losses },
             Err(fault) => abandon(session, &id, fault, ticket).await,
         },
-    }
+    };
+    (outcome, special)
 }
 
 /// The create. Gives the id of the new message.
@@ -87,8 +109,9 @@ async fn complete(
     item: &StoreItem,
     ticket: &Ticket,
 ) -> Result<(), Fault> {
-    for file in &message.later {
-        upload::attach(session, id, file, ticket).await?;
+    for (n, file) in message.later.iter().enumerate() {
+        let place = Place { session, id, ticket, before: message.carried + n };
+        upload::attach(&place, file).await?;
     }
     let what = "completing a message";
     let path = format!("/messages/{}", segment(id));

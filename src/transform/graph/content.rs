@@ -1,216 +1,208 @@
-//! Which part becomes the body, and which parts become files.
+//! Which part becomes the body, and which parts become attachments.
 //!
 //! | in the message | in Graph |
 //! |---|---|
 //! | multipart/alternative | its HTML form, else its last plain form; other text forms are dropped (declared) |
 //! | multipart/related | the root is shown, the rest are files; inline if the body refers to their Content-ID |
-//! | multipart/signed, multipart/encrypted, application/pkcs7-mime | what is readable, and the whole original as a file (declared) |
+//! | S/MIME, the whole message | a message class of its own and one attachment ([`super::protected`]) |
+//! | PGP, S/MIME within a part | what is readable, and the whole original as a file (declared) |
 //! | multipart/mixed and any other | text parts without a file name are shown, joined in order (declared); the rest are files |
-//! | message/rfc822, message/global | a file with its exact octets (declared) |
+//! | message/rfc822, message/global | an attached message ([`super::nested`]), else a file with its exact octets (declared) |
 //! | anything else (text/calendar, winmail.dat, delivery reports …) | a file with its decoded octets |
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::io;
 
 use bytes::Bytes;
 
-use super::losses;
-use crate::transform::base64::Content;
-use crate::transform::json::{self, Object};
+use super::file::{File, is_message};
+use super::{MAX_BODY, Original, losses, nested, protected};
 use crate::transform::mime::{Head, Part, Structure};
+use crate::transform::octets::Octets;
 
 /// Attachments of one message (Exchange's limit).
 pub const MAX_FILES: usize = 250;
-/// Longest file name, in characters.
-const MAX_FILE_NAME: usize = 200;
 
-/// A file to attach.
-#[derive(Clone)]
-pub struct File {
-    name: String,
-    content_type: String,
-    content_id: Option<String>,
-    inline: bool,
-    content: Content,
-}
-
-impl std::fmt::Debug for File {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "File({} bytes)", self.len())
-    }
-}
-
-impl File {
-    /// A whole message, exactly as it came.
-    pub fn original(octets: &Bytes) -> File {
-        File {
-            name: "original-message.eml".to_owned(),
-            content_type: "message/rfc822".to_owned(),
-            content_id: None,
-            inline: false,
-            content: Content::Octets(octets.clone()),
-        }
-    }
-
-    /// Decoded size in bytes: what the target counts.
-    pub fn len(&self) -> usize {
-        self.content.len()
-    }
-
-    /// No octets?
-    pub fn is_empty(&self) -> bool {
-        self.content.is_empty()
-    }
-
-    /// The decoded octets.
-    pub fn octets(&self) -> Bytes {
-        self.content.octets()
-    }
-
-    /// Bytes that [`File::write`] appends, at most.
-    pub fn json_len(&self) -> usize {
-        let id = self.content_id.as_deref().map_or(0, json::string_len);
-        self.content.base64_len() + json::string_len(&self.name) + self.content_type.len() + id + 160
-    }
-
-    /// Appends it as a `fileAttachment`.
-    pub fn write(&self, out: &mut String) {
-        let mut object = Object::begin(out);
-        object.text("@odata.type", "#microsoft.graph.fileAttachment");
-        object.text("name", &self.name);
-        object.text("contentType", &self.content_type);
-        object.flag("isInline", self.inline);
-        if let Some(id) = &self.content_id {
-            object.text("contentId", id);
-        }
-        let bytes = object.key("contentBytes");
-        bytes.push('"');
-        self.content.push_base64(bytes);
-        bytes.push('"');
-        object.end();
-    }
-
-    /// The request body that attaches it in one request.
-    pub fn body(&self) -> Bytes {
-        let mut out = String::with_capacity(self.json_len());
-        self.write(&mut out);
-        Bytes::from(out)
-    }
-
-    /// The request body that begins an upload session for it. The size is the decoded one: with any other the upload
-    /// never completes.
-    pub fn session_body(&self) -> Bytes {
-        let mut out = String::new();
-        let mut object = Object::begin(&mut out);
-        let mut item = Object::begin(object.key("AttachmentItem"));
-        item.text("attachmentType", "file");
-        item.text("name", &self.name);
-        item.number("size", self.len() as u64);
-        item.text("contentType", &self.content_type);
-        item.flag("isInline", self.inline);
-        if let Some(id) = &self.content_id {
-            item.text("contentId", id);
-        }
-        item.end();
-        object.end();
-        Bytes::from(out)
-    }
+/// What holds for all parts of a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// When the original is attached.
+    pub(super) original: Original,
+    /// Nothing that a strict target may refuse: no attached messages, no message classes.
+    pub(super) plain: bool,
+    /// Largest attached message, as JSON, in bytes.
+    pub(super) item: usize,
+    /// How deep in attached messages: 0 for the message itself.
+    pub(super) depth: usize,
 }
 
 /// A message, divided into what Graph takes.
 #[derive(Clone, Default)]
-pub struct Chosen {
+pub(super) struct Chosen {
+    /// The header block.
+    pub(super) headers: Bytes,
+    /// The message class, where it is not the usual one. Then the one attachment is all there is to the message.
+    pub(super) class: Option<&'static str>,
     /// Is the body HTML?
-    pub html: bool,
+    pub(super) html: bool,
     /// The body, with CRLF line ends.
-    pub body: String,
-    /// The files, in the order of the message.
-    pub files: Vec<File>,
-    /// The whole original must be attached.
-    pub original: bool,
+    pub(super) body: String,
+    /// The body is not all of the text.
+    pub(super) cut: bool,
+    /// The attachments, in the order of the message.
+    pub(super) files: Vec<File>,
+    /// The text as it stood in the message, to be attached where it is cut and the original is not attached.
+    pub(super) texts: Vec<File>,
+    /// Something is lost that only the whole original has.
+    pub(super) lossy: bool,
+    /// Without the original there is next to nothing.
+    pub(super) unreadable: bool,
 }
 
-/// Chooses body and files.
-pub fn choose(octets: &Bytes, losses: &mut BTreeSet<&'static str>) -> Chosen {
-    let Some(structure) = Structure::read(octets) else {
+/// Chooses body and attachments.
+pub(super) fn choose(
+    octets: &Octets,
+    rules: &Rules,
+    losses: &mut BTreeSet<&'static str>,
+) -> io::Result<Chosen> {
+    let structure = Structure::read(octets)?;
+    if structure.too_many {
         losses.insert(losses::STRUCTURE_UNREADABLE);
-        return Chosen {
+        return Ok(Chosen {
+            headers: structure.headers,
             body: "This message has too many parts to be shown. The whole original is attached.\r\n"
                 .to_owned(),
-            original: true,
+            lossy: true,
+            unreadable: true,
             ..Chosen::default()
-        };
-    };
+        });
+    }
+    if !rules.plain
+        && let Some(protection) = protected::of(&structure)?
+    {
+        return protected(&structure, protection, losses);
+    }
     if structure.outside {
         losses.insert(losses::OUTSIDE_PARTS);
     }
-    let mut walk = Walk {
-        structure: &structure,
-        shown: Vec::new(),
-        files: Vec::new(),
-        protected: false,
-        too_deep: false,
-        losses,
-    };
+    let keep_parts = rules.original == Original::Never;
+    let mut walk = Walk::new(&structure, keep_parts, losses);
     walk.part(0, Use::Show, true);
     let Walk { shown, files, protected, too_deep, .. } = walk;
-    let mut chosen = Chosen { original: protected || too_deep, ..Chosen::default() };
+    let mut chosen = Chosen { headers: structure.headers.clone(), ..Chosen::default() };
+    chosen.lossy = protected || too_deep;
+    chosen.unreadable = too_deep;
     if protected {
-        losses.insert(losses::PROTECTED_ORIGINAL);
+        losses.insert(if keep_parts { losses::PROTECTED_PARTS } else { losses::PROTECTED_ORIGINAL });
     }
     if too_deep {
         losses.insert(losses::STRUCTURE_UNREADABLE);
     }
-    let part = |i: &usize| &structure.parts[*i];
-    chosen.html = shown.iter().any(|i| part(i).head.is("text", "html"));
-    if shown.len() > 1 {
-        losses.insert(losses::BODY_JOINED);
+    chosen.show(&structure, &shown, losses)?;
+    if rules.original == Original::Never {
+        chosen.attach_texts(&structure, &shown)?;
     }
-    for (n, part) in shown.iter().map(part).enumerate() {
-        let text = part.text();
-        if text.broken {
-            losses.insert(losses::ENCODING_BROKEN);
-            chosen.original = true;
-        }
-        if text.guessed {
-            losses.insert(losses::CHARSET_GUESSED);
-        }
-        if n > 0 {
-            chosen.body.push_str(if chosen.html { "<hr>\r\n" } else { "\r\n" });
-        }
-        if chosen.html && !part.head.is("text", "html") {
-            push_as_html(&mut chosen.body, &text.text);
-        } else {
-            push_crlf(&mut chosen.body, &text.text);
-        }
-    }
-    if shown.is_empty() && protected {
+    if shown.is_empty() && protected && !keep_parts {
         chosen.body =
             "This message is encrypted or signed as a whole. The whole original is attached.\r\n".to_owned();
     }
     for (n, i) in files.into_iter().enumerate() {
+        if chosen.files.len() > MAX_FILES {
+            break;
+        }
         let part = &structure.parts[i];
-        let (content, broken) = part.content();
+        let (content, broken) = part.content()?;
         if broken {
             losses.insert(losses::ENCODING_BROKEN);
-            chosen.original = true;
+            chosen.lossy = true;
         }
-        let content_id = part.head.content_id.clone().filter(|id| (1..=900).contains(&id.len()));
-        let inline = chosen.html && content_id.as_deref().is_some_and(|id| refers_to(&chosen.body, id));
-        chosen.files.push(File {
-            name: file_name(&part.head, n + 1),
-            content_type: content_type(&part.head),
-            content_id,
-            inline,
-            content,
-        });
+        let file = File::part(&part.head, n + 1, content, |id| chosen.html && refers_to(&chosen.body, id));
+        let file = if is_message(&part.head) { nested::attach(part, file, rules, losses)? } else { file };
+        chosen.files.push(file);
     }
-    if chosen.files.len() + usize::from(chosen.original) > MAX_FILES {
+    if chosen.files.len() > MAX_FILES {
         losses.insert(losses::ATTACHMENTS_BEYOND_LIMIT);
-        chosen.files.truncate(MAX_FILES - 1);
-        chosen.original = true;
+        (chosen.lossy, chosen.unreadable) = (true, true);
     }
-    chosen
+    Ok(chosen)
+}
+
+/// A message of a class of its own: the readable text is its body, everything lies in the one attachment.
+fn protected(
+    structure: &Structure,
+    protection: protected::Protection,
+    losses: &mut BTreeSet<&'static str>,
+) -> io::Result<Chosen> {
+    let mut chosen = Chosen {
+        headers: structure.headers.clone(),
+        class: Some(protection.class),
+        files: vec![protection.file],
+        ..Chosen::default()
+    };
+    if let Some(signed) = protection.readable {
+        // Whatever the body does not show is in the attachment.
+        let mut shown_only = BTreeSet::new();
+        let mut walk = Walk::new(structure, false, &mut shown_only);
+        walk.part(signed, Use::Show, true);
+        let Walk { shown, files, .. } = walk;
+        if !files.is_empty() {
+            losses.insert(losses::SIGNED_ENTITY);
+        }
+        chosen.show(structure, &shown, &mut shown_only)?;
+    }
+    Ok(chosen)
+}
+
+impl Chosen {
+    /// Makes the body of these parts.
+    fn show(
+        &mut self,
+        structure: &Structure,
+        shown: &[usize],
+        losses: &mut BTreeSet<&'static str>,
+    ) -> io::Result<()> {
+        let part = |i: &usize| &structure.parts[*i];
+        self.html = shown.iter().any(|i| part(i).head.is("text", "html"));
+        if shown.len() > 1 {
+            losses.insert(losses::BODY_JOINED);
+        }
+        for (n, part) in shown.iter().map(part).enumerate() {
+            if self.body.len() > MAX_BODY {
+                self.cut = true;
+                break;
+            }
+            let text = part.text(MAX_BODY)?;
+            self.cut |= text.cut;
+            if text.broken {
+                losses.insert(losses::ENCODING_BROKEN);
+                self.lossy = true;
+            }
+            if text.guessed {
+                losses.insert(losses::CHARSET_GUESSED);
+            }
+            if n > 0 {
+                self.body.push_str(if self.html { "<hr>\r\n" } else { "\r\n" });
+            }
+            if self.html && !part.head.is("text", "html") {
+                push_as_html(&mut self.body, &text.text);
+            } else if let (0, Cow::Borrowed(_)) = (n, crlf(&text.text)) {
+                self.body = text.text;
+            } else {
+                push_crlf(&mut self.body, &text.text);
+            }
+        }
+        Ok(())
+    }
+
+    /// The texts as files.
+    fn attach_texts(&mut self, structure: &Structure, shown: &[usize]) -> io::Result<()> {
+        for (n, part) in shown.iter().map(|i| &structure.parts[*i]).enumerate().take(MAX_FILES) {
+            let head = Head { name: None, content_id: None, ..part.head.clone() };
+            self.texts.push(File::part(&head, n + 1, part.content()?.0, |_| false));
+        }
+        Ok(())
+    }
 }
 
 /// What becomes of the parts below.
@@ -226,6 +218,8 @@ enum Use {
 
 struct Walk<'a> {
     structure: &'a Structure,
+    /// The parts of what is signed or encrypted are files: the original will not be there.
+    keep_parts: bool,
     shown: Vec<usize>,
     files: Vec<usize>,
     protected: bool,
@@ -233,20 +227,36 @@ struct Walk<'a> {
     losses: &'a mut BTreeSet<&'static str>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(structure: &'a Structure, keep_parts: bool, losses: &'a mut BTreeSet<&'static str>) -> Walk<'a> {
+        let (shown, files) = (Vec::new(), Vec::new());
+        Walk { structure, keep_parts, shown, files, protected: false, too_deep: false, losses }
+    }
+
     /// `form`: the part stands where a form of the text must stand, so a name does not make it a file. Depth is bounded
     /// by [`crate::transform::mime::MAX_DEPTH`].
     fn part(&mut self, index: usize, usage: Use, form: bool) {
         let structure = self.structure;
-        let Part { head, children, .. } = &structure.parts[index];
+        let Part { head, children, too_deep, .. } = &structure.parts[index];
         if head.main == "multipart" {
             match head.sub.as_str() {
-                "encrypted" => self.protected = true,
-                _ if children.is_empty() => self.undivided(index, usage),
+                _ if *too_deep => self.too_deep = true,
+                "encrypted" => {
+                    self.protected = true;
+                    if self.keep_parts {
+                        self.attach(index);
+                    }
+                }
+                // A multipart without its delimiter: its octets are text of sorts.
+                _ if children.is_empty() => self.single(index, usage),
                 "signed" => {
                     self.protected = true;
-                    for &child in children.iter().filter(|c| !is_signature(&structure.parts[**c].head)) {
-                        self.part(child, usage, form);
+                    for &child in children {
+                        if !protected::is_signature(&structure.parts[child].head) {
+                            self.part(child, usage, form);
+                        } else if self.keep_parts {
+                            self.files.push(child);
+                        }
                     }
                 }
                 "alternative" => {
@@ -282,27 +292,31 @@ impl Walk<'_> {
             } else {
                 self.losses.insert(losses::ALTERNATIVE_TEXT);
             }
-        } else if head.main == "application" && matches!(head.sub.as_str(), "pkcs7-mime" | "x-pkcs7-mime") {
+        } else if protected::is_opaque(head) {
             self.protected = true;
-        } else {
-            if is_message(head) {
-                self.losses.insert(losses::NESTED_AS_FILE);
+            if self.keep_parts {
+                self.files.push(index);
             }
+        } else {
             self.files.push(index);
         }
     }
 
-    /// A multipart without its delimiter: its octets are text of sorts. One that is nested too deeply: the original.
-    fn undivided(&mut self, index: usize, usage: Use) {
-        let delimiter = self.structure.parts[index].head.boundary.as_ref().map(|b| format!("--{b}"));
-        let body = &self.structure.parts[index].body;
-        if delimiter.is_some_and(|d| memchr::memmem::find(body, d.as_bytes()).is_some()) {
-            self.too_deep = true;
-        } else if usage == Use::Show {
+    fn single(&mut self, index: usize, usage: Use) {
+        if usage == Use::Show {
             self.shown.push(index);
         } else {
             self.files.push(index);
         }
+    }
+
+    /// All that is below it becomes files.
+    fn attach(&mut self, index: usize) {
+        let part = &self.structure.parts[index];
+        if part.children.is_empty() {
+            self.files.push(index);
+        }
+        part.children.iter().for_each(|&child| self.attach(child));
     }
 
     fn holds(&self, index: usize, wanted: &dyn Fn(&Head) -> bool) -> bool {
@@ -315,15 +329,6 @@ fn is_text(head: &Head) -> bool {
     head.main == "text" && matches!(head.sub.as_str(), "plain" | "html" | "")
 }
 
-fn is_message(head: &Head) -> bool {
-    head.main == "message" && matches!(head.sub.as_str(), "rfc822" | "global")
-}
-
-fn is_signature(head: &Head) -> bool {
-    head.main == "application"
-        && matches!(head.sub.as_str(), "pgp-signature" | "pkcs7-signature" | "x-pkcs7-signature")
-}
-
 /// Does the HTML refer to a part by its Content-ID (RFC 2392), as written or percent-encoded?
 fn refers_to(html: &str, id: &str) -> bool {
     let find = |id: &str| memchr::memmem::find(html.as_bytes(), format!("cid:{id}").as_bytes()).is_some();
@@ -332,93 +337,29 @@ fn refers_to(html: &str, id: &str) -> bool {
     find(id) || find(&at_only) || find(&encoded)
 }
 
-/// The name of a file: its own without path separators and control characters, else a made one.
-fn file_name(head: &Head, number: usize) -> String {
-    let clean: String = head
-        .name
-        .as_deref()
-        .unwrap_or("")
-        .chars()
-        .filter(|c| !c.is_control())
-        .map(|c| if matches!(c, '/' | '\\') { '_' } else { c })
-        .collect();
-    let mut name = clean.trim().to_owned();
-    if name.chars().count() > MAX_FILE_NAME {
-        // The end is kept: it tells what kind of file it is.
-        let ending: String = match name.rsplit_once('.') {
-            Some((_, e)) if e.len() <= 16 => format!(".{e}"),
-            _ => String::new(),
-        };
-        name = name.chars().take(MAX_FILE_NAME - ending.chars().count()).collect::<String>() + &ending;
-    }
-    if is_message(head) {
-        if name.is_empty() {
-            return format!("message-{number}.eml");
-        }
-        if !name.to_ascii_lowercase().ends_with(".eml") {
-            name.push_str(".eml");
-        }
-        return name;
-    }
-    if !name.trim_matches('.').is_empty() {
-        return name;
-    }
-    let ending = match (head.main.as_str(), head.sub.as_str()) {
-        ("text", "plain") => "txt",
-        ("text", "html") => "html",
-        ("text", "calendar") => "ics",
-        ("text", "vcard" | "x-vcard") => "vcf",
-        ("image", "jpeg") => "jpg",
-        ("image", "svg+xml") => "svg",
-        ("image", sub @ ("png" | "gif" | "bmp" | "tiff" | "webp")) => sub,
-        ("application", sub @ ("pdf" | "zip" | "json" | "xml" | "rtf")) => sub,
-        ("application", "ms-tnef") => return "winmail.dat".to_owned(),
-        ("message", "delivery-status" | "disposition-notification") | ("text", "rfc822-headers") => "txt",
-        _ => "bin",
-    };
-    format!("attachment-{number}.{ending}")
-}
-
-fn content_type(head: &Head) -> String {
-    let token = |t: &str| {
-        (1..=127).contains(&t.len())
-            && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
-    };
-    if token(&head.main) && token(&head.sub) {
-        format!("{}/{}", head.main, head.sub)
-    } else {
-        "application/octet-stream".to_owned()
-    }
-}
-
 /// Appends text with CRLF line ends.
-pub fn push_crlf(out: &mut String, text: &str) {
+pub(super) fn push_crlf(out: &mut String, text: &str) {
     out.push_str(&crlf(text));
 }
 
 /// The text with every line end (CRLF, LF, CR) as CRLF.
-pub fn crlf(text: &str) -> Cow<'_, str> {
+pub(super) fn crlf(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
-    let bare = bytes.iter().enumerate().any(|(at, b)| match b {
+    let bare = |at: usize| match bytes[at] {
         b'\n' => at == 0 || bytes[at - 1] != b'\r',
-        b'\r' => bytes.get(at + 1) != Some(&b'\n'),
-        _ => false,
-    });
-    if !bare {
+        _ => bytes.get(at + 1) != Some(&b'\n'),
+    };
+    if !memchr::memchr2_iter(b'\r', b'\n', bytes).any(bare) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + text.len() / 32);
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\r' => {
-                chars.next_if_eq(&'\n');
-                out.push_str("\r\n");
-            }
-            '\n' => out.push_str("\r\n"),
-            c => out.push(c),
-        }
+    let mut from = 0;
+    for at in memchr::memchr2_iter(b'\r', b'\n', bytes).filter(|at| bare(*at)) {
+        out.push_str(&text[from..at]);
+        out.push_str("\r\n");
+        from = at + 1;
     }
+    out.push_str(&text[from..]);
     Cow::Owned(out)
 }
 

@@ -15,6 +15,8 @@ pub const DELIVERY_TIME: &str = "SystemTime 0x0E06";
 pub const SUBMIT_TIME: &str = "SystemTime 0x0039";
 /// PidTagTransportMessageHeaders: the original header block.
 pub const TRANSPORT_HEADERS: &str = "String 0x007D";
+/// PidTagMessageClass, where it is not `IPM.Note`.
+pub const CLASS: &str = "String 0x001A";
 /// PidTagInReplyToId.
 pub const IN_REPLY_TO: &str = "String 0x1042";
 /// PidTagInternetReferences: threads are built from it.

@@ -14,7 +14,7 @@ use mailwave::mock::Wire;
 use mailwave::mock::graph::{GraphMock, GraphOptions, MessageTruth};
 use mailwave::mock::server::RealWorld;
 use mailwave::model::{
-    Bodies, Body, Digest, Flags, FolderId, FolderPath, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
+    Bodies, Body, Flags, FolderId, FolderPath, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, Original, TokenSettings};
 use mailwave::target::{FolderWanted, StoreItem, Target};
@@ -190,7 +190,7 @@ async fn a_nested_message_arrives_as_an_attached_message() {
 async fn every_file_arrives_octet_for_octet_by_every_way_there_is() {
     // In the create, in a request of its own, by upload session in one range and in several; from memory and spooled.
     let mailbox = Mailbox::new(Original::WhenLossy);
-    let mut sizes = vec![10, 900_000, 2_850_000, 3_100_000, 3_500_000, 9_000_001];
+    let mut sizes = [10, 900_000, 2_850_000, 3_100_000, 3_500_000, 9_000_001];
     for way in 0..3 {
         let mut dice = Rng::with_seed(way);
         let mut text =
@@ -243,6 +243,16 @@ enum Leaf {
     Text(String),
     Octets(Vec<u8>),
     Message,
+}
+
+impl Leaf {
+    fn octets(&self) -> &[u8] {
+        match self {
+            Leaf::Text(text) => text.as_bytes(),
+            Leaf::Octets(octets) => octets,
+            Leaf::Message => b"",
+        }
+    }
 }
 
 fn ours(octets: &Octets) -> Option<Vec<Leaf>> {
@@ -377,13 +387,21 @@ fn the_parts_and_texts_of_the_corpus_are_what_another_parser_finds() {
         let Some(expected) = theirs(&octets) else { continue };
         compared += 1;
         files += found.iter().filter(|l| matches!(l, Leaf::Octets(_))).count();
-        let differ = found.len() != expected.len() || found.iter().zip(&expected).any(|(a, b)| a != b);
-        assert!(
-            !differ,
-            "{kind}, {:?}: {}",
-            Digest::of(&octets),
-            String::from_utf8_lossy(&octets[..octets.len().min(2000)])
-        );
+        let what = || format!("{kind}, {}", String::from_utf8_lossy(&octets[..octets.len().min(1500)]));
+        assert_eq!(found.len(), expected.len(), "{}", what());
+        for (n, (a, b)) in found.iter().zip(&expected).enumerate() {
+            // Of a last group of base64 that is torn off we keep what it says, one or two octets; the other parser none.
+            let torn = matches!((a, b), (Leaf::Octets(a), Leaf::Octets(b)) if a.len() <= b.len() + 2 && a.starts_with(b));
+            let (a, b) = (a.octets(), b.octets());
+            let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+            assert!(
+                a == b || torn,
+                "leaf {n}: {} and {} octets, the same up to {same}: {}",
+                a.len(),
+                b.len(),
+                what()
+            );
+        }
     }
     assert!(compared > 250 && files > 50, "{compared} {files}");
 }

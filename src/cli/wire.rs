@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{imap, mocks};
-use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
+use crate::config::{self, AppProof, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
+use crate::http::oauth::{Certificate, Proof};
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
 use crate::ledger::sqlite::{LedgerOptions, SqliteLedger, SqliteView};
 use crate::ledger::{FactsCursor, Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
@@ -18,7 +19,7 @@ use crate::source::imap::ImapSource;
 use crate::source::maildir::{self as maildir_source, MaildirSource};
 use crate::source::mbox::{self, MboxSource};
 use crate::target::Target;
-use crate::target::graph::{GraphSettings, GraphTarget, TokenSettings};
+use crate::target::graph::{AppRegistration, GraphSettings, GraphTarget, TokenSettings};
 use crate::target::imap::ImapTarget;
 use crate::target::maildir::{self as maildir_target, MaildirTarget};
 
@@ -172,21 +173,22 @@ fn source(env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
 fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     match kind {
         TargetKind::Graph(typed) => {
-            let token = match &typed.login {
-                GraphLogin::App { client_id, client_secret, token_url, scope, .. } => {
-                    TokenSettings::ClientCredentials {
-                        token_url: token_url.clone(),
-                        client_id: client_id.clone(),
-                        client_secret: client_secret.load()?,
-                        scope: scope.clone(),
-                    }
+            let mut settings = GraphSettings::new(typed.base_url.clone(), mocks::token());
+            settings.name = name.to_owned();
+            match &typed.login {
+                GraphLogin::Apps { tenant, token_url, scope, apps } => {
+                    let app = |app: &config::GraphApp| app_registration(app, token_url, scope);
+                    settings.apps = apps.iter().map(app).collect::<Result<_>>()?;
+                    settings.tenant = Some(tenant.clone());
                 }
-                GraphLogin::Token(token) => TokenSettings::Static(token.load()?),
-                GraphLogin::None => mocks::token(),
-            };
-            let mut settings = GraphSettings::new(typed.base_url.clone(), token);
-            settings.app = name.to_owned();
+                GraphLogin::Token { token, tenant } => {
+                    settings.apps = vec![AppRegistration::only(TokenSettings::Static(token.load()?))];
+                    settings.tenant.clone_from(tenant);
+                }
+                GraphLogin::None => {}
+            }
             settings.max_message_bytes = typed.max_message;
+            settings.modes.clone_from(&typed.modes);
             settings.lanes = usize::try_from(typed.limits.at_once).unwrap_or(4).clamp(1, 4);
             let http: Arc<dyn HttpClient> = match &typed.mock {
                 Some(state) => mocks::in_process(env, state)?,
@@ -216,6 +218,29 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
             Ok(Arc::new(MaildirTarget::new(env.clone(), settings)?))
         }
     }
+}
+
+/// An app, its secret loaded: what is missing is told before anything is sent.
+fn app_registration(app: &config::GraphApp, token_url: &str, scope: &str) -> Result<AppRegistration> {
+    let (token_url, client_id, scope) = (token_url.to_owned(), app.client_id.clone(), scope.to_owned());
+    let token = match &app.proof {
+        AppProof::Secret(secret) => {
+            let client_secret = secret.load()?;
+            TokenSettings::ClientCredentials { token_url, client_id, client_secret, scope }
+        }
+        AppProof::Certificate(secret) => {
+            let certificate =
+                Certificate::from_pem(secret.load_lines()?.as_bytes()).map_err(|e| e.at(&secret.place))?;
+            let proof = Proof::Certificate(Arc::new(certificate));
+            TokenSettings::ClientAssertion { token_url, client_id, proof, scope }
+        }
+        AppProof::Federated(secret) => {
+            secret.load()?;
+            let proof = Proof::Federated(secret.clone());
+            TokenSettings::ClientAssertion { token_url, client_id, proof, scope }
+        }
+    };
+    Ok(AppRegistration { name: app.client_id.clone(), token })
 }
 
 fn root(path: &Path) -> Result<String> {
@@ -264,6 +289,10 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
                 upload_window: typed.upload_per,
                 concurrency: typed.at_once,
                 app_requests_per_second: typed.rate,
+                apps: match &graph.login {
+                    GraphLogin::Apps { apps, .. } => apps.iter().map(|a| a.client_id.clone()).collect(),
+                    GraphLogin::Token { .. } | GraphLogin::None => Vec::new(),
+                },
                 start_spent: typed.start_spent,
                 ..TargetLimits::default()
             };

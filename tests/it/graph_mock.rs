@@ -227,7 +227,7 @@ fn base64(octets: impl AsRef<[u8]>) -> String {
 async fn a_token_is_given_for_the_right_secret_only_and_expires() {
     let options = GraphOptions {
         token_seconds: 60,
-        apps: vec![App { client_id: "app".into(), client_secret: "secret".into() }],
+        apps: vec![App { client_id: "app".into(), client_secret: "secret".into(), ..App::default() }],
         ..GraphOptions::default()
     };
     let tenant = Tenant::new(options).await;

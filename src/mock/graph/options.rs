@@ -14,6 +14,8 @@ pub struct GraphOptions {
     pub upload_base_url: Option<String>,
     /// Tenant ids whose token endpoint answers; empty: any.
     pub tenants: Vec<String>,
+    /// The directory (`tid`) tokens are for; `None`: the tenant asked for, if it is an id, else they do not say.
+    pub tenant_id: Option<String>,
     /// App registrations; empty: any client id with the secret `secret`.
     pub apps: Vec<App>,
     /// Lifetime of a token, in seconds.
@@ -67,6 +69,7 @@ impl Default for GraphOptions {
             base_url: None,
             upload_base_url: None,
             tenants: Vec::new(),
+            tenant_id: None,
             apps: Vec::new(),
             token_seconds: 3599,
             auto_provision: true,
@@ -93,13 +96,29 @@ impl Default for GraphOptions {
 }
 
 /// An app registration.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct App {
     /// Its client id.
     pub client_id: String,
-    /// Its secret.
+    /// Its secret; empty: it has none.
     pub client_secret: String,
+    /// The certificate registered with it, as PEM.
+    pub certificate: Option<String>,
+    /// The issuer it trusts instead.
+    pub federated: Option<Federated>,
+}
+
+/// An issuer whose tokens prove that their bearer is an app (workload identity federation).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Federated {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// The `sub` of the app's.
+    pub subject: String,
+    /// A certificate of the key it signs with, as PEM.
+    pub certificate: String,
 }
 
 impl std::fmt::Debug for App {

@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use http::Method;
 use serde_json::Value;
 
 use super::answer::id;
 use super::folders::parent;
-use super::session::{Session, query, segment, unreadable};
+use super::session::{Call, Session, query, segment, unreadable};
 use crate::env::Step;
 use crate::model::{Kind, Result, Scope, StampPrefix, Timestamp};
 use crate::target::{Copy, TargetFolderId};
@@ -24,11 +26,44 @@ const PAGE: usize = 200;
 
 /// Every copy whose stamp begins with `prefix`.
 pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<Copy>> {
-    let filter = query(&props::stamp_filter(prefix));
+    let messages = list(session, &path(prefix)).await?;
+    copies(session, prefix, messages).await
+}
+
+/// Every copy whose stamp begins with one of the prefixes: several are asked for at a time.
+pub(super) async fn find_each(session: &Session, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
+    let call = |prefix| session.call(Method::GET, &path(prefix), Bytes::new(), Step::TargetFind, WHAT);
+    let calls: Vec<Call> = prefixes.iter().map(call).collect();
+    let mut all = Vec::new();
+    for (prefix, reply) in prefixes.iter().zip(session.batch(&calls).await) {
+        let page = reply.filter(|r| r.status == 200).and_then(|r| r.json()).map(|mut page| page_of(&mut page));
+        all.extend(match page.flatten() {
+            Some(messages) => copies(session, prefix, messages).await?,
+            None => find(session, prefix).await?,
+        });
+    }
+    Ok(all)
+}
+
+/// The messages of an answer that is the only page.
+fn page_of(page: &mut Value) -> Option<Vec<Value>> {
+    match (page["@odata.nextLink"].is_null(), page["value"].take()) {
+        (true, Value::Array(messages)) => Some(messages),
+        _ => None,
+    }
+}
+
+fn path(prefix: &StampPrefix) -> String {
+    let (filter, expand) = (query(&props::stamp_filter(prefix)), query(&expand()));
+    format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}&$expand={expand}")
+}
+
+/// The copies among listed messages, whatever the listing left out.
+async fn copies(session: &Session, prefix: &StampPrefix, messages: Vec<Value>) -> Result<Vec<Copy>> {
     let expand = query(&expand());
-    let path = format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}&$expand={expand}");
-    let mut messages = list(session, &path).await?;
+    let mut messages = messages;
     if messages.iter().any(|m| !is_whole(m)) {
+        let filter = query(&props::stamp_filter(prefix));
         let path = format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}");
         let mut plain: BTreeMap<String, Value> =
             list(session, &path).await?.into_iter().filter_map(|m| Some((id(&m)?.to_owned(), m))).collect();

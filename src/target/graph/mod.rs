@@ -4,7 +4,9 @@
 //! named MAPI property, found again by a filter over the whole mailbox. What an answer means is in `answer`; every
 //! request goes through `session`.
 
+mod ahead;
 mod answer;
+mod batch;
 mod change;
 mod config;
 mod find;
@@ -18,16 +20,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use config::{GraphSettings, TokenSettings, WriteMode};
+pub use config::{AppRegistration, GraphSettings, TokenSettings};
 
 use super::{
     Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
 };
 use crate::env::Env;
 use crate::http::HttpClient;
-use crate::http::oauth::TokenSource;
-use crate::limit::{Cost, Gate, Ticket};
-use crate::model::{Error, Flags, Kind, Outcome, Result, StampPrefix};
+use crate::http::oauth::{Tenant, TokenSource};
+use crate::limit::{Cost, Gate, Ticket, app_of};
+use crate::model::{Error, Flags, Kind, Outcome, Result, Scope, StampPrefix};
 use config::Base;
 use folders::Folders;
 use session::Session;
@@ -36,18 +38,20 @@ use session::Session;
 const BATCH_MESSAGES: usize = 20;
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// One Graph endpoint with one app registration.
+/// One Graph endpoint with its app registrations.
 pub struct GraphTarget {
     env: Env,
     http: Arc<dyn HttpClient>,
     settings: GraphSettings,
     base: Base,
-    tokens: Arc<TokenSource>,
+    /// The apps' names, and the tokens of each.
+    apps: Vec<String>,
+    tokens: Vec<Arc<TokenSource>>,
 }
 
 impl std::fmt::Debug for GraphTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "GraphTarget({})", self.settings.app)
+        write!(f, "GraphTarget({})", self.settings.name)
     }
 }
 
@@ -58,22 +62,34 @@ impl GraphTarget {
     /// `Config` if an address is not usable.
     pub fn new(env: &Env, http: Arc<dyn HttpClient>, settings: GraphSettings) -> Result<GraphTarget> {
         let base = Base::parse(&settings.base_url, settings.plain_http, "base_url")?;
-        let tokens = TokenSource::new(env, http.clone(), settings.token.clone(), settings.plain_http)?;
-        Ok(GraphTarget { env: env.clone(), http, settings, base, tokens: Arc::new(tokens) })
+        let tenant = Tenant::named(settings.tenant.as_deref());
+        let tokens = settings.apps.iter().map(|app| {
+            let source = TokenSource::new(env, http.clone(), app.token.clone(), settings.plain_http)?;
+            Ok(Arc::new(source.of_tenant(tenant.clone())))
+        });
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let apps = settings.apps.iter().map(|app| app.name.clone()).collect();
+        Ok(GraphTarget { env: env.clone(), http, settings, base, apps, tokens })
+    }
+
+    /// The tokens of the app a mailbox stays on.
+    fn tokens(&self, mailbox: &str) -> Result<Arc<TokenSource>> {
+        self.tokens
+            .get(app_of(&self.apps, mailbox))
+            .cloned()
+            .ok_or_else(|| Error::new(Kind::Config, Scope::Endpoint, "the endpoint has no app registration"))
     }
 }
 
 #[async_trait]
 impl Target for GraphTarget {
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
-        let (http, base, tokens) = (self.http.clone(), self.base.clone(), self.tokens.clone());
+        let (http, base, tokens) = (self.http.clone(), self.base.clone(), self.tokens(mailbox)?);
         let session = Session::new(&self.env, http, base, tokens, gate, self.settings.bounds, mailbox);
         let folders = Folders::open(&session, place).await?;
         let capabilities = TargetCapabilities {
             stamps: true,
-            keeps_octets: match self.settings.mode {
-                WriteMode::Json => false,
-            },
+            keeps_octets: false,
             keeps_received: true,
             keeps_keywords: true,
             moves: true,
@@ -147,27 +163,23 @@ impl TargetMailbox for GraphMailbox {
         find::find(&self.session, prefix).await
     }
 
+    async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
+        find::find_each(&self.session, prefixes).await
+    }
+
+    async fn expect(&self, wanted: &[FolderWanted]) -> Result<()> {
+        self.folders.expect(&self.session, wanted).await
+    }
+
     async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
-        let mut results = Vec::with_capacity(changes.len());
-        for (copy, flags) in changes {
-            results.push(change::set_flags(&self.session, &copy.id, flags).await);
-        }
-        results
+        change::set_flags(&self.session, changes).await
     }
 
     async fn relocate(&self, copies: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>> {
-        let mut results = Vec::with_capacity(copies.len());
-        for copy in copies {
-            results.push(change::relocate(&self.session, &copy.id, to).await);
-        }
-        results
+        change::relocate(&self.session, copies, to).await
     }
 
     async fn remove(&self, copies: &[CopyRef]) -> Vec<Result<(), Error>> {
-        let mut results = Vec::with_capacity(copies.len());
-        for copy in copies {
-            results.push(change::remove(&self.session, &copy.id).await);
-        }
-        results
+        change::remove(&self.session, copies).await
     }
 }

@@ -1,6 +1,7 @@
 //! One mailbox's way to the service: every request passes the gate, carries a token, and is judged in one place.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,13 +77,15 @@ pub(super) struct Call {
 
 /// The way to one mailbox.
 pub(super) struct Session {
-    env: Env,
-    http: Arc<dyn HttpClient>,
+    pub(super) env: Env,
+    pub(super) http: Arc<dyn HttpClient>,
     base: Base,
-    tokens: Arc<TokenSource>,
-    gate: Arc<Gate>,
+    pub(super) tokens: Arc<TokenSource>,
+    pub(super) gate: Arc<Gate>,
     bounds: Bounds,
     user: String,
+    /// The service has no `$batch`.
+    no_batches: AtomicBool,
 }
 
 impl std::fmt::Debug for Session {
@@ -102,7 +105,18 @@ impl Session {
         mailbox: &str,
     ) -> Session {
         let user = format!("{}/users/{}", base.as_str(), segment(mailbox));
-        Session { env: env.clone(), http, base, tokens, gate, bounds, user }
+        let no_batches = AtomicBool::new(false);
+        Session { env: env.clone(), http, base, tokens, gate, bounds, user, no_batches }
+    }
+
+    /// Is every request to be made by itself?
+    pub(super) fn no_batches(&self) -> bool {
+        self.no_batches.load(Ordering::Relaxed)
+    }
+
+    /// The service knows no batches: none is tried again.
+    pub(super) fn without_batches(&self) {
+        self.no_batches.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn base(&self) -> &Base {
@@ -264,7 +278,7 @@ pub(super) fn unreadable(what: &str) -> Error {
     Error::temporary(Kind::Protocol, Scope::Mailbox, format!("{what}: the target's answer is not readable"))
 }
 
-fn request(call: &Call, authorization: Option<&HeaderValue>) -> Result<http::Request<Bytes>> {
+pub(super) fn request(call: &Call, authorization: Option<&HeaderValue>) -> Result<http::Request<Bytes>> {
     let mut builder = http::Request::builder().method(&call.method).uri(&call.url);
     if let Some(authorization) = authorization {
         builder = builder

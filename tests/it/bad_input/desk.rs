@@ -294,7 +294,7 @@ impl Graph {
 
 fn tenant(options: GraphOptions) -> GraphOptions {
     let app =
-        mailwave::mock::graph::App { client_id: "mover".to_owned(), client_secret: APP_SECRET.to_owned() };
+        mailwave::mock::graph::App { client_id: "mover".to_owned(), client_secret: APP_SECRET.to_owned(), ..Default::default() };
     GraphOptions { apps: vec![app], ..options }
 }
 

@@ -14,6 +14,7 @@ mod files;
 mod gmail;
 mod graph_mock;
 mod graph_target;
+mod graph_ways;
 mod imap_login;
 mod imap_mock;
 mod imap_offers;

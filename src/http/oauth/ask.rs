@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -16,6 +16,9 @@ use crate::model::{Error, Kind, Result, Scope};
 
 /// `client_assertion_type` of a JWT (RFC 7523 §2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What a value of a form holds unescaped.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_');
 
 #[derive(Deserialize)]
 struct Granted {
@@ -37,7 +40,7 @@ impl Form {
         }
         self.0.push_str(name);
         self.0.push('=');
-        self.0.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+        self.0.extend(utf8_percent_encode(value, FORM));
         self
     }
 }

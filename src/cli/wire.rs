@@ -268,6 +268,7 @@ fn coding(typed: config::FolderNames) -> crate::transform::names::Coding {
 /// What copies may lose, by short name: of every target, and of stores whose answer never came.
 pub(super) fn losses() -> Vec<(&'static str, &'static str)> {
     let mut all = crate::transform::graph::losses::ALL.to_vec();
+    all.extend(crate::transform::import_mime::LOSSES);
     // Of a Maildir too: its folders have letters for 26.
     all.extend(crate::target::imap::losses::ALL);
     all.push((

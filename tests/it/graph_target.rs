@@ -12,7 +12,7 @@ use mailwave::http::{Exchange, HttpClient, HttpError};
 use mailwave::limit::Gate;
 use mailwave::model::{
     Body, Error, Flags, FolderId, FolderPath, Kind, MailboxKey, Outcome, Scope, SourceName, SpecialUse,
-    Stamp, StampPrefix, Status, Timestamp,
+    Stamp, StampPrefix, Status, Timestamp, WriteMode,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use mailwave::target::{CopyRef, FolderWanted, StoreItem, Target, TargetFolderId, TargetMailbox};
@@ -181,7 +181,8 @@ async fn a_message_is_stored_by_one_authorised_request_with_its_stamp_done() {
     script.post("/mailFolders/box/messages", 201, created());
     let ticket = gate.reserve(mailbox.cost(&[100])).await;
     let outcomes = mailbox.store(&inbox(), vec![item(1, MESSAGE)], ticket).await;
-    assert_eq!(outcomes, [Outcome::Stored { id: "m1".to_owned(), losses: vec!["sent-made"] }]);
+    let losses = vec!["sent-made"];
+    assert_eq!(outcomes, [Outcome::Stored { id: "m1".to_owned(), losses, mode: WriteMode::Json }]);
     let request = script.seen(1);
     assert_eq!(request.headers()["authorization"], "Bearer t0ken");
     assert_eq!(request.headers()["prefer"], "IdType=\"ImmutableId\"");

@@ -51,6 +51,13 @@ pub struct GraphOptions {
     pub import_mime: bool,
     /// `importMime` takes the received date from the `Date` field, else it is the time of the call (not documented).
     pub import_mime_keeps_date: bool,
+    /// `importMime` makes a message that is read (not documented).
+    pub import_mime_read: bool,
+    /// Unknown `x-` header fields of MIME become named properties (reported to fail where a mailbox has no such property
+    /// yet).
+    pub mime_keeps_headers: bool,
+    /// A PATCH of the received and sent dates (0x0E06, 0x0039) takes effect (sources conflict; most say no).
+    pub patch_dates: bool,
     /// `$select` with `$expand` of extended properties omits `internetMessageId` (reported by a live migrator).
     pub select_expand_drops: bool,
     /// Keep bodies and attachments; else only their digests and lengths are kept and reads of them are empty.
@@ -87,6 +94,9 @@ impl Default for GraphOptions {
             mime_to_folder: true,
             import_mime: false,
             import_mime_keeps_date: false,
+            import_mime_read: true,
+            mime_keeps_headers: true,
+            patch_dates: false,
             select_expand_drops: false,
             keep_content: true,
             commit_abandoned: true,

@@ -93,7 +93,7 @@ impl Session {
             step: first.step,
             what: first.what,
         };
-        let Ok(request) = request(&envelope, Some(token.authorization())) else { return nothing() };
+        let Ok(request) = request("application/json", &envelope, Some(token.authorization())) else { return nothing() };
         let sizes: Vec<u64> = parts.iter().map(|part| part.len() as u64 + 1).collect();
         drop(parts);
         let slot = self.gate.admit_batch(&self.lookup(), &sizes, AT_ONCE).await;

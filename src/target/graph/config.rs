@@ -91,6 +91,11 @@ impl Base {
         &self.text
     }
 
+    /// The service's beta, beside this version; `None` if the address names no version `v1.0`.
+    pub(super) fn beta(&self) -> Option<String> {
+        self.text.strip_suffix("/v1.0").map(|host| format!("{host}/beta"))
+    }
+
     /// Does a link of the service stay on it? A token follows it, so it must.
     pub(super) fn owns(&self, link: &str) -> bool {
         link.parse::<http::Uri>().is_ok_and(|uri| {

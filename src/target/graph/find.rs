@@ -4,7 +4,7 @@
 //! `$expand`; and `$select` with `$expand` in one listing has been seen to leave out fields that were selected. So the
 //! fields we need are checked, and what is missing is asked for again without `$expand`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use http::Method;
@@ -14,9 +14,10 @@ use super::answer::id;
 use super::folders::parent;
 use super::session::{Call, Session, query, segment, unreadable};
 use crate::env::Step;
-use crate::model::{Kind, Result, Scope, StampPrefix, Timestamp};
+use crate::model::{Kind, Result, Scope, Stamp, StampPrefix, Timestamp};
 use crate::target::{Copy, TargetFolderId};
 use crate::transform::graph::{extended, flags, props};
+use crate::transform::import_mime;
 
 const WHAT: &str = "looking for stamps";
 /// Fields we need of each message.
@@ -26,21 +27,34 @@ const PAGE: usize = 200;
 
 /// Every copy whose stamp begins with `prefix`.
 pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<Copy>> {
-    let messages = list(session, &path(prefix)).await?;
-    copies(session, prefix, messages).await
+    let mut all = copies(session, prefix, &props::stamp_filter(prefix), None).await?;
+    if session.header_stamps {
+        add(&mut all, copies(session, prefix, &import_mime::header_filter(prefix), None).await?);
+    }
+    Ok(all)
+}
+
+/// Adds copies that are not there yet: one may be found by its property and by its header.
+fn add(all: &mut Vec<Copy>, more: Vec<Copy>) {
+    let known: BTreeSet<String> = all.iter().map(|copy| copy.id.clone()).collect();
+    all.extend(more.into_iter().filter(|copy| !known.contains(&copy.id)));
 }
 
 /// Every copy whose stamp begins with one of the prefixes: several are asked for at a time.
 pub(super) async fn find_each(session: &Session, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
-    let call = |prefix| session.call(Method::GET, &path(prefix), Bytes::new(), Step::TargetFind, WHAT);
-    let calls: Vec<Call> = prefixes.iter().map(call).collect();
+    let filters = |prefix| {
+        let by_header = session.header_stamps.then(|| import_mime::header_filter(prefix));
+        std::iter::once(props::stamp_filter(prefix)).chain(by_header).map(move |filter| (prefix, filter))
+    };
+    let asked: Vec<(&StampPrefix, String)> = prefixes.iter().flat_map(filters).collect();
+    let call = |(_, filter): &(&StampPrefix, String)| {
+        session.call(Method::GET, &path(session, filter), Bytes::new(), Step::TargetFind, WHAT)
+    };
+    let calls: Vec<Call> = asked.iter().map(call).collect();
     let mut all = Vec::new();
-    for (prefix, reply) in prefixes.iter().zip(session.batch(&calls).await) {
+    for ((prefix, filter), reply) in asked.iter().zip(session.batch(&calls).await) {
         let page = reply.filter(|r| r.status == 200).and_then(|r| r.json()).map(|mut page| page_of(&mut page));
-        all.extend(match page.flatten() {
-            Some(messages) => copies(session, prefix, messages).await?,
-            None => find(session, prefix).await?,
-        });
+        add(&mut all, copies(session, prefix, filter, page.flatten()).await?);
     }
     Ok(all)
 }
@@ -53,17 +67,26 @@ fn page_of(page: &mut Value) -> Option<Vec<Value>> {
     }
 }
 
-fn path(prefix: &StampPrefix) -> String {
-    let (filter, expand) = (query(&props::stamp_filter(prefix)), query(&expand()));
+fn path(session: &Session, filter: &str) -> String {
+    let (filter, expand) = (query(filter), query(&expand(session)));
     format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}&$expand={expand}")
 }
 
-/// The copies among listed messages, whatever the listing left out.
-async fn copies(session: &Session, prefix: &StampPrefix, messages: Vec<Value>) -> Result<Vec<Copy>> {
-    let expand = query(&expand());
-    let mut messages = messages;
+/// The copies among the messages that fit a filter, whatever a listing of them left out. `messages`: they were listed
+/// already.
+async fn copies(
+    session: &Session,
+    prefix: &StampPrefix,
+    filter: &str,
+    messages: Option<Vec<Value>>,
+) -> Result<Vec<Copy>> {
+    let mut messages = match messages {
+        Some(messages) => messages,
+        None => list(session, &path(session, filter)).await?,
+    };
+    let expand = query(&expand(session));
     if messages.iter().any(|m| !is_whole(m)) {
-        let filter = query(&props::stamp_filter(prefix));
+        let filter = query(filter);
         let path = format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}");
         let mut plain: BTreeMap<String, Value> =
             list(session, &path).await?.into_iter().filter_map(|m| Some((id(&m)?.to_owned(), m))).collect();
@@ -76,7 +99,7 @@ async fn copies(session: &Session, prefix: &StampPrefix, messages: Vec<Value>) -
     }
     let mut copies = Vec::with_capacity(messages.len());
     for mut message in messages {
-        if extended(&message, props::STAMP).is_none() {
+        if value(&message).is_none() {
             // The filter matched it, so it has the property; it only was not told.
             let Some(id) = id(&message) else { return Err(unreadable(WHAT)) };
             let path = format!("/messages/{}?$select={FIELDS}&$expand={expand}", segment(id));
@@ -90,10 +113,7 @@ async fn copies(session: &Session, prefix: &StampPrefix, messages: Vec<Value>) -
             }
         }
         // A value that is no stamp of ours is somebody else's business.
-        let Some((stamp, complete)) = extended(&message, props::STAMP).and_then(props::parse_stamp_value)
-        else {
-            continue;
-        };
+        let Some((stamp, complete)) = value(&message).and_then(props::parse_stamp_value) else { continue };
         if !prefix.covers(&stamp) {
             continue;
         }
@@ -117,8 +137,23 @@ async fn list(session: &Session, path: &str) -> Result<Vec<Value>> {
     })
 }
 
-fn expand() -> String {
-    format!("singleValueExtendedProperties($filter=id eq '{}' or id eq '{}')", props::STAMP, props::LAST_VERB)
+fn expand(session: &Session) -> String {
+    let more =
+        if session.header_stamps { format!(" or id eq '{}'", import_mime::STAMP_HEADER) } else { String::new() };
+    let (stamp, verb) = (props::STAMP, props::LAST_VERB);
+    format!("singleValueExtendedProperties($filter=id eq '{stamp}' or id eq '{verb}'{more})")
+}
+
+/// What a message says of its stamp. The property, which comes with the last request, knows better than the header.
+fn value(message: &Value) -> Option<&str> {
+    extended(message, props::STAMP).or_else(|| extended(message, import_mime::STAMP_HEADER))
+}
+
+/// Can a message just imported be found by its header? `None`: it cannot be asked now.
+pub(super) async fn by_header(session: &Session, stamp: &Stamp, id: &str) -> Option<bool> {
+    let prefix = StampPrefix::exactly(stamp);
+    let found = copies(session, &prefix, &import_mime::header_filter(&prefix), None).await.ok()?;
+    Some(found.iter().any(|copy| copy.id == id && copy.stamp == *stamp))
 }
 
 fn is_whole(message: &Value) -> bool {
@@ -128,7 +163,7 @@ fn is_whole(message: &Value) -> bool {
 }
 
 /// Milliseconds since 1970 of `2026-11-21T08:00:00Z`, with or without a fraction.
-fn millis(text: &str) -> Option<i64> {
+pub(super) fn millis(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z')?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let (date, time) = whole.split_once('T')?;

@@ -86,6 +86,8 @@ pub(super) struct Session {
     user: String,
     /// The service has no `$batch`.
     no_batches: AtomicBool,
+    /// Copies may carry their stamp in a header, too.
+    pub(super) header_stamps: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -106,7 +108,14 @@ impl Session {
     ) -> Session {
         let user = format!("{}/users/{}", base.as_str(), segment(mailbox));
         let no_batches = AtomicBool::new(false);
-        Session { env: env.clone(), http, base, tokens, gate, bounds, user, no_batches }
+        let header_stamps = false;
+        Session { env: env.clone(), http, base, tokens, gate, bounds, user, no_batches, header_stamps }
+    }
+
+    /// Looks for stamps in headers as well.
+    pub(super) fn with_header_stamps(mut self, on: bool) -> Session {
+        self.header_stamps = on;
+        self
     }
 
     /// Is every request to be made by itself?
@@ -117,6 +126,12 @@ impl Session {
     /// The service knows no batches: none is tried again.
     pub(super) fn without_batches(&self) {
         self.no_batches.store(true, Ordering::Relaxed);
+    }
+
+    /// The mailbox below the service's beta, if there is one.
+    pub(super) fn beta(&self) -> Option<String> {
+        let below = self.user.strip_prefix(self.base.as_str())?;
+        self.base.beta().map(|beta| format!("{beta}{below}"))
     }
 
     pub(super) fn base(&self) -> &Base {
@@ -150,15 +165,25 @@ impl Session {
 
     /// Makes a request, once; a second time only if the token was refused (401: nothing was done with it).
     pub(super) async fn send(&self, ticket: &Ticket, call: &Call) -> Result<Reply, Fault> {
+        self.send_as("application/json", ticket, call).await
+    }
+
+    /// As [`Session::send`], with another kind of body.
+    pub(super) async fn send_as(
+        &self,
+        kind: &'static str,
+        ticket: &Ticket,
+        call: &Call,
+    ) -> Result<Reply, Fault> {
         let mut token = None;
         if call.range.is_none() {
             token = Some(self.tokens.get().await.map_err(Fault::NotSent)?);
         }
-        let reply = self.attempt(ticket, call, token.as_ref().map(|t| t.authorization())).await?;
+        let reply = self.attempt(kind, ticket, call, token.as_ref().map(|t| t.authorization())).await?;
         match token {
             Some(refused) if reply.status == StatusCode::UNAUTHORIZED => {
                 let token = self.tokens.renew(refused.generation()).await.map_err(Fault::NotSent)?;
-                self.attempt(ticket, call, Some(token.authorization())).await
+                self.attempt(kind, ticket, call, Some(token.authorization())).await
             }
             _ => Ok(reply),
         }
@@ -166,11 +191,12 @@ impl Session {
 
     async fn attempt(
         &self,
+        kind: &'static str,
         ticket: &Ticket,
         call: &Call,
         authorization: Option<&HeaderValue>,
     ) -> Result<Reply, Fault> {
-        let request = request(call, authorization).map_err(Fault::NotSent)?;
+        let request = request(kind, call, authorization).map_err(Fault::NotSent)?;
         let uploads = matches!(call.method, Method::POST | Method::PATCH | Method::PUT);
         let charged = if uploads { call.body.len() as u64 } else { 0 };
         // Told to send nothing for minutes: whoever holds octets gives them back and waits where a stop ends the wait.
@@ -278,7 +304,11 @@ pub(super) fn unreadable(what: &str) -> Error {
     Error::temporary(Kind::Protocol, Scope::Mailbox, format!("{what}: the target's answer is not readable"))
 }
 
-pub(super) fn request(call: &Call, authorization: Option<&HeaderValue>) -> Result<http::Request<Bytes>> {
+pub(super) fn request(
+    kind: &'static str,
+    call: &Call,
+    authorization: Option<&HeaderValue>,
+) -> Result<http::Request<Bytes>> {
     let mut builder = http::Request::builder().method(&call.method).uri(&call.url);
     if let Some(authorization) = authorization {
         builder = builder
@@ -293,7 +323,7 @@ pub(super) fn request(call: &Call, authorization: Option<&HeaderValue>) -> Resul
                 .header(header::CONTENT_RANGE, range)
                 .header(header::CONTENT_TYPE, "application/octet-stream");
         }
-        None if !call.body.is_empty() => builder = builder.header(header::CONTENT_TYPE, "application/json"),
+        None if !call.body.is_empty() => builder = builder.header(header::CONTENT_TYPE, kind),
         None => {}
     }
     if !matches!(call.method, Method::GET | Method::DELETE) {

@@ -72,9 +72,7 @@ pub(super) fn target(
     let tenant = tenant(s);
     let of_app = ["client_id", "apps"].into_iter().chain(PROOFS).any(|key| s.has(key));
     let login = if s.has("mock") {
-        for key in
-            ["tenant", "client_id", "apps", "token", "base_url", "cloud"].into_iter().chain(PROOFS)
-        {
+        for key in ["tenant", "client_id", "apps", "token", "base_url", "cloud"].into_iter().chain(PROOFS) {
             if s.has(key) {
                 s.wrong(key, "is not used by the in-process mock", "remove it, or remove `mock`");
             }

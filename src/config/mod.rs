@@ -20,8 +20,8 @@ mod value;
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    AppProof, Compress, FolderNames, GraphApp, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
-    ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds, MaildirSettings,
+    AppProof, Compress, FolderNames, GraphApp, GraphLogin, GraphSettings, ImapLogin, ImapServer,
+    ImapSettings, ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds, MaildirSettings,
     MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting, Received, RunSettings,
     Settings, SourceKind, Sync, TargetKind, Tls,
 };

@@ -252,7 +252,9 @@ impl Admission {
                     self.unknown.push_back(Held { until, bytes: *bytes });
                 }
                 Answer::NotSent => {
-                    each(&mut self.requests, &mut self.upload, cost, |quota, amount| quota.never_sent(amount));
+                    each(&mut self.requests, &mut self.upload, cost, |quota, amount| {
+                        quota.never_sent(amount)
+                    });
                 }
                 Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(self.now, *bytes),
             }

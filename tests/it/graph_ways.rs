@@ -2,6 +2,7 @@
 
 mod apps;
 mod batches;
+mod import_mime;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -48,13 +49,12 @@ impl World for Here {
     }
 }
 
-/// One request as it was sent: method, URL, authorization, body.
+/// One request as it was sent.
 #[derive(Debug, Clone)]
 pub struct Sent {
     pub method: String,
     pub url: String,
     pub authorization: String,
-    pub body: Bytes,
 }
 
 /// Keeps what was sent.
@@ -71,7 +71,6 @@ impl HttpClient for Watched {
             method: request.method().to_string(),
             url: request.uri().to_string(),
             authorization: authorization.map(|a| a.to_str().unwrap().to_owned()).unwrap_or_default(),
-            body: request.body().clone(),
         });
         self.inner.execute(request, e).await
     }

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::settings::{Proof, TokenSettings};
 use super::TokenSource;
+use super::settings::{Proof, TokenSettings};
 use crate::http::{Exchange, retry_after};
 use crate::model::{Error, Kind, Result, Scope};
 

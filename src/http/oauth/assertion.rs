@@ -49,7 +49,8 @@ impl Certificate {
         for der in CertificateDer::pem_slice_iter(pem) {
             let der = der.map_err(|_| wrong("the certificate's file is not valid PEM"))?;
             certificates += 1;
-            let (s256, s1) = (thumbprint(&digest::SHA256, &der), thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, &der));
+            let (s256, s1) =
+                (thumbprint(&digest::SHA256, &der), thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, &der));
             let Ok(key) = CertifiedKey::from_der(vec![der], private.clone_key(), &provider) else { continue };
             if key.key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256]).is_none() {
                 return Err(wrong("the certificate's key is not an RSA key"));

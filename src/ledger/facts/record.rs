@@ -240,30 +240,32 @@ mod tests {
             proptest::option::of(any::<(u32, u64, u64)>()),
             ("[a-z,]{0,12}", prop::sample::select(WriteMode::ALL.to_vec())),
         )
-            .prop_map(|((epoch, number, size), name, target_id, digest, received, bound, (losses, mode))| {
-                let source: SourceName = "acme".parse().expect("valid");
-                let mailbox = MailboxKey::of(&source, "x");
-                Record::Stored(Fact {
-                    epoch,
-                    number,
-                    name,
-                    target_id,
-                    digest: digest.map(Digest::from_bytes),
-                    size,
-                    received: received.map(|(seconds, zone)| Timestamp { seconds, zone }),
-                    header: 0,
-                    object: 0,
-                    bound: bound.map(|(folder, epoch, number)| Stamp {
-                        source: source.clone(),
-                        mailbox: mailbox.clone(),
-                        folder: FolderId(folder),
+            .prop_map(
+                |((epoch, number, size), name, target_id, digest, received, bound, (losses, mode))| {
+                    let source: SourceName = "acme".parse().expect("valid");
+                    let mailbox = MailboxKey::of(&source, "x");
+                    Record::Stored(Fact {
                         epoch,
                         number,
-                    }),
-                    losses,
-                    mode,
-                })
-            });
+                        name,
+                        target_id,
+                        digest: digest.map(Digest::from_bytes),
+                        size,
+                        received: received.map(|(seconds, zone)| Timestamp { seconds, zone }),
+                        header: 0,
+                        object: 0,
+                        bound: bound.map(|(folder, epoch, number)| Stamp {
+                            source: source.clone(),
+                            mailbox: mailbox.clone(),
+                            folder: FolderId(folder),
+                            epoch,
+                            number,
+                        }),
+                        losses,
+                        mode,
+                    })
+                },
+            );
         let ended = any::<(u64, u64)>().prop_map(|(epoch, number)| Record::Ended { epoch, number });
         prop_oneof![3 => fact, 1 => ended]
     }

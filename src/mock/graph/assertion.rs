@@ -34,9 +34,8 @@ pub(super) fn check(
     let malformed = "AADSTS50027: The JWT token is invalid or malformed.";
     let (signed, signature) = assertion.rsplit_once('.').ok_or(malformed)?;
     let (head, claims) = signed.split_once('.').ok_or(malformed)?;
-    let part = |text: &str| -> Option<Value> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
-    };
+    let part =
+        |text: &str| -> Option<Value> { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok() };
     let (head, claims) = (part(head).ok_or(malformed)?, part(claims).ok_or(malformed)?);
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed)?;
     let text = |name: &str| claims[name].as_str().unwrap_or_default();
@@ -98,7 +97,8 @@ fn names(head: &Value, certificate: &CertificateDer<'_>) -> bool {
 
 /// The address asked, or the service's own for the same tenant.
 fn same_endpoint(said: &str, asked: &str) -> bool {
-    let path = |url: &str| url.split_once("://").and_then(|(_, rest)| Some(rest.split_once('/')?.1.to_owned()));
+    let path =
+        |url: &str| url.split_once("://").and_then(|(_, rest)| Some(rest.split_once('/')?.1.to_owned()));
     said == asked
         || (said.starts_with("https://login.microsoftonline.com/")
             && path(said).is_some()

@@ -93,7 +93,9 @@ impl Session {
             step: first.step,
             what: first.what,
         };
-        let Ok(request) = request("application/json", &envelope, Some(token.authorization())) else { return nothing() };
+        let Ok(request) = request("application/json", &envelope, Some(token.authorization())) else {
+            return nothing();
+        };
         let sizes: Vec<u64> = parts.iter().map(|part| part.len() as u64 + 1).collect();
         drop(parts);
         let slot = self.gate.admit_batch(&self.lookup(), &sizes, AT_ONCE).await;
@@ -131,9 +133,10 @@ fn settles(reply: &Reply) -> bool {
 
 /// The parts' answers, in the order of the requests; `None` for one that is missing or not readable.
 fn judged(body: &[u8], parts: usize, now: i64) -> Vec<Option<Reply>> {
-    let mut answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let mut by_id: BTreeMap<String, Option<Reply>> = BTreeMap::new();
-    for one in answer["responses"].as_array_mut().into_iter().flatten().take(4 * MOST) {
+    let responses = answer.get("responses").and_then(Value::as_array);
+    for one in responses.into_iter().flatten().take(4 * MOST) {
         let Some(id) = one["id"].as_str().map(str::to_owned) else { continue };
         // Answered twice: neither can be trusted.
         let reply = if by_id.contains_key(&id) { None } else { part_reply(one, now) };
@@ -142,7 +145,7 @@ fn judged(body: &[u8], parts: usize, now: i64) -> Vec<Option<Reply>> {
     (0..parts).map(|at| by_id.remove(&at.to_string()).flatten()).collect()
 }
 
-fn part_reply(one: &mut Value, now: i64) -> Option<Reply> {
+fn part_reply(one: &Value, now: i64) -> Option<Reply> {
     let status = StatusCode::from_u16(u16::try_from(one["status"].as_u64()?).ok()?).ok()?;
     let mut headers = HeaderMap::new();
     for (name, value) in one["headers"].as_object().into_iter().flatten() {
@@ -151,9 +154,9 @@ fn part_reply(one: &mut Value, now: i64) -> Option<Reply> {
             headers.extend(HeaderValue::from_str(&text).ok().map(|value| (header::RETRY_AFTER, value)));
         }
     }
-    let body = match one["body"].take() {
-        Value::Null => Bytes::new(),
-        body => Bytes::from(body.to_string()),
+    let body = match one.get("body") {
+        None | Some(Value::Null) => Bytes::new(),
+        Some(body) => Bytes::from(body.to_string()),
     };
     Some(Reply { status, wait: retry_after(&headers, now), body })
 }

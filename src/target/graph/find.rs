@@ -53,7 +53,8 @@ pub(super) async fn find_each(session: &Session, prefixes: &[StampPrefix]) -> Re
     let calls: Vec<Call> = asked.iter().map(call).collect();
     let mut all = Vec::new();
     for ((prefix, filter), reply) in asked.iter().zip(session.batch(&calls).await) {
-        let page = reply.filter(|r| r.status == 200).and_then(|r| r.json()).map(|mut page| page_of(&mut page));
+        let page =
+            reply.filter(|r| r.status == 200).and_then(|r| r.json()).map(|mut page| page_of(&mut page));
         add(&mut all, copies(session, prefix, filter, page.flatten()).await?);
     }
     Ok(all)
@@ -61,8 +62,8 @@ pub(super) async fn find_each(session: &Session, prefixes: &[StampPrefix]) -> Re
 
 /// The messages of an answer that is the only page.
 fn page_of(page: &mut Value) -> Option<Vec<Value>> {
-    match (page["@odata.nextLink"].is_null(), page["value"].take()) {
-        (true, Value::Array(messages)) => Some(messages),
+    match (page["@odata.nextLink"].is_null(), page.get_mut("value").map(Value::take)) {
+        (true, Some(Value::Array(messages))) => Some(messages),
         _ => None,
     }
 }
@@ -138,8 +139,11 @@ async fn list(session: &Session, path: &str) -> Result<Vec<Value>> {
 }
 
 fn expand(session: &Session) -> String {
-    let more =
-        if session.header_stamps { format!(" or id eq '{}'", import_mime::STAMP_HEADER) } else { String::new() };
+    let more = if session.header_stamps {
+        format!(" or id eq '{}'", import_mime::STAMP_HEADER)
+    } else {
+        String::new()
+    };
     let (stamp, verb) = (props::STAMP, props::LAST_VERB);
     format!("singleValueExtendedProperties($filter=id eq '{stamp}' or id eq '{verb}'{more})")
 }

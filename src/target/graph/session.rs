@@ -277,7 +277,7 @@ impl Session {
         let mut url = format!("{}{path}", self.user);
         for _ in 0..MAX_PAGES {
             let mut page = self.read_url(url.clone(), step, what).await?;
-            let Some(values) = page["value"].as_array_mut() else {
+            let Some(values) = page.get_mut("value").and_then(Value::as_array_mut) else {
                 return Err(Fault::NotSent(unreadable(what)));
             };
             all.append(values);

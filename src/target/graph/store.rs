@@ -41,7 +41,9 @@ pub(super) async fn store(
     drop(octets);
     match create(session, folder, &message, ticket).await {
         Err(fault) => fault.into_outcome(),
-        Ok(id) if message.later.is_empty() => Outcome::Stored { id, losses: message.losses, mode: WriteMode::Json },
+        Ok(id) if message.later.is_empty() => {
+            Outcome::Stored { id, losses: message.losses, mode: WriteMode::Json }
+        }
         Ok(id) => match complete(session, &id, &message, item, ticket).await {
             Ok(()) => Outcome::Stored { id, losses: message.losses, mode: WriteMode::Json },
             Err(fault) => abandon(session, &id, fault, ticket).await,

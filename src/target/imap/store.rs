@@ -328,7 +328,14 @@ impl ImapMailbox {
                     match uid {
                         Some(uid) => {
                             let losses = draft.losses.iter().copied().collect();
-                            batch.settle(draft.at, Outcome::Stored { id: copy_id(validity, uid), losses, mode: WriteMode::Usual });
+                            batch.settle(
+                                draft.at,
+                                Outcome::Stored {
+                                    id: copy_id(validity, uid),
+                                    losses,
+                                    mode: WriteMode::Usual,
+                                },
+                            );
                             batch.stored.push((draft, uid));
                         }
                         None => batch.settle(draft.at, Outcome::Unknown(nowhere())),

@@ -63,8 +63,11 @@ async fn an_app_logs_in_with_its_certificate_each_time_with_a_new_assertion() {
 /// Signs any claims by RS256, as a client of somebody else's.
 fn signed(key: &KeyPair, head: &Value, claims: &Value) -> String {
     let pair = RsaKeyPair::from_pkcs8(key.serialized_der()).expect("a key");
-    let text =
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(head.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let text = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(head.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    );
     let mut signature = vec![0; pair.public_modulus_len()];
     pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).expect("signed");
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -142,7 +145,8 @@ async fn a_federated_token_is_read_anew_for_each_request() {
             "aud": "api://AzureADTokenExchange", "exp": end});
         std::fs::write(&path, signed(&key, &json!({"alg": "RS256"}), &claims)).expect("written");
     };
-    let secret = Secret { from: SecretFrom::File(path.clone()), place: "mailwave.toml:7: federated_token".into() };
+    let secret =
+        Secret { from: SecretFrom::File(path.clone()), place: "mailwave.toml:7: federated_token".into() };
     let now = || desk.env.wall() / 1000;
     write(now() + 3600);
     let (mailbox, _) = desk.open(GraphSettings::new(BASE, proven(Proof::Federated(secret)))).await;
@@ -156,13 +160,18 @@ async fn a_federated_token_is_read_anew_for_each_request() {
     std::fs::remove_file(&path).expect("removed");
     tokio::time::sleep(Duration::from_secs(10)).await;
     let error = mailbox.find(&all_stamps()).await.expect_err("it is gone");
-    assert!(error.what.contains("federated_token") && error.may_pass(), "it may be there again soon: {error:?}");
+    assert!(
+        error.what.contains("federated_token") && error.may_pass(),
+        "it may be there again soon: {error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_for_another_tenant_is_never_sent_to_the_service() {
     const OURS: &str = "11111111-2222-3333-4444-555555555555";
-    for (tenant, stops) in [(OURS, true), ("99999999-2222-3333-4444-555555555555", false), ("contoso.test", false)] {
+    for (tenant, stops) in
+        [(OURS, true), ("99999999-2222-3333-4444-555555555555", false), ("contoso.test", false)]
+    {
         let theirs = "99999999-2222-3333-4444-555555555555".to_owned();
         let desk = Desk::new(GraphOptions { tenant_id: Some(theirs), ..GraphOptions::default() });
         let target = desk.target(GraphSettings { tenant: Some(tenant.into()), ..settings() });
@@ -200,7 +209,8 @@ async fn mailboxes_are_spread_over_the_apps_and_stay_on_theirs() {
             for sent in desk.sent().iter().filter(|s| s.url.starts_with(BASE)) {
                 let payload = sent.authorization.split('.').nth(1).expect("a JWT");
                 let claims: Value =
-                    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url")).expect("JSON");
+                    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64url"))
+                        .expect("JSON");
                 let app = claims["appid"].as_str().expect("an app").to_owned();
                 tokens.entry(mailbox.clone()).or_default().insert(app);
             }

@@ -8,11 +8,17 @@ use super::*;
 
 fn rule(method: &str, path: &str, when: When, fault: Fault) -> FaultScript {
     let (method, path) = (method.to_owned(), path.to_owned());
-    FaultScript { seed: 1, rules: vec![FaultRule { name: "it".into(), method, path, when, at_most: 0, fault }] }
+    FaultScript {
+        seed: 1,
+        rules: vec![FaultRule { name: "it".into(), method, path, when, at_most: 0, fault }],
+    }
 }
 
 /// A mailbox with so many copies.
-async fn filled(options: GraphOptions, copies: u64) -> (Desk, Arc<dyn TargetMailbox>, TargetFolderId, Vec<CopyRef>) {
+async fn filled(
+    options: GraphOptions,
+    copies: u64,
+) -> (Desk, Arc<dyn TargetMailbox>, TargetFolderId, Vec<CopyRef>) {
     let desk = Desk::new(options);
     let (mailbox, gate) = desk.open(settings()).await;
     let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");

@@ -12,14 +12,11 @@ pub enum WriteMode {
     Json,
     /// Graph: `importMime`, the MIME as it is.
     ImportMime,
-    /// Graph: an import session, an opaque item as an Exchange server exported it.
-    ImportStream,
 }
 
 impl WriteMode {
     /// Every way.
-    pub const ALL: [WriteMode; 4] =
-        [WriteMode::Usual, WriteMode::Json, WriteMode::ImportMime, WriteMode::ImportStream];
+    pub const ALL: [WriteMode; 3] = [WriteMode::Usual, WriteMode::Json, WriteMode::ImportMime];
 
     /// The word for it in the configuration and the reports.
     pub const fn word(self) -> &'static str {
@@ -27,7 +24,6 @@ impl WriteMode {
             WriteMode::Usual => "usual",
             WriteMode::Json => "json",
             WriteMode::ImportMime => "import-mime",
-            WriteMode::ImportStream => "import-stream",
         }
     }
 
@@ -37,7 +33,6 @@ impl WriteMode {
             WriteMode::Usual => 0,
             WriteMode::Json => 1,
             WriteMode::ImportMime => 2,
-            WriteMode::ImportStream => 3,
         }
     }
 

@@ -240,7 +240,7 @@ impl Report {
                         *mailbox.losses.entry(word.to_owned()).or_default() += 1;
                     }
                     // Each of these has a loss to declare, so none is missed here.
-                    if matches!(fact.mode, WriteMode::ImportMime | WriteMode::ImportStream) {
+                    if fact.mode == WriteMode::ImportMime {
                         *self.modes.entry(fact.mode.word()).or_default() += 1;
                     }
                 })?;

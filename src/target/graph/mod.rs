@@ -136,7 +136,7 @@ impl TargetMailbox for GraphMailbox {
             let modes = self.modes.iter().filter_map(|mode| match mode {
                 WriteMode::Json => Some(store::cost(*size, bounds)),
                 WriteMode::ImportMime => import_mime::cost(*size, bounds.request),
-                WriteMode::Usual | WriteMode::ImportStream => None,
+                WriteMode::Usual => None,
             });
             // Whichever takes it; the one after a refusal is charged as it goes.
             modes.fold(Cost::default(), |most, one| Cost {

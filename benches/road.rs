@@ -186,6 +186,7 @@ async fn record(ledger: &SqliteLedger, claim: &Claim, folder: FolderId, above: u
             object: 0,
             bound: None,
             losses: String::new(),
+            mode: mailwave::model::WriteMode::Usual,
         },
         from: number,
         flags: Flags { seen: true, ..Flags::default() },

@@ -5,20 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{imap, mocks};
-use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
+use crate::config::{self, AppProof, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
+use crate::http::oauth::{Certificate, Proof};
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
 use crate::ledger::sqlite::{LedgerOptions, SqliteLedger, SqliteView};
 use crate::ledger::{FactsCursor, Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
 use crate::limit::{LimitSettings, Limits, TargetLimits};
-use crate::model::{Bodies, Error, Fact, FolderId, Kind, Mailbox, MailboxKey, Result, Scope};
+use crate::model::{Bodies, Error, Fact, FolderId, Kind, Mailbox, MailboxKey, Result, Scope, WriteMode};
 use crate::source::Source;
 use crate::source::imap::ImapSource;
 use crate::source::maildir::{self as maildir_source, MaildirSource};
 use crate::source::mbox::{self, MboxSource};
 use crate::target::Target;
-use crate::target::graph::{GraphSettings, GraphTarget, Original, TokenSettings};
+use crate::target::graph::{AppRegistration, GraphSettings, GraphTarget, Original, TokenSettings};
 use crate::target::imap::ImapTarget;
 use crate::target::maildir::{self as maildir_target, MaildirTarget};
 
@@ -179,38 +180,48 @@ pub(super) fn ways(env: &Env, settings: &Settings, name: &str) -> Result<Vec<(St
         let what = format!("there is no target of this name; there are: {}", names.join(", "));
         return Err(Error::new(Kind::Config, Scope::Run, what).remedy("name one of them"));
     };
-    let way = match kind {
-        TargetKind::Graph(_) => "json",
-        TargetKind::Imap(_) => "APPEND",
-        TargetKind::Maildir(_) => "files",
+    let ways = match kind {
+        TargetKind::Graph(graph) => [WriteMode::Json, WriteMode::ImportMime]
+            .into_iter()
+            .map(|mode| {
+                let one = config::GraphSettings { modes: vec![mode], ..graph.as_ref().clone() };
+                (mode.word(), TargetKind::Graph(Box::new(one)))
+            })
+            .collect(),
+        TargetKind::Imap(_) => vec![("APPEND", kind.clone())],
+        TargetKind::Maildir(_) => vec![("files", kind.clone())],
     };
-    let target = target(env, name, kind).map_err(|e| at_endpoint(e, "target", name))?;
-    Ok(vec![(way.to_owned(), target)])
+    let target = |(way, kind): (&str, TargetKind)| {
+        let target = target(env, name, &kind).map_err(|e| at_endpoint(e, "target", name))?;
+        Ok((way.to_owned(), target))
+    };
+    ways.into_iter().map(target).collect()
 }
 
 fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     match kind {
         TargetKind::Graph(typed) => {
-            let token = match &typed.login {
-                GraphLogin::App { client_id, client_secret, token_url, scope, .. } => {
-                    TokenSettings::ClientCredentials {
-                        token_url: token_url.clone(),
-                        client_id: client_id.clone(),
-                        client_secret: client_secret.load()?,
-                        scope: scope.clone(),
-                    }
+            let mut settings = GraphSettings::new(typed.base_url.clone(), mocks::token());
+            settings.name = name.to_owned();
+            match &typed.login {
+                GraphLogin::Apps { tenant, token_url, scope, apps } => {
+                    let app = |app: &config::GraphApp| app_registration(app, token_url, scope);
+                    settings.apps = apps.iter().map(app).collect::<Result<_>>()?;
+                    settings.tenant = Some(tenant.clone());
                 }
-                GraphLogin::Token(token) => TokenSettings::Static(token.load()?),
-                GraphLogin::None => mocks::token(),
-            };
-            let mut settings = GraphSettings::new(typed.base_url.clone(), token);
-            settings.app = name.to_owned();
+                GraphLogin::Token { token, tenant } => {
+                    settings.apps = vec![AppRegistration::only(TokenSettings::Static(token.load()?))];
+                    settings.tenant.clone_from(tenant);
+                }
+                GraphLogin::None => {}
+            }
             settings.max_message_bytes = typed.max_message;
             settings.attach_original = match typed.attach_original {
                 config::AttachOriginal::Never => Original::Never,
                 config::AttachOriginal::WhenLossy => Original::WhenLossy,
                 config::AttachOriginal::Always => Original::Always,
             };
+            settings.modes.clone_from(&typed.modes);
             settings.lanes = usize::try_from(typed.limits.at_once).unwrap_or(4).clamp(1, 4);
             let http: Arc<dyn HttpClient> = match &typed.mock {
                 Some(state) => mocks::in_process(env, state)?,
@@ -242,6 +253,29 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     }
 }
 
+/// An app, its secret loaded: what is missing is told before anything is sent.
+fn app_registration(app: &config::GraphApp, token_url: &str, scope: &str) -> Result<AppRegistration> {
+    let (token_url, client_id, scope) = (token_url.to_owned(), app.client_id.clone(), scope.to_owned());
+    let token = match &app.proof {
+        AppProof::Secret(secret) => {
+            let client_secret = secret.load()?;
+            TokenSettings::ClientCredentials { token_url, client_id, client_secret, scope }
+        }
+        AppProof::Certificate(secret) => {
+            let certificate =
+                Certificate::from_pem(secret.load_lines()?.as_bytes()).map_err(|e| e.at(&secret.place))?;
+            let proof = Proof::Certificate(Arc::new(certificate));
+            TokenSettings::ClientAssertion { token_url, client_id, proof, scope }
+        }
+        AppProof::Federated(secret) => {
+            secret.load()?;
+            let proof = Proof::Federated(secret.clone());
+            TokenSettings::ClientAssertion { token_url, client_id, proof, scope }
+        }
+    };
+    Ok(AppRegistration { name: app.client_id.clone(), token })
+}
+
 fn root(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         Error::new(Kind::Config, Scope::Run, "the root of a file endpoint is not UTF-8 text")
@@ -267,6 +301,7 @@ fn coding(typed: config::FolderNames) -> crate::transform::names::Coding {
 /// What copies may lose, by short name: of every target, and of stores whose answer never came.
 pub(super) fn losses() -> Vec<(&'static str, &'static str)> {
     let mut all = crate::transform::graph::losses::ALL.to_vec();
+    all.extend(crate::transform::import_mime::LOSSES);
     // Of a Maildir too: its folders have letters for 26.
     all.extend(crate::target::imap::losses::ALL);
     all.push((
@@ -288,6 +323,10 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
                 upload_window: typed.upload_per,
                 concurrency: typed.at_once,
                 app_requests_per_second: typed.rate,
+                apps: match &graph.login {
+                    GraphLogin::Apps { apps, .. } => apps.iter().map(|a| a.client_id.clone()).collect(),
+                    GraphLogin::Token { .. } | GraphLogin::None => Vec::new(),
+                },
                 start_spent: typed.start_spent,
                 ..TargetLimits::default()
             };

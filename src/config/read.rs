@@ -363,6 +363,30 @@ impl<'r, 'i> Section<'r, 'i> {
         })
     }
 
+    /// A list of tables: `[[name.key]]`. Errors in them name them by their place, from 1 on.
+    pub(super) fn tables(&self, key: &'static str) -> Option<Vec<Section<'r, 'i>>> {
+        let found = self.get(key)?;
+        let name = |at: usize| format!("{}.{}", self.key(key), at + 1);
+        let tables = found.get_ref().as_array().and_then(|list| {
+            let sections = list.iter().enumerate().map(|(at, one)| match one.get_ref() {
+                DeValue::Table(table) => Some(Section {
+                    reader: self.reader,
+                    name: name(at),
+                    table,
+                    at: one.span().start,
+                    known: RefCell::default(),
+                }),
+                _ => None,
+            });
+            sections.collect::<Option<Vec<_>>>()
+        });
+        if tables.is_none() {
+            let remedy = format!("write `[[{}]]` and its keys below it", self.key(key));
+            self.wrong(key, "wants a list of tables", remedy);
+        }
+        tables
+    }
+
     /// Is the key there, but no table? (Told already.)
     pub(super) fn wrong_type(&self, key: &'static str) -> bool {
         self.get(key).is_some_and(|found| !found.get_ref().is_table())

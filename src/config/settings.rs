@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::guard::{PasswordFile, Secret};
-use crate::model::SourceName;
+use crate::model::{SourceName, WriteMode};
 
 /// Everything a run needs to know.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ impl Settings {
                 TargetKind::Imap(imap) => format!("imap {}", imap.folder_prefix),
                 TargetKind::Graph(graph) => match (&graph.mock, &graph.login) {
                     (Some(state), _) => format!("mock {}", place(state)),
-                    (None, GraphLogin::App { tenant, .. }) => format!("graph {} {tenant}", graph.base_url),
+                    (None, GraphLogin::Apps { tenant, .. }) => format!("graph {} {tenant}", graph.base_url),
                     (None, _) => format!("graph {}", graph.base_url),
                 },
             };
@@ -436,23 +436,46 @@ pub struct MaildirTargetSettings {
 /// How to log in to Graph.
 #[derive(Debug, Clone)]
 pub enum GraphLogin {
-    /// An app with a client secret (OAuth 2.0 client credentials).
-    App {
-        /// The directory (tenant) the mailboxes are in.
+    /// One or more apps (OAuth 2.0 client credentials).
+    Apps {
+        /// The directory (tenant) the mailboxes are in: its id, or a domain.
         tenant: String,
-        /// The app's id.
-        client_id: String,
-        /// Its secret.
-        client_secret: Secret,
         /// Where tokens are issued (OAuth 2.0 token endpoint).
         token_url: String,
-        /// What the token is for.
+        /// What the tokens are for.
         scope: String,
+        /// The apps; at least one. A mailbox stays on one of them.
+        apps: Vec<GraphApp>,
     },
     /// A ready bearer token (for trials and the mock).
-    Token(Secret),
+    Token {
+        /// The token.
+        token: Secret,
+        /// The directory it must be for, if it is named.
+        tenant: Option<String>,
+    },
     /// The in-process mock asks for none.
     None,
+}
+
+/// An app registration.
+#[derive(Debug, Clone)]
+pub struct GraphApp {
+    /// Its id.
+    pub client_id: String,
+    /// What it proves itself with.
+    pub proof: AppProof,
+}
+
+/// What an app proves itself with.
+#[derive(Debug, Clone)]
+pub enum AppProof {
+    /// A secret.
+    Secret(Secret),
+    /// A certificate and its private key, as PEM.
+    Certificate(Secret),
+    /// A token of an issuer the app trusts, taken anew for each request.
+    Federated(Secret),
 }
 
 /// A Microsoft Graph service.
@@ -470,6 +493,8 @@ pub struct GraphSettings {
     pub max_message: u64,
     /// When the whole original is attached to its copy.
     pub attach_original: AttachOriginal,
+    /// How messages are written: the first that takes a message; at least one.
+    pub modes: Vec<WriteMode>,
     /// What may leave, when.
     pub limits: LimitSettings,
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::settings::{Compress, ImapLogin, Keywords, LimitSettings, OAuth, Preset, SourceKind, TargetKind};
+use super::settings::{
+    AppProof, Compress, GraphApp, GraphLogin, ImapLogin, Keywords, LimitSettings, OAuth, Preset, SourceKind,
+    TargetKind,
+};
 use super::{REFERENCE, parse};
 
 const GOOD: &str = r#"source_name = "acme"
@@ -280,6 +283,99 @@ fn limits_of_a_target_win_over_the_general_ones() {
     let TargetKind::Graph(g) = &loaded.settings.targets["new"] else { panic!("a Graph target") };
     assert_eq!((g.limits.at_once, g.limits.requests, g.limits.rate), (2, 500, Some(100)));
     assert_eq!(g.limits.upload, 150_000_000);
+}
+
+fn graph(keys: &str) -> String {
+    GOOD.replace("kind = \"maildir\"\nroot = \"out\"", &format!("kind = \"graph\"\n{keys}"))
+}
+
+fn graph_settings(keys: &str) -> super::GraphSettings {
+    let loaded = parse(Path::new("m.toml"), &graph(keys)).expect("right");
+    match loaded.settings.targets.into_values().next() {
+        Some(TargetKind::Graph(graph)) => *graph,
+        other => panic!("a Graph target: {other:?}"),
+    }
+}
+
+#[test]
+fn a_cloud_sets_its_hosts_and_its_scope_and_addresses_beat_it() {
+    const APP: &str = "tenant = \"t.example\"\nclient_id = \"c\"\nclient_secret = { env = \"S\" }\n";
+    for (cloud, login, graph) in [
+        ("global", "login.microsoftonline.com", "graph.microsoft.com"),
+        ("gcc-high", "login.microsoftonline.us", "graph.microsoft.us"),
+        ("dod", "login.microsoftonline.us", "dod-graph.microsoft.us"),
+        ("china", "login.chinacloudapi.cn", "microsoftgraph.chinacloudapi.cn"),
+    ] {
+        let settings = graph_settings(&format!("{APP}cloud = \"{cloud}\""));
+        assert_eq!(settings.base_url, format!("https://{graph}/v1.0"));
+        let GraphLogin::Apps { token_url, scope, .. } = settings.login else { panic!("an app") };
+        assert_eq!(token_url, format!("https://{login}/t.example/oauth2/v2.0/token"));
+        assert_eq!(scope, format!("https://{graph}/.default"));
+    }
+    let own = "cloud = \"dod\"\nbase_url = \"https://g.example/v1.0\"\nauthority = \"https://l.example\"";
+    let settings = graph_settings(&format!("{APP}{own}"));
+    assert_eq!(settings.base_url, "https://g.example/v1.0");
+    let GraphLogin::Apps { token_url, .. } = settings.login else { panic!("an app") };
+    assert!(token_url.starts_with("https://l.example/"));
+    assert!(one(&graph(&format!("{APP}cloud = \"mars\""))).contains("\"gcc-high\""));
+}
+
+#[test]
+fn an_app_has_one_proof_and_several_apps_are_a_pool() {
+    let app = "tenant = \"t\"\nclient_id = \"c\"\n";
+    for proof in ["client_secret", "client_certificate", "federated_token"] {
+        let settings = graph_settings(&format!("{app}{proof} = {{ file = \"p\" }}"));
+        let GraphLogin::Apps { apps, .. } = settings.login else { panic!("an app") };
+        let word = match &apps[..] {
+            [GraphApp { proof: AppProof::Secret(_), .. }] => "client_secret",
+            [GraphApp { proof: AppProof::Certificate(_), .. }] => "client_certificate",
+            [GraphApp { proof: AppProof::Federated(_), .. }] => "federated_token",
+            other => panic!("one app: {other:?}"),
+        };
+        assert_eq!(word, proof);
+    }
+    let pool = "tenant = \"t\"\n[[target.new.apps]]\nclient_id = \"a\"\nclient_secret = { env = \"A\" }\n\
+                [[target.new.apps]]\nclient_id = \"b\"\nclient_certificate = { file = \"b.pem\" }\n";
+    let GraphLogin::Apps { apps, .. } = graph_settings(pool).login else { panic!("apps") };
+    assert_eq!(apps.iter().map(|a| a.client_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    for (keys, error) in [
+        (app.to_owned(), "target.new.client_secret: this key is missing"),
+        (
+            format!("{app}client_secret = {{ env = \"A\" }}\nfederated_token = {{ file = \"f\" }}"),
+            "target.new.federated_token: stands beside another proof",
+        ),
+        (format!("client_id = \"c\"\n{pool}"), "target.new.client_id: stands beside `apps`"),
+        (pool.replace("\"b\"", "\"a\""), "target.new.apps.2.client_id: is named twice"),
+        (
+            pool.replace("client_secret", "client_sekret"),
+            "target.new.apps.1.client_sekret: this key is not known",
+        ),
+        ("tenant = \"t\"\napps = 7".to_owned(), "target.new.apps: wants a list of tables"),
+        ("tenant = \"t\"\napps = []".to_owned(), "target.new.apps: names none"),
+        ("token = { env = \"T\" }\nclient_id = \"c\"".to_owned(), "target.new.token: stands beside"),
+    ] {
+        let all = errors(&graph(&keys));
+        assert!(all.iter().any(|e| e.contains(error)), "wanted {error}\ngot {all:#?}");
+    }
+    let named = graph_settings("token = { env = \"T\" }\ntenant = \"t\"").login;
+    assert!(matches!(named, GraphLogin::Token { tenant: Some(t), .. } if t == "t"));
+}
+
+#[test]
+fn modes_are_tried_in_the_order_of_the_file() {
+    use crate::model::WriteMode::{ImportMime, Json};
+    let token = "token = { env = \"T\" }\n";
+    assert_eq!(graph_settings(token).modes, [Json]);
+    let settings = graph_settings(&format!("{token}modes = [\"import-mime\", \"json\"]"));
+    assert_eq!(settings.modes, [ImportMime, Json]);
+    for (keys, error) in [
+        ("modes = []", "names no mode"),
+        ("modes = [\"mime\"]", "names a mode that is not known"),
+        ("modes = [\"json\", \"json\"]", "there twice"),
+        ("modes = [\"import-mime\"]\nbase_url = \"https://g.example/x\"", "does not end with /v1.0"),
+    ] {
+        assert!(one(&graph(&format!("{token}{keys}"))).contains(error), "{keys}");
+    }
 }
 
 proptest::proptest! {

@@ -19,7 +19,7 @@ use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
 use crate::limit::{MemoryPermit, Ticket};
 use crate::model::{
     Body, Digest, Error, Fact, Flags, FolderId, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
-    SourceId, Stamp, Status, Timestamp,
+    SourceId, Stamp, Status, Timestamp, WriteMode,
 };
 use crate::source::{Fetched, SourceMailbox, Wanted};
 use crate::target::{StoreItem, TargetFolderId};
@@ -58,6 +58,7 @@ impl Carried {
                 object: self.message.object,
                 bound: None,
                 losses: losses.join(","),
+                mode: WriteMode::Usual,
             },
         }
     }
@@ -580,10 +581,12 @@ async fn record_all(
     let (mut messages, mut bytes) = (0u64, 0u64);
     for (one, outcome) in carried.into_iter().zip(outcomes) {
         match outcome {
-            Outcome::Stored { id, losses } => {
+            Outcome::Stored { id, losses, mode } => {
                 messages += 1;
                 bytes += one.size;
-                sum.stored.push(one.stored(epoch, id, &losses));
+                let mut stored = one.stored(epoch, id, &losses);
+                stored.fact.mode = mode;
+                sum.stored.push(stored);
             }
             Outcome::Refused(error) => {
                 let reason = match error.kind {

@@ -244,6 +244,7 @@ mod tests {
             object: 0,
             bound: None,
             losses: String::new(),
+            mode: crate::model::WriteMode::Usual,
         }
     }
 

@@ -154,6 +154,7 @@ pub(super) async fn bind_moved(
     // nothing is written: what the target's user changed stays.
     stored.flags = old.flags.clone().unwrap_or_else(|| one.flags.clone());
     stored.fact.losses = old.fact.losses.clone();
+    stored.fact.mode = old.fact.mode;
     stored.fact.bound = Some(old.copy.stamp.clone());
     let from = (old.folder, old.fact.epoch, old.fact.number);
     core.apply(Change::Moved { from, to: folder, stored }).await?;

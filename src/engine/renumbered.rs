@@ -184,6 +184,7 @@ mod tests {
             object: 0,
             bound: None,
             losses: String::new(),
+            mode: crate::model::WriteMode::Usual,
         }
     }
 

@@ -40,16 +40,24 @@ impl Core {
         }
     }
 
-    /// The copies of these stamps, by stamp: one question each for a few, one for the whole mailbox for many.
+    /// Asks the target for the copies of several stamps, with bounded retries.
+    async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
+        let mut attempt = 0;
+        loop {
+            match self.target.find_each(prefixes).await {
+                Ok(copies) => return Ok(copies),
+                Err(error) => self.wait_or_give_up(error, &mut attempt).await?,
+            }
+        }
+    }
+
+    /// The copies of these stamps, by stamp: a few each by itself, many by one question for the whole mailbox.
     pub(super) async fn locate(&self, stamps: &[Stamp]) -> Result<BTreeMap<Stamp, Vec<Copy>>> {
         const FEW: usize = 8;
         let mut found: BTreeMap<Stamp, Vec<Copy>> = stamps.iter().map(|s| (s.clone(), Vec::new())).collect();
         let copies = if found.len() <= FEW {
-            let mut copies = Vec::new();
-            for stamp in found.keys() {
-                copies.extend(self.find(&StampPrefix::exactly(stamp)).await?);
-            }
-            copies
+            let prefixes: Vec<StampPrefix> = found.keys().map(StampPrefix::exactly).collect();
+            self.find_each(&prefixes).await?
         } else {
             self.find(&self.all_stamps()).await?
         };

@@ -56,11 +56,7 @@ impl Secret {
     /// `Kind::Config`: it is not there, empty, too long, not text, or the command failed. The text of the error says
     /// where the secret was looked for, never what was found.
     pub fn load(&self) -> Result<SecretString> {
-        let found = match &self.from {
-            SecretFrom::Env(name) => self.by_env(name)?,
-            SecretFrom::File(path) => self.by_file(path)?,
-            SecretFrom::Command(words) => self.by_command(words, COMMAND_TIME)?,
-        };
+        let found = self.found()?;
         let text = found.strip_suffix('\n').map_or(found.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
         if text.is_empty() {
             return Err(self.error("the secret is empty").remedy("check where it is taken from"));
@@ -71,6 +67,26 @@ impl Secret {
                 .remedy("keep the secret alone on one line"));
         }
         Ok(SecretString::from(text))
+    }
+
+    /// Loads a secret of several lines (PEM), as it is. Blocks, as [`Secret::load`].
+    ///
+    /// # Errors
+    /// As [`Secret::load`].
+    pub fn load_lines(&self) -> Result<Zeroizing<String>> {
+        let found = self.found()?;
+        if found.trim().is_empty() {
+            return Err(self.error("the secret is empty").remedy("check where it is taken from"));
+        }
+        Ok(found)
+    }
+
+    fn found(&self) -> Result<Zeroizing<String>> {
+        match &self.from {
+            SecretFrom::Env(name) => self.by_env(name),
+            SecretFrom::File(path) => self.by_file(path),
+            SecretFrom::Command(words) => self.by_command(words, COMMAND_TIME),
+        }
     }
 
     /// A warning if others than its owner may read the secret's file.

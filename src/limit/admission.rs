@@ -36,10 +36,12 @@ pub(super) type Id = u64;
 pub(super) enum Grant {
     /// A reservation of so much (at most what was asked for).
     Reserved(Cost),
-    /// One request with this many upload bytes may be sent; `covered`: by its ticket.
+    /// A request, or several in one, may be sent; `covered`: by its ticket.
     Send {
-        /// Upload bytes.
-        bytes: u64,
+        /// What it counts as.
+        cost: Cost,
+        /// How many of them the service works on at once.
+        slots: usize,
         /// Paid for by a reservation.
         covered: bool,
     },
@@ -57,6 +59,8 @@ enum Lane {
 struct Waiter {
     id: Id,
     cost: Cost,
+    /// Slots it takes: more than one for several requests sent as one.
+    slots: usize,
 }
 
 /// A request that may still be worked on.
@@ -117,24 +121,36 @@ impl Admission {
     /// Asks for a reservation. What is granted is at most `cost`: of an amount near the window's capacity or above
     /// it, the rest is overdrawn when its time comes.
     pub(super) fn ask_reserve(&mut self, now: Tick, cost: Cost) -> Id {
-        self.ask(now, Lane::Reserve, cost)
+        self.ask(now, Lane::Reserve, cost, 0)
     }
 
     /// Asks to send one request with `bytes` of upload. `left` is what its ticket still has, and loses what covers
     /// it; a ticket that does not cover it is void, and what it had goes back.
     pub(super) fn ask_send(&mut self, now: Tick, left: &mut Cost, lookup: bool, bytes: u64) -> Id {
-        let cost = Cost { requests: 1, upload_bytes: bytes };
+        self.ask_batch(now, left, lookup, Cost { requests: 1, upload_bytes: bytes }, 1)
+    }
+
+    /// As [`Admission::ask_send`], for several requests sent as one, of which the service works on `slots` at once. They
+    /// go together or not at all.
+    pub(super) fn ask_batch(
+        &mut self,
+        now: Tick,
+        left: &mut Cost,
+        lookup: bool,
+        cost: Cost,
+        slots: usize,
+    ) -> Id {
         let lane = if lookup {
             Lane::Lookup
-        } else if left.requests >= 1 && left.upload_bytes >= bytes {
-            left.requests -= 1;
-            left.upload_bytes -= bytes;
+        } else if left.requests >= cost.requests && left.upload_bytes >= cost.upload_bytes {
+            left.requests -= cost.requests;
+            left.upload_bytes -= cost.upload_bytes;
             Lane::Covered
         } else {
             self.unreserve(std::mem::take(left));
             Lane::Overdrawn
         };
-        self.ask(now, lane, cost)
+        self.ask(now, lane, cost, slots.clamp(1, self.rules.concurrency.limit()))
     }
 
     /// Takes what waiter `id` was granted, if it was.
@@ -155,7 +171,7 @@ impl Admission {
                 && let Some(waiter) = waiters.remove(at)
                 && lane == Lane::Covered as usize
             {
-                left.requests += 1;
+                left.requests += waiter.cost.requests;
                 left.upload_bytes += waiter.cost.upload_bytes;
             }
         }
@@ -166,17 +182,17 @@ impl Admission {
     pub(super) fn undo(&mut self, now: Tick, grant: Grant, left: &mut Cost) {
         match grant {
             Grant::Reserved(cost) => self.unreserve(cost),
-            Grant::Send { bytes, covered } => {
-                self.running = self.running.saturating_sub(1);
-                each(&mut self.requests, &mut self.upload, bytes, |quota, amount| {
+            Grant::Send { cost, slots, covered } => {
+                self.running = self.running.saturating_sub(slots);
+                each(&mut self.requests, &mut self.upload, cost, |quota, amount| {
                     quota.never_sent(amount);
                     if covered {
                         quota.reserve(amount);
                     }
                 });
                 if covered {
-                    left.requests += 1;
-                    left.upload_bytes += bytes;
+                    left.requests += cost.requests;
+                    left.upload_bytes += cost.upload_bytes;
                 }
             }
         }
@@ -189,14 +205,14 @@ impl Admission {
         self.advance(now);
     }
 
-    /// The granted request with `bytes` of upload is about to leave. A refusal that came after the grant holds it
-    /// back: then this tells until when, and is asked again.
-    pub(super) fn leave(&mut self, now: Tick, bytes: u64) -> Result<(), Tick> {
+    /// What was granted is about to leave. A refusal that came after the grant holds it back: then this tells until
+    /// when, and is asked again.
+    pub(super) fn leave(&mut self, now: Tick, cost: Cost) -> Result<(), Tick> {
         self.now = self.now.max(now);
         if self.now < self.blocked_until() {
             return Err(self.blocked_until());
         }
-        self.meter.sent(bytes);
+        self.meter.sent(cost);
         Ok(())
     }
 
@@ -207,24 +223,44 @@ impl Admission {
 
     /// A request with `bytes` of upload, sent at `sent`, ended. `random` is used when the wait is ours to choose.
     pub(super) fn finish(&mut self, now: Tick, sent: Tick, bytes: u64, answer: Answer, random: u64) {
+        self.finish_batch(now, sent, 1, &[(bytes, answer)], random);
+    }
+
+    /// Several requests that were sent as one and held `slots` ended, each with its upload bytes and its answer.
+    pub(super) fn finish_batch(
+        &mut self,
+        now: Tick,
+        sent: Tick,
+        slots: usize,
+        parts: &[(u64, Answer)],
+        random: u64,
+    ) {
         self.now = self.now.max(now);
-        self.running = self.running.saturating_sub(1);
-        self.meter.answered(answer);
-        match answer {
-            Answer::Unknown if self.rules.concurrency != Concurrency::Unlimited => {
-                self.unknown.push_back(Held { until: self.now + self.rules.unknown_hold, bytes });
+        self.running = self.running.saturating_sub(slots);
+        // What was served first: a refusal beside it came later or concerns what is still to come.
+        for (_, answer) in parts {
+            self.meter.answered(*answer);
+            if *answer == Answer::Served {
+                self.refusals.served(sent);
             }
-            Answer::NotSent => {
-                each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.never_sent(amount));
-            }
-            Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(self.now, bytes),
         }
-        match answer {
-            Answer::Throttled(asked) => {
+        for (bytes, answer) in parts {
+            let cost = Cost { requests: 1, upload_bytes: *bytes };
+            match *answer {
+                Answer::Unknown if self.rules.concurrency != Concurrency::Unlimited => {
+                    let until = self.now + self.rules.unknown_hold;
+                    self.unknown.push_back(Held { until, bytes: *bytes });
+                }
+                Answer::NotSent => {
+                    each(&mut self.requests, &mut self.upload, cost, |quota, amount| {
+                        quota.never_sent(amount)
+                    });
+                }
+                Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(self.now, *bytes),
+            }
+            if let Answer::Throttled(asked) = *answer {
                 self.refusals.refused(self.now, sent, asked, &self.rules.throttle, random);
             }
-            Answer::Served => self.refusals.served(sent),
-            Answer::Unknown | Answer::NotSent => {}
         }
         self.advance(self.now);
     }
@@ -261,10 +297,10 @@ impl Admission {
         self.meter.read()
     }
 
-    fn ask(&mut self, now: Tick, lane: Lane, cost: Cost) -> Id {
+    fn ask(&mut self, now: Tick, lane: Lane, cost: Cost, slots: usize) -> Id {
         let id = self.next_id;
         self.next_id += 1;
-        self.lanes[lane as usize].push_back(Waiter { id, cost });
+        self.lanes[lane as usize].push_back(Waiter { id, cost, slots });
         self.advance(now);
         id
     }
@@ -298,15 +334,16 @@ impl Admission {
         let mut lookup_lacks_window = false;
         while let Some((lane, waiter)) = self.next_send(&mut cause, &mut lookup_lacks_window) {
             self.lanes[lane as usize].pop_front();
-            let (bytes, covered) = (waiter.cost.upload_bytes, matches!(lane, Lane::Covered));
-            self.running += 1;
-            each(&mut self.requests, &mut self.upload, bytes, |quota, amount| {
+            let Waiter { cost, slots, .. } = waiter;
+            let covered = matches!(lane, Lane::Covered);
+            self.running += slots;
+            each(&mut self.requests, &mut self.upload, cost, |quota, amount| {
                 if covered {
                     quota.give_back(amount);
                 }
                 quota.begin(amount);
             });
-            self.granted.insert(waiter.id, Grant::Send { bytes, covered });
+            self.granted.insert(waiter.id, Grant::Send { cost, slots, covered });
         }
         if lookup_lacks_window || !self.lanes[Lane::Overdrawn as usize].is_empty() {
             return cause; // what becomes free is theirs first
@@ -333,7 +370,9 @@ impl Admission {
         if lookup.is_none() && overdrawn.is_none() && covered.is_none() {
             return None;
         }
-        if !self.slot_free() {
+        // Whoever goes first waits for all the slots it needs, and nobody takes them meanwhile.
+        let first = lookup.or(overdrawn).or(covered).map_or(1, |waiter| waiter.slots);
+        if !self.slots_free(first) {
             if let Some(held) = self.unknown.front() {
                 self.wake_by(held.until);
             }
@@ -353,19 +392,26 @@ impl Admission {
         if let Some(waiter) = overdrawn
             && !*lookup_lacks
             && covered.is_none_or(|c| waiter.id < c.id)
+            && self.slots_free(waiter.slots)
         {
             match self.window_room(Claimant::Request, waiter.cost) {
                 Ok(()) => return Some((Lane::Overdrawn, waiter)),
                 Err(lacking) => *cause = Some(lacking),
             }
         }
-        covered.map(|waiter| (Lane::Covered, waiter))
+        covered.filter(|waiter| self.slots_free(waiter.slots)).map(|waiter| (Lane::Covered, waiter))
     }
 
-    /// A slot is free. After a refusal one request at a time feels its way, until one is served.
-    fn slot_free(&self) -> bool {
-        self.running.saturating_add(self.unknown.len()) < self.rules.concurrency.limit()
+    /// So many slots are free. After a refusal one request at a time feels its way, until one is served.
+    fn slots_free(&self, slots: usize) -> bool {
+        let taken = self.running.saturating_add(self.unknown.len());
+        taken.saturating_add(slots) <= self.rules.concurrency.limit()
             && (!self.refusals.feeling_the_way() || self.running == 0)
+    }
+
+    /// Nothing keeps several requests from going at once: no refusal is waited out or felt for.
+    pub(super) fn is_calm(&self, now: Tick) -> bool {
+        self.blocked_until() <= now && !self.refusals.feeling_the_way()
     }
 
     /// Whether both windows have room; if not, for which it waits, and the machine wakes when time brings it.
@@ -426,7 +472,8 @@ impl Admission {
     }
 
     fn end(&mut self, at: Tick, bytes: u64) {
-        each(&mut self.requests, &mut self.upload, bytes, |quota, amount| quota.end(at, amount));
+        let cost = Cost { requests: 1, upload_bytes: bytes };
+        each(&mut self.requests, &mut self.upload, cost, |quota, amount| quota.end(at, amount));
     }
 
     fn wake_by(&mut self, tick: Tick) {
@@ -434,18 +481,18 @@ impl Admission {
     }
 }
 
-/// Does `act` on both limits with what one request of `bytes` counts there.
+/// Does `act` on both limits with what a request, or several in one, count there.
 fn each(
     requests: &mut Option<Quota>,
     upload: &mut Option<Quota>,
-    bytes: u64,
+    cost: Cost,
     mut act: impl FnMut(&mut Quota, u64),
 ) {
     if let Some(quota) = requests {
-        act(quota, 1);
+        act(quota, u64::from(cost.requests));
     }
     if let Some(quota) = upload {
-        act(quota, bytes);
+        act(quota, cost.upload_bytes);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use super::rules::Answer;
+use super::rules::{Answer, Cost};
 use crate::env::Tick;
 
 /// Counters of one gate, or of a whole process. They only grow.
@@ -88,9 +88,9 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn sent(&mut self, bytes: u64) {
-        self.requests += 1;
-        self.upload_bytes = self.upload_bytes.saturating_add(bytes);
+    pub(super) fn sent(&mut self, cost: Cost) {
+        self.requests += u64::from(cost.requests);
+        self.upload_bytes = self.upload_bytes.saturating_add(cost.upload_bytes);
     }
 
     pub(super) fn answered(&mut self, answer: Answer) {

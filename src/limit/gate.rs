@@ -70,21 +70,53 @@ impl Gate {
         let mut asked =
             Asked::new(self, own, |machine, now, left| machine.ask_send(now, left, lookup, upload_bytes));
         asked.granted().await;
-        // The slot is held while the app's rate is awaited (slot → rate).
+        self.until_it_may_leave(Cost { requests: 1, upload_bytes }).await;
+        asked.settled = true;
+        Slot { gate: Arc::clone(self), sent: self.env.now(), upload_bytes, finished: false }
+    }
+
+    /// As [`Gate::admit`], for requests of these upload bytes that are sent as one, of which the service works on
+    /// `at_once` at a time. Each counts as a request of its own.
+    pub async fn admit_batch(self: &Arc<Self>, ticket: &Ticket, parts: &[u64], at_once: usize) -> BatchSlot {
+        let cost = Cost {
+            requests: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            upload_bytes: parts.iter().fold(0, |sum: u64, part| sum.saturating_add(*part)),
+        };
+        let lookup = ticket.lookup;
+        let own = Arc::ptr_eq(self, &ticket.gate).then_some(ticket);
+        let slots = at_once.min(parts.len());
+        let mut asked =
+            Asked::new(self, own, |machine, now, left| machine.ask_batch(now, left, lookup, cost, slots));
+        let slots = match asked.granted().await {
+            Grant::Send { slots, .. } => slots,
+            Grant::Reserved(_) => 0,
+        };
+        self.until_it_may_leave(cost).await;
+        asked.settled = true;
+        let parts = parts.to_vec();
+        BatchSlot { gate: Arc::clone(self), sent: self.env.now(), slots, parts, finished: false }
+    }
+
+    /// Slots are held while the app's rate is awaited (slot → rate).
+    async fn until_it_may_leave(&self, cost: Cost) {
         loop {
             if let Some(app) = &self.app {
-                let waited = app.take(1).await;
+                let waited = app.take(cost.requests).await;
                 self.lock().machine.waited_for_app(waited);
             }
             let now = self.env.now();
-            let left = self.lock().machine.leave(now, upload_bytes);
+            let left = self.lock().machine.leave(now, cost);
             match left {
                 Ok(()) => break,
                 Err(blocked_until) => self.env.sleep_until(blocked_until).await,
             }
         }
-        asked.settled = true;
-        Slot { gate: Arc::clone(self), sent: self.env.now(), upload_bytes, finished: false }
+    }
+
+    /// No refusal is waited out or felt for: several requests may go at once.
+    pub fn is_calm(&self) -> bool {
+        let now = self.env.now();
+        self.lock().machine.is_calm(now)
     }
 
     /// Until when the service has told us to send nothing; `None` if it has not, or if that is over.
@@ -277,6 +309,42 @@ impl Drop for Slot {
     fn drop(&mut self) {
         if !self.finished {
             self.end(Answer::Unknown);
+        }
+    }
+}
+
+/// The right to have several requests under way, sent as one. Must be [`BatchSlot::finish`]ed; dropping it counts as
+/// [`Answer::Unknown`] for each.
+#[derive(Debug)]
+pub struct BatchSlot {
+    gate: Arc<Gate>,
+    sent: Tick,
+    slots: usize,
+    parts: Vec<u64>,
+    finished: bool,
+}
+
+impl BatchSlot {
+    /// Ends the requests, each with its answer; one that has none is `Unknown`.
+    pub fn finish(mut self, answers: &[Answer]) {
+        self.end(answers);
+    }
+
+    fn end(&mut self, answers: &[Answer]) {
+        self.finished = true;
+        let throttled = answers.iter().any(|a| matches!(a, Answer::Throttled(_)));
+        let random = if throttled { self.gate.env.random(u64::MAX) } else { 0 };
+        let answers = answers.iter().copied().chain(std::iter::repeat(Answer::Unknown));
+        let ended: Vec<(u64, Answer)> = self.parts.iter().copied().zip(answers).collect();
+        let (sent, slots) = (self.sent, self.slots);
+        self.gate.tell(|machine, now| machine.finish_batch(now, sent, slots, &ended, random));
+    }
+}
+
+impl Drop for BatchSlot {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.end(&[]);
         }
     }
 }

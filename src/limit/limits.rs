@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::adaptive::Concurrency;
+use super::apps::app_of;
 use super::budget::{Budget, MemoryPermit};
 use super::counters::Counters;
 use super::gate::Gate;
@@ -35,6 +36,9 @@ pub struct TargetLimits {
     pub concurrency: u32,
     /// Requests per second of the app, over all mailboxes.
     pub app_requests_per_second: Option<u32>,
+    /// The app registrations that share the endpoint's mailboxes, by any name that stays. Each has limits of its own.
+    /// Fewer than two: there is one.
+    pub apps: Vec<String>,
     /// The windows count as spent when the process starts: another may have sent until a moment ago.
     pub start_spent: bool,
     /// How long a request of unknown fate keeps its slot.
@@ -53,6 +57,7 @@ impl Default for TargetLimits {
             upload_window: Duration::from_secs(300),
             concurrency: 4,
             app_requests_per_second: None,
+            apps: Vec::new(),
             start_spent: false,
             unknown_hold: Duration::from_secs(30),
         }
@@ -75,8 +80,8 @@ pub struct LimitSettings {
 /// Hands out one [`Gate`] per (target endpoint, mailbox), and shares of the byte budgets.
 pub struct Limits {
     env: Env,
-    apps: BTreeMap<String, App>,
-    unlimited: App,
+    endpoints: BTreeMap<String, Shared>,
+    unlimited: Shared,
     gates: Mutex<Gates>,
     memory: Option<Arc<Budget>>,
     spool: Option<Arc<Budget>>,
@@ -92,10 +97,12 @@ impl std::fmt::Debug for Limits {
 }
 
 /// What the gates of one endpoint share.
-struct App {
+struct Shared {
     rules: Arc<Rules>,
     start_spent: bool,
-    pace: Option<Arc<Pace>>,
+    /// The apps, and of each the rate all its mailboxes share, if there is one.
+    apps: Vec<String>,
+    paces: Vec<Arc<Pace>>,
 }
 
 #[derive(Default)]
@@ -115,13 +122,13 @@ struct Logins {
 impl Limits {
     /// The limits an operator set.
     pub fn new(env: &Env, settings: LimitSettings) -> Arc<Limits> {
-        let apps =
-            settings.targets.into_iter().map(|(name, target)| (name, App::new(env, &target))).collect();
+        let endpoints =
+            settings.targets.into_iter().map(|(name, target)| (name, Shared::new(env, target))).collect();
         let budget = |bytes: u64| (bytes > 0).then(|| Budget::new(env, bytes));
         Arc::new(Limits {
             env: env.clone(),
-            apps,
-            unlimited: App::unlimited(),
+            endpoints,
+            unlimited: Shared::unlimited(),
             gates: Mutex::default(),
             memory: budget(settings.memory_bytes),
             spool: budget(settings.spool_bytes),
@@ -148,8 +155,10 @@ impl Limits {
         if gates.by_name.len() >= gates.sweep_at.max(FIRST_SWEEP) {
             gates.sweep();
         }
-        let app = self.apps.get(endpoint).unwrap_or(&self.unlimited);
-        let gate = Gate::new(&self.env, Arc::clone(&app.rules), app.start_spent, app.pace.clone());
+        let shared = self.endpoints.get(endpoint).unwrap_or(&self.unlimited);
+        // A mailbox stays on one app, so the gate of a mailbox is that of (app, mailbox).
+        let pace = shared.paces.get(app_of(&shared.apps, mailbox)).cloned();
+        let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, pace);
         gates.by_name.insert(key, Arc::clone(&gate));
         gate
     }
@@ -198,8 +207,8 @@ impl Limits {
     }
 }
 
-impl App {
-    fn new(env: &Env, target: &TargetLimits) -> App {
+impl Shared {
+    fn new(env: &Env, target: TargetLimits) -> Shared {
         let window = |capacity: u64, length: Duration| {
             (capacity > 0 && !length.is_zero()).then_some((capacity, length.min(LONGEST)))
         };
@@ -210,16 +219,19 @@ impl App {
             unknown_hold: target.unknown_hold.min(LONGEST),
             throttle: THROTTLE,
         };
-        let pace = target.app_requests_per_second.and_then(NonZeroU32::new).map(|per_second| {
+        let per_second = target.app_requests_per_second.and_then(NonZeroU32::new);
+        let paces = per_second.map_or_else(Vec::new, |per_second| {
             // A tenth of a second's worth: sleeping is no finer than a millisecond.
             let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
-            Arc::new(Pace::new(env, per_second, burst))
+            let pace = || Arc::new(Pace::new(env, per_second, burst));
+            (0..target.apps.len().max(1)).map(|_| pace()).collect()
         });
-        App { rules: Arc::new(rules), start_spent: target.start_spent, pace }
+        Shared { rules: Arc::new(rules), start_spent: target.start_spent, apps: target.apps, paces }
     }
 
-    fn unlimited() -> App {
-        App { rules: Arc::new(Rules::unlimited()), start_spent: false, pace: None }
+    fn unlimited() -> Shared {
+        let rules = Arc::new(Rules::unlimited());
+        Shared { rules, start_spent: false, apps: Vec::new(), paces: Vec::new() }
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `backoff`   | bounded retries with jitter                                                              |
 //! | `adaptive`  | how many at once; today a fixed number, the place of adaptive control                    |
 //! | `counters`  | what passed, what was refused, what was waited for                                       |
+//! | `apps`      | which app registration of a pool serves a mailbox                                       |
 //! | `limits`    | the limits of a process, as the operator set them                                        |
 //!
 //! The order of reservation is the same everywhere: mailbox slot → rate → bytes → session → store; nobody waits for
@@ -30,6 +31,7 @@
 
 mod adaptive;
 mod admission;
+mod apps;
 mod backoff;
 mod budget;
 mod counters;
@@ -42,9 +44,10 @@ mod smooth;
 mod window;
 
 pub use adaptive::Concurrency;
+pub use apps::app_of;
 pub use backoff::Backoff;
 pub use budget::MemoryPermit;
 pub use counters::{Counters, Waits};
-pub use gate::{Gate, Slot, Ticket};
+pub use gate::{BatchSlot, Gate, Slot, Ticket};
 pub use limits::{LimitSettings, Limits, TargetLimits};
 pub use rules::{Answer, Cost};

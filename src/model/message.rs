@@ -3,6 +3,7 @@
 use super::date::Timestamp;
 use super::digest::Digest;
 use super::flags::Flags;
+use super::mode::WriteMode;
 use super::stamp::{MailboxKey, Stamp};
 
 /// One row of `mailboxes.csv`: which mailbox goes where.
@@ -86,4 +87,6 @@ pub struct Fact {
     pub bound: Option<Stamp>,
     /// What the target could not keep, as short names joined by commas; empty for none.
     pub losses: String,
+    /// By which way the copy was written.
+    pub mode: WriteMode,
 }

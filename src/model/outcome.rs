@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::error::Error;
+use super::mode::WriteMode;
 
 /// What became of one store. There is exactly one per message of a batch, and only `NotSent` may be tried again
 /// without looking at the target first.
@@ -14,6 +15,8 @@ pub enum Outcome {
         id: String,
         /// What the target could not keep, declared (keywords dropped, body truncated …): short names, sorted.
         losses: Vec<&'static str>,
+        /// By which way it was written.
+        mode: WriteMode,
     },
     /// The target looked at it and said no: nothing was stored.
     Refused(Error),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::table::count;
 use crate::ledger::{LedgerView, MailboxLine, PassSummary};
-use crate::model::{MailboxKey, Result, Timestamp, Verdict};
+use crate::model::{MailboxKey, Result, Timestamp, Verdict, WriteMode};
 
 /// What the report is about, besides what the ledger knows.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,9 @@ pub struct Report {
     pub totals: Totals,
     /// What copies lost, declared: short name → messages. See [`Report::with_losses`].
     pub losses: BTreeMap<String, u64>,
+    /// Copies written by another way than their target's first: its name → messages. See [`Report::with_losses`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub modes: BTreeMap<&'static str, u64>,
     /// What the short names mean.
     pub meanings: BTreeMap<&'static str, &'static str>,
     /// Each mailbox, by ordinal; those not begun last.
@@ -211,6 +214,7 @@ impl Report {
             verdict: verdict.word(),
             totals: totals(&mailboxes),
             losses: BTreeMap::new(),
+            modes: BTreeMap::new(),
             meanings: BTreeMap::new(),
             skipped: skipped.collect(),
             mailboxes,
@@ -234,6 +238,10 @@ impl Report {
                 view.each_fact(&key, folder.id, &mut |fact| {
                     for word in fact.losses.split(',').filter(|word| !word.is_empty()) {
                         *mailbox.losses.entry(word.to_owned()).or_default() += 1;
+                    }
+                    // Each of these has a loss to declare, so none is missed here.
+                    if fact.mode == WriteMode::ImportMime {
+                        *self.modes.entry(fact.mode.word()).or_default() += 1;
                     }
                 })?;
             }

@@ -85,6 +85,12 @@ fn body(report: &Report, out: &mut String) -> std::fmt::Result {
             writeln!(out, "  {:>10}  {}: {meaning}", count(*messages), Shown(word))?;
         }
     }
+    if !report.modes.is_empty() {
+        writeln!(out, "\nWritten by, in messages\n")?;
+        for (mode, messages) in &report.modes {
+            writeln!(out, "  {:>10}  {mode}", count(*messages))?;
+        }
+    }
     if !report.skipped.is_empty() {
         writeln!(out, "\nSkipped items\n")?;
         for s in report.skipped.iter().take(MOST_LISTED) {

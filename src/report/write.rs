@@ -131,6 +131,7 @@ mod tests {
                 object: 0,
                 bound: None,
                 losses: losses.into(),
+                mode: crate::model::WriteMode::Usual,
             };
             Ok((vec![fact(1, ""), fact(2, "body-joined,keywords"), fact(3, "keywords")], None))
         }

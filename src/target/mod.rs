@@ -207,6 +207,19 @@ pub trait TargetMailbox: Send + Sync {
     /// Complete or an error; `Internal` if [`TargetCapabilities::stamps`] is false.
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>>;
 
+    /// As [`TargetMailbox::find`] for several prefixes, none of which covers another; a target that answers several
+    /// questions at once does so.
+    ///
+    /// # Errors
+    /// As [`TargetMailbox::find`].
+    async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
+        let mut copies = Vec::new();
+        for prefix in prefixes {
+            copies.extend(self.find(prefix).await?);
+        }
+        Ok(copies)
+    }
+
     /// An anchor: everything stored in the folder later than now comes after it. Opaque, kept in the ledger with each
     /// intent. May be older than now (what is on record is known by id). Empty where copies carry stamps.
     ///

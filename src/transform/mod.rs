@@ -7,6 +7,7 @@
 pub mod base64;
 pub mod decode;
 pub mod graph;
+pub mod import_mime;
 pub mod json;
 pub mod line_ends;
 pub mod message_id;

@@ -148,6 +148,7 @@ fn fact(epoch: u64, number: u64) -> Fact {
         object: 0,
         bound: None,
         losses: String::new(),
+        mode: mailwave::model::WriteMode::Usual,
     }
 }
 

@@ -227,7 +227,7 @@ fn base64(octets: impl AsRef<[u8]>) -> String {
 async fn a_token_is_given_for_the_right_secret_only_and_expires() {
     let options = GraphOptions {
         token_seconds: 60,
-        apps: vec![App { client_id: "app".into(), client_secret: "secret".into() }],
+        apps: vec![App { client_id: "app".into(), client_secret: "secret".into(), ..App::default() }],
         ..GraphOptions::default()
     };
     let tenant = Tenant::new(options).await;
@@ -588,6 +588,40 @@ async fn import_mime_is_there_only_in_beta_and_with_the_permission() {
     let poor = Tenant::new(GraphOptions { mail_advanced: false, ..options }).await;
     let answer = poor.send(Method::POST, &format!("http://graph.test/beta/{path}"), &plain, mime).await;
     answer.refused(403, "ErrorAccessDenied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_unknown_of_imported_messages_goes_both_ways() {
+    const HEADER: &str = "String {00020386-0000-0000-C000-000000000046} Name x-mailwave-stamp";
+    for on in [false, true] {
+        let options = GraphOptions {
+            import_mime: true,
+            mail_advanced: true,
+            import_mime_read: on,
+            import_mime_keeps_date: on,
+            mime_keeps_headers: on,
+            patch_dates: on,
+            ..GraphOptions::default()
+        };
+        let tenant = Tenant::new(options).await;
+        let url = format!("http://graph.test/beta/users/{ANN}/mailFolders/inbox/importMime");
+        let mime =
+            base64("X-Mailwave-Stamp:  s/open\r\nDate: Tue, 14 Nov 2023 22:13:20 +0000\r\n\r\nHello\r\n");
+        let made = tenant.send(Method::POST, &url, &[("content-type", "text/plain")], mime).await.expect(201);
+        let (id, made) = (made.id(), made.json());
+        assert_eq!(made["isRead"], on);
+        assert_eq!(made["receivedDateTime"] == "2023-11-14T22:13:20Z", on);
+        // The field is known by its name in lower case, and its value has no blanks around it.
+        let filter = format!(
+            "singleValueExtendedProperties/Any(ep: ep/id eq '{HEADER}' and startswith(ep/value,'s/'))"
+        );
+        let filter = filter.replace(' ', "%20");
+        let found = tenant.get(&format!("/users/{ANN}/messages?$filter={filter}")).await.expect(200).json();
+        assert_eq!(found["value"].as_array().unwrap().len(), usize::from(on));
+        let date = json!({"singleValueExtendedProperties": [{"id": "SystemTime 0x0E06", "value": "2001-01-01T00:00:00Z"}]});
+        let changed = tenant.patch(&format!("/users/{ANN}/messages/{id}"), &date).await.expect(200).json();
+        assert_eq!(changed["receivedDateTime"] == "2001-01-01T00:00:00Z", on);
+    }
 }
 
 // ---- changing messages ----

@@ -17,6 +17,7 @@ mod graph_faults;
 mod graph_json;
 mod graph_mock;
 mod graph_target;
+mod graph_ways;
 mod imap_login;
 mod imap_mock;
 mod imap_offers;

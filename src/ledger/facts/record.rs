@@ -1,6 +1,6 @@
 //! One record of the facts log, and how a list of them becomes bytes and back.
 
-use crate::model::{Digest, Fact, Timestamp, put_varint, take_varint};
+use crate::model::{Digest, Fact, Timestamp, WriteMode, put_varint, take_varint};
 
 /// One line of the log. Nearly all are of the first kind, so boxing it would only cost.
 #[allow(clippy::large_enum_variant)]
@@ -31,6 +31,7 @@ const HAS_BOUND: u64 = 1 << 5;
 const HAS_LOSSES: u64 = 1 << 6;
 const HAS_HEADER: u64 = 1 << 7;
 const HAS_OBJECT: u64 = 1 << 8;
+const HAS_MODE: u64 = 1 << 9;
 
 impl Record {
     /// (epoch, number).
@@ -85,6 +86,7 @@ pub(super) fn encode(records: &[Record]) -> Vec<u8> {
                 (HAS_LOSSES, !fact.losses.is_empty()),
                 (HAS_HEADER, fact.header != 0),
                 (HAS_OBJECT, fact.object != 0),
+                (HAS_MODE, fact.mode != WriteMode::Usual),
             ]
             .into_iter()
             .fold(0, |tag, (bit, on)| if on { tag | bit } else { tag }),
@@ -114,6 +116,9 @@ pub(super) fn encode(records: &[Record]) -> Vec<u8> {
             if let Some(bound) = &fact.bound {
                 put_text(&mut out, &bound.to_string());
             }
+            if fact.mode != WriteMode::Usual {
+                put_varint(&mut out, fact.mode.code());
+            }
         }
     }
     out
@@ -136,7 +141,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
             records.push(Record::Ended { epoch, number });
             continue;
         }
-        if tag & ENDED != 0 || tag > (HAS_OBJECT << 1) - 1 {
+        if tag & ENDED != 0 || tag > (HAS_MODE << 1) - 1 {
             return None;
         }
         let has = |bit: u64| tag & bit != 0;
@@ -175,6 +180,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
             "" => None,
             stamp => Some(stamp.parse().ok()?),
         };
+        let mode = if has(HAS_MODE) {
+            WriteMode::from_code(take_varint(&mut rest)?).filter(|mode| *mode != WriteMode::Usual)?
+        } else {
+            WriteMode::Usual
+        };
         records.push(Record::Stored(Fact {
             epoch,
             number,
@@ -187,6 +197,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
             object,
             bound,
             losses,
+            mode,
         }));
     }
     Some(records)
@@ -227,31 +238,34 @@ mod tests {
             proptest::option::of(any::<[u8; 32]>()),
             proptest::option::of((any::<i64>(), -1439i16..=1439)),
             proptest::option::of(any::<(u32, u64, u64)>()),
-            "[a-z,]{0,12}",
+            ("[a-z,]{0,12}", prop::sample::select(WriteMode::ALL.to_vec())),
         )
-            .prop_map(|((epoch, number, size), name, target_id, digest, received, bound, losses)| {
-                let source: SourceName = "acme".parse().expect("valid");
-                let mailbox = MailboxKey::of(&source, "x");
-                Record::Stored(Fact {
-                    epoch,
-                    number,
-                    name,
-                    target_id,
-                    digest: digest.map(Digest::from_bytes),
-                    size,
-                    received: received.map(|(seconds, zone)| Timestamp { seconds, zone }),
-                    header: 0,
-                    object: 0,
-                    bound: bound.map(|(folder, epoch, number)| Stamp {
-                        source: source.clone(),
-                        mailbox: mailbox.clone(),
-                        folder: FolderId(folder),
+            .prop_map(
+                |((epoch, number, size), name, target_id, digest, received, bound, (losses, mode))| {
+                    let source: SourceName = "acme".parse().expect("valid");
+                    let mailbox = MailboxKey::of(&source, "x");
+                    Record::Stored(Fact {
                         epoch,
                         number,
-                    }),
-                    losses,
-                })
-            });
+                        name,
+                        target_id,
+                        digest: digest.map(Digest::from_bytes),
+                        size,
+                        received: received.map(|(seconds, zone)| Timestamp { seconds, zone }),
+                        header: 0,
+                        object: 0,
+                        bound: bound.map(|(folder, epoch, number)| Stamp {
+                            source: source.clone(),
+                            mailbox: mailbox.clone(),
+                            folder: FolderId(folder),
+                            epoch,
+                            number,
+                        }),
+                        losses,
+                        mode,
+                    })
+                },
+            );
         let ended = any::<(u64, u64)>().prop_map(|(epoch, number)| Record::Ended { epoch, number });
         prop_oneof![3 => fact, 1 => ended]
     }
@@ -260,6 +274,16 @@ mod tests {
         #[test]
         fn records_read_back_as_they_were_written(records in prop::collection::vec(any_record(), 0..30)) {
             prop_assert_eq!(decode(&encode(&records)), Some(records));
+        }
+
+        #[test]
+        fn records_without_a_mode_are_written_as_before_there_were_modes(record in any_record()) {
+            let Record::Stored(fact) = record else { return Ok(()) };
+            let [plain, moded] = [WriteMode::Usual, WriteMode::ImportMime]
+                .map(|mode| encode(&[Record::Stored(Fact { mode, ..fact.clone() })]));
+            let tag = take_varint(&mut &plain[1..]);
+            prop_assert!(tag.is_some_and(|tag| tag < HAS_MODE), "an earlier version reads it");
+            prop_assert_eq!(moded.len(), plain.len() + 1 + usize::from(plain[1] < 0x80));
         }
 
         #[test]

@@ -51,6 +51,56 @@ fn a_fifth_request_waits_for_the_end_of_one_of_four() {
 }
 
 #[test]
+fn several_requests_sent_as_one_wait_for_all_their_slots_and_count_one_by_one() {
+    let mut machine = machine(30, 1_000_000, 4);
+    assert!(lookup(&mut machine, at(0)).is_some());
+    let batch = machine.ask_batch(at(0), &mut Cost::default(), true, cost(20, 2_000), 4);
+    let after = machine.ask_send(at(0), &mut Cost::default(), true, 0);
+    assert_eq!(machine.take(at(0), batch), None, "one of four slots is taken");
+    assert_eq!(machine.take(at(0), after), None, "and who came later takes none of the others");
+    machine.finish(at(10), at(0), 0, Answer::Served, 0);
+    let granted = Grant::Send { cost: cost(20, 2_000), slots: 4, covered: false };
+    assert_eq!(machine.take(at(10), batch), Some(granted));
+    assert_eq!(machine.take(at(10), after), None);
+    assert_eq!(machine.leave(at(10), cost(20, 2_000)), Ok(()));
+    let mut parts = vec![(100, Answer::Served); 18];
+    parts.extend([(100, Answer::Throttled(Some(3 * SECOND))), (100, Answer::NotSent)]);
+    machine.finish_batch(at(20), at(10), 4, &parts, 0);
+    assert_eq!(machine.take(at(20), after), None, "a part was throttled");
+    assert!(machine.take(at(3_020), after).is_some());
+    assert!(!machine.is_calm(at(3_020)), "until one is served");
+    machine.finish(at(3_030), at(3_020), 0, Answer::Served, 0);
+    assert!(machine.is_calm(at(3_030)));
+    // 1 + 19 + 1 of 30 are spent: the one that was not sent is not among them.
+    let fits = machine.ask_batch(at(3_030), &mut Cost::default(), true, cost(9, 0), 4);
+    assert!(machine.take(at(3_030), fits).is_some());
+    machine.finish_batch(at(3_040), at(3_030), 4, &[(0, Answer::Served); 9], 0);
+    assert!(lookup(&mut machine, at(3_040)).is_none(), "the window is full");
+    let counters = machine.counters();
+    assert_eq!((counters.requests, counters.throttled), (20, 1), "sent: those that asked to leave");
+}
+
+#[test]
+fn several_requests_given_up_or_never_answered_leave_nothing_behind() {
+    let mut machine = machine(100, 1_000_000, 4);
+    let id = machine.ask_reserve(at(0), cost(20, 500));
+    let Some(Grant::Reserved(mut left)) = machine.take(at(0), id) else { panic!("granted") };
+    let batch = machine.ask_batch(at(0), &mut left, false, cost(5, 400), 4);
+    assert_eq!(left, cost(15, 100));
+    machine.cancel(at(0), batch, &mut left);
+    assert_eq!(left, cost(20, 500), "what it had paid is back");
+    let batch = machine.ask_batch(at(0), &mut left, false, cost(3, 300), 3);
+    assert!(machine.take(at(0), batch).is_some());
+    machine.finish_batch(at(0), at(0), 3, &[(100, Answer::Unknown); 3], 0);
+    let waits = machine.ask_batch(at(0), &mut left, false, cost(2, 100), 2);
+    assert_eq!(machine.take(at(19_999), waits), None, "three may still be worked on");
+    assert!(machine.take(at(20_000), waits).is_some());
+    machine.finish_batch(at(20_000), at(20_000), 2, &[(50, Answer::Served); 2], 0);
+    machine.give_back(at(20_000), left);
+    assert!(machine.is_idle(at(90_000)));
+}
+
+#[test]
 fn a_request_of_unknown_fate_keeps_its_slot_for_the_hold_time() {
     let mut machine = machine(1_000, 1_000_000, 1);
     assert!(lookup(&mut machine, at(0)).is_some());
@@ -94,8 +144,8 @@ fn a_refusal_holds_back_a_request_that_was_granted_and_has_not_left() {
     assert!(lookup(&mut machine, at(0)).is_some());
     assert!(lookup(&mut machine, at(0)).is_some());
     machine.finish(at(0), at(0), 0, Answer::Throttled(Some(SECOND)), 0);
-    assert_eq!(machine.leave(at(10), 0), Err(at(1_000)));
-    assert_eq!(machine.leave(at(1_000), 0), Ok(()));
+    assert_eq!(machine.leave(at(10), cost(1, 0)), Err(at(1_000)));
+    assert_eq!(machine.leave(at(1_000), cost(1, 0)), Ok(()));
 }
 
 #[test]
@@ -334,7 +384,7 @@ impl Trial {
                 self.workers[w].state = State::Granted(bytes);
             }
             State::Granted(bytes) => {
-                if let Err(until) = self.machine.leave(now, bytes) {
+                if let Err(until) = self.machine.leave(now, cost(1, bytes)) {
                     self.due.insert((until, w));
                     return false;
                 }

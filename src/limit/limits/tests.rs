@@ -395,3 +395,31 @@ async fn a_request_wakes_the_one_whose_turn_it_is_and_nobody_else() {
     let woken: Vec<u64> = counts.iter().map(|count| count.0.load(Ordering::SeqCst)).collect();
     assert_eq!(woken, [1, 0, 0, 0, 0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_app_of_a_pool_has_a_rate_of_its_own() {
+    let mut took = Vec::new();
+    for apps in [vec![], vec!["a".to_owned(), "b".to_owned()]] {
+        let env = world(9);
+        let target =
+            TargetLimits { app_requests_per_second: Some(50), concurrency: 0, apps, ..Default::default() };
+        let limits = limits(&env, target);
+        let tasks: Vec<_> = (0..40)
+            .map(|m| {
+                let gate = limits.gate("cloud", &format!("user{m}@example.org"));
+                env.spawn(async move {
+                    for _ in 0..10 {
+                        gate.admit(&gate.lookup(), 0).await.finish(Answer::Served);
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        took.push(env.now().as_secs_f64());
+    }
+    // 400 requests at 50 a second; with two apps as long as the one with more mailboxes needs.
+    assert!((7.5..8.5).contains(&took[0]), "{took:?}");
+    assert!((4.0..6.0).contains(&took[1]), "{took:?}");
+}

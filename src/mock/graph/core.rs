@@ -16,7 +16,7 @@ use super::limits::{AppMeter, Meter};
 use super::mailbox::Mailbox;
 use super::options::{GraphOptions, UnknownMailbox};
 use super::reply::{Refusal, Reply};
-use super::token::Tokens;
+use super::token::{Asked, Tokens};
 use super::truth::{self, Counters, Truth};
 use super::work::{Task, Work};
 
@@ -163,7 +163,9 @@ impl Core {
             return Ok(Entry::Answer(self.fault_reply(status, retry_after, now)));
         }
         let options = self.options.clone();
-        let reply = self.tokens.issue(tenant, body, &options, &mut self.ids, now);
+        let address = format!("{}{}", head.base, head.path);
+        let asked = Asked { tenant, address: &address, body, now };
+        let reply = self.tokens.issue(&asked, &options, &mut self.ids);
         self.counters.tokens += u64::from(reply.status == 200);
         Ok(Entry::Answer(self.count(reply)))
     }

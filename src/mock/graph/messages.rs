@@ -94,8 +94,16 @@ impl Act<'_> {
         if input.body.is_none() {
             item.body = Content::new(bytes::Bytes::new());
         }
-        if how == How::Json {
-            born(&mut item, &input.properties);
+        match how {
+            How::Json => born(&mut item, &input.properties),
+            How::Mime | How::Import if self.options.mime_keeps_headers => {
+                let kept = input.properties.iter().map(|(id, value)| (id.canonical.clone(), value.clone()));
+                item.properties.extend(kept);
+            }
+            How::Mime | How::Import => {}
+        }
+        if how == How::Import {
+            item.read = self.options.import_mime_read;
         }
         if let Some(sent) = input.sent {
             item.sent = sent;
@@ -159,7 +167,7 @@ impl Act<'_> {
         }
         let change_sensitive = draft || (self.options.guard_sensitive && advanced);
         let body = input.body.clone().map(|(html, content)| (html, self.keep(content)));
-        let now = self.now;
+        let (now, patch_dates) = (self.now, self.options.patch_dates);
         self.mailbox.update(number, now, |item| {
             common(item, input);
             if change_sensitive {
@@ -167,7 +175,10 @@ impl Act<'_> {
             }
             for (id, value) in &input.properties {
                 // The store keeps what it computes: the draft bit and the dates stay as they were born.
-                if !BORN.contains(&id.canonical.as_str()) {
+                let date = ["SystemTime 0xe06", "SystemTime 0x39"].contains(&id.canonical.as_str());
+                if date && patch_dates {
+                    born(item, std::slice::from_ref(&(id.clone(), value.clone())));
+                } else if !BORN.contains(&id.canonical.as_str()) {
                     item.properties.insert(id.canonical.clone(), value.clone());
                 }
             }

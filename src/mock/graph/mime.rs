@@ -6,6 +6,7 @@ use mail_parser::{Address, MessageParser, MimeHeaders};
 
 use super::date;
 use super::input::{AttachmentInput, MessageInput};
+use super::property::of_header;
 use super::reply::Refusal;
 use super::state::{Content, Item, Recipient};
 
@@ -47,7 +48,14 @@ pub(super) fn read(body: &[u8]) -> Result<MessageInput, Refusal> {
         .header_raw("Date")
         .and_then(date::read_mail)
         .or_else(|| parsed.date().map(|d| d.to_timestamp() * 1000));
+    // Unknown fields become named properties.
+    let properties = parsed
+        .headers_raw()
+        .filter(|(name, _)| name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case("x-")))
+        .filter_map(|(name, value)| Some((of_header(name)?, value.trim().to_owned())))
+        .collect();
     Ok(MessageInput {
+        properties,
         subject: Some(parsed.subject().map(str::to_owned)),
         body: Some((html, Content::new(Bytes::from(content.unwrap_or_default().into_owned())))),
         internet_message_id: parsed.message_id().map(|id| format!("<{id}>")),

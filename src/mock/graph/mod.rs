@@ -8,6 +8,7 @@
 //! anew when a state is deleted; nothing here is shared with the clients.
 
 mod act;
+mod assertion;
 mod attachments;
 mod batch;
 mod call;
@@ -37,7 +38,9 @@ mod truth;
 mod work;
 
 pub use faults::{Fault, FaultRule, FaultScript, When};
-pub use options::{App, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox};
+pub use options::{
+    App, Federated, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox,
+};
 pub use truth::{AttachmentTruth, Counters, FolderTruth, MailboxTruth, MessageTruth, Truth};
 
 use std::collections::{BTreeMap, BTreeSet};

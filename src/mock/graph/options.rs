@@ -14,6 +14,8 @@ pub struct GraphOptions {
     pub upload_base_url: Option<String>,
     /// Tenant ids whose token endpoint answers; empty: any.
     pub tenants: Vec<String>,
+    /// The directory (`tid`) tokens are for; `None`: the tenant asked for, if it is an id, else they do not say.
+    pub tenant_id: Option<String>,
     /// App registrations; empty: any client id with the secret `secret`.
     pub apps: Vec<App>,
     /// Lifetime of a token, in seconds.
@@ -49,6 +51,13 @@ pub struct GraphOptions {
     pub import_mime: bool,
     /// `importMime` takes the received date from the `Date` field, else it is the time of the call (not documented).
     pub import_mime_keeps_date: bool,
+    /// `importMime` makes a message that is read (not documented).
+    pub import_mime_read: bool,
+    /// Unknown `x-` header fields of MIME become named properties (reported to fail where a mailbox has no such property
+    /// yet).
+    pub mime_keeps_headers: bool,
+    /// A PATCH of the received and sent dates (0x0E06, 0x0039) takes effect (sources conflict; most say no).
+    pub patch_dates: bool,
     /// `$select` with `$expand` of extended properties omits `internetMessageId` (reported by a live migrator).
     pub select_expand_drops: bool,
     /// Keep bodies and attachments; else only their digests and lengths are kept and reads of them are empty.
@@ -67,6 +76,7 @@ impl Default for GraphOptions {
             base_url: None,
             upload_base_url: None,
             tenants: Vec::new(),
+            tenant_id: None,
             apps: Vec::new(),
             token_seconds: 3599,
             auto_provision: true,
@@ -84,6 +94,9 @@ impl Default for GraphOptions {
             mime_to_folder: true,
             import_mime: false,
             import_mime_keeps_date: false,
+            import_mime_read: true,
+            mime_keeps_headers: true,
+            patch_dates: false,
             select_expand_drops: false,
             keep_content: true,
             commit_abandoned: true,
@@ -93,13 +106,29 @@ impl Default for GraphOptions {
 }
 
 /// An app registration.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct App {
     /// Its client id.
     pub client_id: String,
-    /// Its secret.
+    /// Its secret; empty: it has none.
     pub client_secret: String,
+    /// The certificate registered with it, as PEM.
+    pub certificate: Option<String>,
+    /// The issuer it trusts instead.
+    pub federated: Option<Federated>,
+}
+
+/// An issuer whose tokens prove that their bearer is an app (workload identity federation).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Federated {
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// The `sub` of the app's.
+    pub subject: String,
+    /// A certificate of the key it signs with, as PEM.
+    pub certificate: String,
 }
 
 impl std::fmt::Debug for App {

@@ -3,6 +3,14 @@
 
 use super::date;
 
+/// PS_INTERNET_HEADERS (MS-OXPROPS §1.3.2): header fields that are no properties of their own.
+const INTERNET_HEADERS: &str = "00020386-0000-0000-c000-000000000046";
+
+/// The id under which a header field of a message made from MIME is kept.
+pub(super) fn of_header(name: &str) -> Option<PropertyId> {
+    PropertyId::read(&format!("String {{{INTERNET_HEADERS}}} Name {name}"))
+}
+
 /// The type a property's id begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
@@ -53,6 +61,8 @@ impl PropertyId {
             if name.is_empty() || name.chars().count() > 127 {
                 return None;
             }
+            // Names of header fields are kept in lower case (MS-OXCPRPT §3.2.5.9).
+            let name = if guid == INTERNET_HEADERS { name.to_ascii_lowercase() } else { name.to_owned() };
             return Some(PropertyId {
                 canonical: format!("{word} {{{guid}}} Name {name}"),
                 named: true,

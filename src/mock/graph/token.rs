@@ -1,12 +1,13 @@
-//! The token endpoint: OAuth 2 client credentials by secret.
+//! The token endpoint: OAuth 2 client credentials by secret, or by a signed assertion.
 
 use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
+use super::assertion::{self, Seen};
 use super::ids::Ids;
-use super::options::GraphOptions;
+use super::options::{App, GraphOptions};
 use super::reply::Reply;
 
 /// Tokens given out.
@@ -14,18 +15,23 @@ use super::reply::Reply;
 pub(super) struct Tokens {
     /// Token → client id, end of life in milliseconds since 1970.
     given: BTreeMap<String, (String, i64)>,
+    assertions: Seen,
+}
+
+/// Where a token was asked for.
+pub(super) struct Asked<'a> {
+    pub(super) tenant: &'a str,
+    /// The endpoint's address, as the client wrote it.
+    pub(super) address: &'a str,
+    pub(super) body: &'a [u8],
+    /// Milliseconds since 1970.
+    pub(super) now: i64,
 }
 
 impl Tokens {
     /// Answers a token request.
-    pub(super) fn issue(
-        &mut self,
-        tenant: &str,
-        body: &[u8],
-        options: &GraphOptions,
-        ids: &mut Ids,
-        now: i64,
-    ) -> Reply {
+    pub(super) fn issue(&mut self, asked: &Asked<'_>, options: &GraphOptions, ids: &mut Ids) -> Reply {
+        let Asked { tenant, address, body, now } = *asked;
         if !options.tenants.is_empty() && !options.tenants.iter().any(|t| t.eq_ignore_ascii_case(tenant)) {
             return refused(400, "invalid_request", "AADSTS90002: Tenant not found.");
         }
@@ -37,16 +43,30 @@ impl Tokens {
         if !field("scope").ends_with("/.default") {
             return refused(400, "invalid_scope", "AADSTS70011: The scope must end with '/.default'.");
         }
-        let (id, secret) = (field("client_id"), field("client_secret"));
+        let id = field("client_id");
         let app = options.apps.iter().find(|a| a.client_id == id);
         if id.is_empty() || (app.is_none() && !options.apps.is_empty()) {
             return refused(400, "unauthorized_client", "AADSTS700016: The application was not found.");
         }
-        if secret != app.map_or("secret", |a| a.client_secret.as_str()) {
-            return refused(401, "invalid_client", "AADSTS7000215: Invalid client secret provided.");
+        let proven = match (form.get("client_secret"), form.get("client_assertion")) {
+            (Some(secret), None) => by_secret(secret, app),
+            (None, Some(assertion)) if field("client_assertion_type") == JWT_BEARER => match app {
+                Some(app) => assertion::check(assertion, app, address, now / 1000, &mut self.assertions),
+                None => Err("AADSTS700027: The app has no certificate."),
+            },
+            _ => Err("AADSTS7000218: The request must hold either 'client_assertion' or 'client_secret'."),
+        };
+        if let Err(why) = proven {
+            return refused(401, "invalid_client", why);
         }
         self.given.retain(|_, (_, end)| *end > now);
-        let token = format!("eyJ0eXAi.{}.{}", ids.text(400), ids.text(200));
+        let directory = options.tenant_id.as_deref().or(Some(tenant).filter(|t| t.len() == 36));
+        let mut claims = json!({ "appid": id, "uti": ids.text(400) });
+        if let Some(directory) = directory {
+            claims["tid"] = json!(directory);
+        }
+        let claims = encodify::base64::URL_SAFE_NO_PAD.encode(claims.to_string());
+        let token = format!("eyJ0eXAiOiJKV1QifQ.{claims}.{}", ids.text(200));
         let end = now.saturating_add(i64::try_from(options.token_seconds).unwrap_or(i64::MAX / 1000) * 1000);
         self.given.insert(token.clone(), (id.to_owned(), end));
         Reply::json(
@@ -69,6 +89,17 @@ impl Tokens {
     pub(super) fn revoke(&mut self) {
         self.given.clear();
     }
+}
+
+/// As RFC 7523 §2.2 names it.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+fn by_secret(secret: &str, app: Option<&App>) -> Result<(), &'static str> {
+    let right = app.map_or("secret", |a| a.client_secret.as_str());
+    if secret == right && !right.is_empty() {
+        return Ok(());
+    }
+    Err("AADSTS7000215: Invalid client secret provided.")
 }
 
 fn refused(status: u16, error: &str, description: &str) -> Reply {

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::answer::{Fault, id};
+use super::answer::{Fault, Reply, id};
 use super::folders::parent;
-use super::session::{Session, segment};
+use super::session::{Call, Session, segment};
 use crate::env::Step;
 use crate::model::{Error, Flags, Kind, Result, Scope};
-use crate::target::TargetFolderId;
+use crate::target::{CopyRef, TargetFolderId};
 use crate::transform::graph::flags;
 use crate::transform::json::Object;
 
@@ -24,38 +24,84 @@ fn of_copy(fault: Fault) -> Error {
     }
 }
 
-/// Sets the flags of one copy.
-pub(super) async fn set_flags(session: &Session, id: &str, flags: &Flags) -> Result<()> {
+/// Sets flags of copies: several at a time, then one by one what is left.
+pub(super) async fn set_flags(session: &Session, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
     let what = "setting flags";
-    let body = Bytes::from(flags::patch_body(flags));
-    let call = session.call(Method::PATCH, &message_path(id), body, Step::TargetFlags, what);
-    session.insist(&session.lookup(), &call, &[200]).await.map(|_| ()).map_err(of_copy)
+    let call = |(copy, flags): &(CopyRef, Flags)| {
+        let body = Bytes::from(flags::patch_body(flags));
+        session.call(Method::PATCH, &message_path(&copy.id), body, Step::TargetFlags, what)
+    };
+    each(session, &changes.iter().map(call).collect::<Vec<_>>(), &[200]).await
 }
 
-/// Moves one copy. Its id stays (immutable ids), but what the answer says counts.
-pub(super) async fn relocate(session: &Session, copy: &str, to: &TargetFolderId) -> Result<String> {
-    let what = "moving a message";
+/// Removes copies; the service keeps them recoverable. What is gone is removed.
+pub(super) async fn remove(session: &Session, copies: &[CopyRef]) -> Vec<Result<()>> {
+    let what = "removing a message";
+    let call = |copy: &CopyRef| {
+        session.call(Method::DELETE, &message_path(&copy.id), Bytes::new(), Step::TargetRemove, what)
+    };
+    each(session, &copies.iter().map(call).collect::<Vec<_>>(), &[204, 404]).await
+}
+
+/// Makes requests that each concern one copy and may be sent again.
+async fn each(session: &Session, calls: &[Call], wanted: &[u16]) -> Vec<Result<()>> {
+    let mut results = Vec::with_capacity(calls.len());
+    for (call, reply) in calls.iter().zip(session.batch(calls).await) {
+        let reply = match reply {
+            Some(reply) => reply.expect(wanted, call.what),
+            None => session.insist(&session.lookup(), call, wanted).await,
+        };
+        results.push(reply.map(|_| ()).map_err(of_copy));
+    }
+    results
+}
+
+const MOVING: &str = "moving a message";
+
+/// Moves copies. Their ids stay (immutable ids), but what the answers say counts.
+pub(super) async fn relocate(
+    session: &Session,
+    copies: &[CopyRef],
+    to: &TargetFolderId,
+) -> Vec<Result<String>> {
     let mut body = String::new();
     let mut object = Object::begin(&mut body);
     object.text("destinationId", &to.0);
     object.end();
-    let path = format!("{}/move", message_path(copy));
-    let call = session.call(Method::POST, &path, body.into(), Step::TargetMove, what);
+    let body = Bytes::from(body);
+    let call = |copy: &CopyRef| {
+        let path = format!("{}/move", message_path(&copy.id));
+        session.call(Method::POST, &path, body.clone(), Step::TargetMove, MOVING)
+    };
+    let calls: Vec<Call> = copies.iter().map(call).collect();
+    let mut results = Vec::with_capacity(copies.len());
+    for ((copy, call), reply) in copies.iter().zip(&calls).zip(session.batch(&calls).await) {
+        results.push(match reply {
+            Some(reply) if matches!(reply.status.as_u16(), 200 | 201) => Ok(id_after(&reply, &copy.id)),
+            // Also what was refused: it may be there already.
+            _ => relocate_one(session, &copy.id, to, call).await,
+        });
+    }
+    results
+}
+
+fn id_after(reply: &Reply, before: &str) -> String {
+    reply.json().as_ref().and_then(id).unwrap_or(before).to_owned()
+}
+
+async fn relocate_one(session: &Session, copy: &str, to: &TargetFolderId, call: &Call) -> Result<String> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let sent = session.send(&session.lookup(), &call).await.and_then(|r| r.expect(&[200, 201], what));
+        let sent = session.send(&session.lookup(), call).await.and_then(|r| r.expect(&[200, 201], MOVING));
         let fault = match sent {
-            Ok(reply) => {
-                let moved = reply.json();
-                return Ok(moved.as_ref().and_then(id).unwrap_or(copy).to_owned());
-            }
+            Ok(reply) => return Ok(id_after(&reply, copy)),
             Err(fault) => fault,
         };
         // It may be there already: moved before, or just now without an answer.
         if !matches!(fault, Fault::NotSent(ref e) if e.may_pass()) {
             let path = format!("{}?$select=id,parentFolderId", message_path(copy));
-            match session.read(&path, Step::TargetMove, what).await {
+            match session.read(&path, Step::TargetMove, MOVING).await {
                 Ok(message) if parent(&message) == Some(to.0.as_str()) => return Ok(copy.to_owned()),
                 Ok(_) => {}
                 Err(gone) => return Err(of_copy(gone)),
@@ -66,11 +112,4 @@ pub(super) async fn relocate(session: &Session, copy: &str, to: &TargetFolderId)
             return Err(fault.into_error());
         }
     }
-}
-
-/// Removes one copy; the service keeps it recoverable. What is gone is removed.
-pub(super) async fn remove(session: &Session, id: &str) -> Result<()> {
-    let what = "removing a message";
-    let call = session.call(Method::DELETE, &message_path(id), Bytes::new(), Step::TargetRemove, what);
-    session.insist(&session.lookup(), &call, &[204, 404]).await.map(|_| ()).map_err(of_copy)
 }

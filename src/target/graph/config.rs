@@ -2,15 +2,23 @@
 
 use crate::http::check_url;
 pub use crate::http::oauth::TokenSettings;
-use crate::model::Result;
+use crate::model::{Result, WriteMode};
 use crate::transform::graph::{Bounds, Original};
 
-/// How a message is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WriteMode {
-    /// JSON create, v1.0: not a draft, with its own dates, flags and stamp at creation; MIME is not kept.
-    #[default]
-    Json,
+/// One app registration of an endpoint.
+#[derive(Debug, Clone)]
+pub struct AppRegistration {
+    /// A name that stays (its client id): it decides which mailboxes the app serves.
+    pub name: String,
+    /// Where its tokens come from.
+    pub token: TokenSettings,
+}
+
+impl AppRegistration {
+    /// The only one.
+    pub fn only(token: TokenSettings) -> AppRegistration {
+        AppRegistration { name: String::new(), token }
+    }
 }
 
 /// Settings of one Graph endpoint (`[target.NAME]` with `kind = "graph"`).
@@ -18,16 +26,18 @@ pub enum WriteMode {
 pub struct GraphSettings {
     /// The service with its version, without a slash at the end: `https://graph.microsoft.com/v1.0`.
     pub base_url: String,
-    /// Where tokens come from.
-    pub token: TokenSettings,
-    /// Name of the app registration, for messages to the operator.
-    pub app: String,
+    /// The app registrations, at least one. A mailbox stays on one of them ([`crate::limit::app_of`]).
+    pub apps: Vec<AppRegistration>,
+    /// The directory (tenant) every token must be for: its id, or a domain. `None`: whatever the first token says.
+    pub tenant: Option<String>,
+    /// Name of the endpoint, for messages to the operator.
+    pub name: String,
     /// Messages larger than this are skipped before they are fetched, in bytes.
     pub max_message_bytes: u64,
     /// Stores at once per mailbox (1–4; Graph allows one app 4 requests at once per mailbox).
     pub lanes: usize,
-    /// How messages are written.
-    pub mode: WriteMode,
+    /// How messages are written: by the first of these that takes a message. At least one.
+    pub modes: Vec<WriteMode>,
     /// Allow `http://` to any host. Without it plain HTTP goes to this machine only, because a token travels with
     /// every request.
     pub plain_http: bool,
@@ -38,15 +48,16 @@ pub struct GraphSettings {
 }
 
 impl GraphSettings {
-    /// Settings with defaults for everything but the address and the token: 150 MB messages, 4 lanes, JSON.
+    /// Settings with defaults for everything but the address and the token: one app, 150 MB messages, 4 lanes, JSON.
     pub fn new(base_url: impl Into<String>, token: TokenSettings) -> GraphSettings {
         GraphSettings {
             base_url: base_url.into(),
-            token,
-            app: "default".to_owned(),
+            apps: vec![AppRegistration::only(token)],
+            tenant: None,
+            name: "default".to_owned(),
             max_message_bytes: 150 << 20,
             lanes: 4,
-            mode: WriteMode::Json,
+            modes: vec![WriteMode::Json],
             plain_http: false,
             bounds: Bounds::default(),
             attach_original: Original::default(),
@@ -81,6 +92,11 @@ impl Base {
     /// The address without a slash at the end.
     pub(super) fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The service's beta, beside this version; `None` if the address names no version `v1.0`.
+    pub(super) fn beta(&self) -> Option<String> {
+        self.text.strip_suffix("/v1.0").map(|host| format!("{host}/beta"))
     }
 
     /// Does a link of the service stay on it? A token follows it, so it must.

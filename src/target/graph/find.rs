@@ -4,17 +4,20 @@
 //! `$expand`; and `$select` with `$expand` in one listing has been seen to leave out fields that were selected. So the
 //! fields we need are checked, and what is missing is asked for again without `$expand`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+use http::Method;
 use serde_json::Value;
 
 use super::answer::id;
 use super::folders::parent;
-use super::session::{Session, query, segment, unreadable};
+use super::session::{Call, Session, query, segment, unreadable};
 use crate::env::Step;
-use crate::model::{Kind, Result, Scope, StampPrefix, Timestamp};
+use crate::model::{Kind, Result, Scope, Stamp, StampPrefix, Timestamp};
 use crate::target::{Copy, TargetFolderId};
 use crate::transform::graph::{extended, flags, props};
+use crate::transform::import_mime;
 
 const WHAT: &str = "looking for stamps";
 /// Fields we need of each message.
@@ -24,11 +27,67 @@ const PAGE: usize = 200;
 
 /// Every copy whose stamp begins with `prefix`.
 pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<Copy>> {
-    let filter = query(&props::stamp_filter(prefix));
-    let expand = query(&expand());
-    let path = format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}&$expand={expand}");
-    let mut messages = list(session, &path).await?;
+    let mut all = copies(session, prefix, &props::stamp_filter(prefix), None).await?;
+    if session.header_stamps {
+        add(&mut all, copies(session, prefix, &import_mime::header_filter(prefix), None).await?);
+    }
+    Ok(all)
+}
+
+/// Adds copies that are not there yet: one may be found by its property and by its header.
+fn add(all: &mut Vec<Copy>, more: Vec<Copy>) {
+    let known: BTreeSet<String> = all.iter().map(|copy| copy.id.clone()).collect();
+    all.extend(more.into_iter().filter(|copy| !known.contains(&copy.id)));
+}
+
+/// Every copy whose stamp begins with one of the prefixes: several are asked for at a time.
+pub(super) async fn find_each(session: &Session, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
+    let filters = |prefix| {
+        let by_header = session.header_stamps.then(|| import_mime::header_filter(prefix));
+        std::iter::once(props::stamp_filter(prefix)).chain(by_header).map(move |filter| (prefix, filter))
+    };
+    let asked: Vec<(&StampPrefix, String)> = prefixes.iter().flat_map(filters).collect();
+    let call = |(_, filter): &(&StampPrefix, String)| {
+        session.call(Method::GET, &path(session, filter), Bytes::new(), Step::TargetFind, WHAT)
+    };
+    let calls: Vec<Call> = asked.iter().map(call).collect();
+    let mut all = Vec::new();
+    for ((prefix, filter), reply) in asked.iter().zip(session.batch(&calls).await) {
+        let page =
+            reply.filter(|r| r.status == 200).and_then(|r| r.json()).map(|mut page| page_of(&mut page));
+        add(&mut all, copies(session, prefix, filter, page.flatten()).await?);
+    }
+    Ok(all)
+}
+
+/// The messages of an answer that is the only page.
+fn page_of(page: &mut Value) -> Option<Vec<Value>> {
+    match (page["@odata.nextLink"].is_null(), page.get_mut("value").map(Value::take)) {
+        (true, Some(Value::Array(messages))) => Some(messages),
+        _ => None,
+    }
+}
+
+fn path(session: &Session, filter: &str) -> String {
+    let (filter, expand) = (query(filter), query(&expand(session)));
+    format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}&$expand={expand}")
+}
+
+/// The copies among the messages that fit a filter, whatever a listing of them left out. `messages`: they were listed
+/// already.
+async fn copies(
+    session: &Session,
+    prefix: &StampPrefix,
+    filter: &str,
+    messages: Option<Vec<Value>>,
+) -> Result<Vec<Copy>> {
+    let mut messages = match messages {
+        Some(messages) => messages,
+        None => list(session, &path(session, filter)).await?,
+    };
+    let expand = query(&expand(session));
     if messages.iter().any(|m| !is_whole(m)) {
+        let filter = query(filter);
         let path = format!("/messages?$filter={filter}&$top={PAGE}&$select={FIELDS}");
         let mut plain: BTreeMap<String, Value> =
             list(session, &path).await?.into_iter().filter_map(|m| Some((id(&m)?.to_owned(), m))).collect();
@@ -41,7 +100,7 @@ pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<
     }
     let mut copies = Vec::with_capacity(messages.len());
     for mut message in messages {
-        if extended(&message, props::STAMP).is_none() {
+        if value(&message).is_none() {
             // The filter matched it, so it has the property; it only was not told.
             let Some(id) = id(&message) else { return Err(unreadable(WHAT)) };
             let path = format!("/messages/{}?$select={FIELDS}&$expand={expand}", segment(id));
@@ -55,10 +114,7 @@ pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<
             }
         }
         // A value that is no stamp of ours is somebody else's business.
-        let Some((stamp, complete)) = extended(&message, props::STAMP).and_then(props::parse_stamp_value)
-        else {
-            continue;
-        };
+        let Some((stamp, complete)) = value(&message).and_then(props::parse_stamp_value) else { continue };
         if !prefix.covers(&stamp) {
             continue;
         }
@@ -82,8 +138,26 @@ async fn list(session: &Session, path: &str) -> Result<Vec<Value>> {
     })
 }
 
-pub(super) fn expand() -> String {
-    format!("singleValueExtendedProperties($filter=id eq '{}' or id eq '{}')", props::STAMP, props::LAST_VERB)
+pub(super) fn expand(session: &Session) -> String {
+    let more = if session.header_stamps {
+        format!(" or id eq '{}'", import_mime::STAMP_HEADER)
+    } else {
+        String::new()
+    };
+    let (stamp, verb) = (props::STAMP, props::LAST_VERB);
+    format!("singleValueExtendedProperties($filter=id eq '{stamp}' or id eq '{verb}'{more})")
+}
+
+/// What a message says of its stamp. The property, which comes with the last request, knows better than the header.
+fn value(message: &Value) -> Option<&str> {
+    extended(message, props::STAMP).or_else(|| extended(message, import_mime::STAMP_HEADER))
+}
+
+/// Can a message just imported be found by its header? `None`: it cannot be asked now.
+pub(super) async fn by_header(session: &Session, stamp: &Stamp, id: &str) -> Option<bool> {
+    let prefix = StampPrefix::exactly(stamp);
+    let found = copies(session, &prefix, &import_mime::header_filter(&prefix), None).await.ok()?;
+    Some(found.iter().any(|copy| copy.id == id && copy.stamp == *stamp))
 }
 
 fn is_whole(message: &Value) -> bool {

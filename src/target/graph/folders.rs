@@ -27,8 +27,8 @@ use crate::target::{FolderWanted, TargetFolderId};
 use crate::transform::graph::folder_names::{display_name, distinct, same};
 use crate::transform::json::Object;
 
-const WHAT: &str = "a folder of the target";
-const STEP: Step = Step::TargetFolder;
+pub(super) const WHAT: &str = "a folder of the target";
+pub(super) const STEP: Step = Step::TargetFolder;
 
 /// The folders of one open mailbox.
 pub(super) struct Folders {
@@ -36,22 +36,22 @@ pub(super) struct Folders {
     pub(super) identity: String,
     /// Where we work: the root itself, or the folder of the place.
     top: String,
-    known: tokio::sync::Mutex<Known>,
+    pub(super) known: tokio::sync::Mutex<Known>,
 }
 
 /// What is known of the folders. The lock is held while one folder is found or made, so that two lanes make one.
 #[derive(Default)]
-struct Known {
-    done: BTreeMap<(FolderPath, Option<SpecialUse>), String>,
-    children: BTreeMap<String, Vec<Child>>,
+pub(super) struct Known {
+    pub(super) done: BTreeMap<(FolderPath, Option<SpecialUse>), String>,
+    pub(super) children: BTreeMap<String, Vec<Child>>,
     well_known: BTreeMap<&'static str, String>,
 }
 
 #[derive(Clone)]
-struct Child {
-    id: String,
-    name: String,
-    hidden: bool,
+pub(super) struct Child {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) hidden: bool,
 }
 
 impl std::fmt::Debug for Folders {
@@ -175,25 +175,36 @@ impl Folders {
         path: &FolderPath,
         special: Option<SpecialUse>,
     ) -> Result<String> {
-        let mut names = path.names();
-        let mut at = self.top.clone();
+        let (mut at, names) = self.start(session, known, path, special).await?;
+        for name in names {
+            at = self.child(session, known, &at, name).await?;
+        }
+        Ok(at)
+    }
+
+    /// Where the search for a folder begins, and the names below that still lead to it.
+    pub(super) async fn start<'p>(
+        &self,
+        session: &Session,
+        known: &mut Known,
+        path: &'p FolderPath,
+        special: Option<SpecialUse>,
+    ) -> Result<(String, &'p [String])> {
+        let names = path.names();
         if self.top == self.identity {
             if let Some(role) = role(path, special)
                 && let Some(id) = self.well_known(session, known, role).await?
             {
-                return Ok(id);
+                return Ok((id, &[]));
             }
             if let [first, below @ ..] = names
                 && first.eq_ignore_ascii_case("INBOX")
                 && let Some(inbox) = self.well_known(session, known, "inbox").await?
             {
-                (at, names) = (inbox, below);
+                return Ok((inbox, below));
             }
         }
-        for name in names {
-            at = self.child(session, known, &at, name).await?;
-        }
-        Ok(at)
+        Ok((self.top.clone(), names))
     }
 
     /// The id of a well-known folder; `None` if this mailbox has none (an archive folder that was never used).
@@ -269,7 +280,7 @@ impl Folders {
         }
     }
 
-    fn below(&self, parent: &str) -> String {
+    pub(super) fn below(&self, parent: &str) -> String {
         if parent == self.identity {
             "/mailFolders".to_owned()
         } else {
@@ -277,7 +288,7 @@ impl Folders {
         }
     }
 
-    async fn children(
+    pub(super) async fn children(
         &self,
         session: &Session,
         known: &mut Known,
@@ -328,7 +339,7 @@ fn role(path: &FolderPath, special: Option<SpecialUse>) -> Option<&'static str> 
     }
 }
 
-fn object(key: &str, value: &str) -> Bytes {
+pub(super) fn object(key: &str, value: &str) -> Bytes {
     let mut out = String::new();
     let mut object = Object::begin(&mut out);
     object.text(key, value);

@@ -1,14 +1,18 @@
-//! Microsoft Graph as a target, write mode `json` (design: Graph is strange).
+//! Microsoft Graph as a target (design: Graph is strange).
 //!
-//! A copy is created in its folder with its dates, flags and stamp in one request; large files follow. The stamp is a
-//! named MAPI property, found again by a filter over the whole mailbox. What an answer means is in `answer`; every
-//! request goes through `session`.
+//! Write mode `json`: a copy is created in its folder with its dates, flags and stamp in one request; large files follow
+//! (`store`, `upload`). Write mode `import-mime`: the MIME as it is, then its flags (`import_mime`). A message goes by the
+//! first mode of the settings that takes it. The stamp is a named MAPI property, found again by a filter over the whole
+//! mailbox. What an answer means is in `answer`; every request goes through `session`, several at a time through `batch`.
 
+mod ahead;
 mod answer;
+mod batch;
 mod change;
 mod config;
 mod find;
 mod folders;
+mod import_mime;
 mod read;
 mod session;
 mod store;
@@ -20,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use crate::transform::graph::Original;
-pub use config::{GraphSettings, TokenSettings, WriteMode};
+pub use config::{AppRegistration, GraphSettings, TokenSettings};
 
 use super::{
     Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
@@ -28,29 +32,32 @@ use super::{
 };
 use crate::env::Env;
 use crate::http::HttpClient;
-use crate::http::oauth::TokenSource;
-use crate::limit::{Cost, Gate, Ticket};
-use crate::model::{Error, Flags, Kind, Outcome, Result, StampPrefix};
+use crate::http::oauth::{Tenant, TokenSource};
+use crate::limit::{Cost, Gate, Ticket, app_of};
+use crate::model::{Error, Flags, Kind, Outcome, Result, Scope, StampPrefix, WriteMode};
 use config::Base;
 use folders::Folders;
+use import_mime::Import;
 use session::Session;
 
 /// Messages and bytes of one batch: about one request's worth of octets.
 const BATCH_MESSAGES: usize = 20;
 const BATCH_BYTES: u64 = 4 << 20;
 
-/// One Graph endpoint with one app registration.
+/// One Graph endpoint with its app registrations.
 pub struct GraphTarget {
     env: Env,
     http: Arc<dyn HttpClient>,
     settings: GraphSettings,
     base: Base,
-    tokens: Arc<TokenSource>,
+    /// The apps' names, and the tokens of each.
+    apps: Vec<String>,
+    tokens: Vec<Arc<TokenSource>>,
 }
 
 impl std::fmt::Debug for GraphTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "GraphTarget({})", self.settings.app)
+        write!(f, "GraphTarget({})", self.settings.name)
     }
 }
 
@@ -61,24 +68,40 @@ impl GraphTarget {
     /// `Config` if an address is not usable.
     pub fn new(env: &Env, http: Arc<dyn HttpClient>, settings: GraphSettings) -> Result<GraphTarget> {
         let base = Base::parse(&settings.base_url, settings.plain_http, "base_url")?;
-        let tokens = TokenSource::new(env, http.clone(), settings.token.clone(), settings.plain_http)?;
-        Ok(GraphTarget { env: env.clone(), http, settings, base, tokens: Arc::new(tokens) })
+        let tenant = Tenant::named(settings.tenant.as_deref());
+        let tokens = settings.apps.iter().map(|app| {
+            let source = TokenSource::new(env, http.clone(), app.token.clone(), settings.plain_http)?;
+            Ok(Arc::new(source.of_tenant(tenant.clone())))
+        });
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let apps = settings.apps.iter().map(|app| app.name.clone()).collect();
+        Ok(GraphTarget { env: env.clone(), http, settings, base, apps, tokens })
+    }
+
+    /// The tokens of the app a mailbox stays on.
+    fn tokens(&self, mailbox: &str) -> Result<Arc<TokenSource>> {
+        self.tokens
+            .get(app_of(&self.apps, mailbox))
+            .cloned()
+            .ok_or_else(|| Error::new(Kind::Config, Scope::Endpoint, "the endpoint has no app registration"))
     }
 }
 
 #[async_trait]
 impl Target for GraphTarget {
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
-        let (http, base, tokens) = (self.http.clone(), self.base.clone(), self.tokens.clone());
+        let (http, base, tokens) = (self.http.clone(), self.base.clone(), self.tokens(mailbox)?);
+        let modes = self.settings.modes.clone();
+        let imports = modes.contains(&WriteMode::ImportMime);
         let session = Session::new(&self.env, http, base, tokens, gate, self.settings.bounds, mailbox)
-            .attaching(self.settings.attach_original);
+            .attaching(self.settings.attach_original)
+            .with_header_stamps(imports);
         let folders = Folders::open(&session, place).await?;
         let capabilities = TargetCapabilities {
             stamps: true,
-            keeps_octets: match self.settings.mode {
-                WriteMode::Json => false,
-            },
-            keeps_received: true,
+            keeps_octets: false,
+            // By `importMime` it is what the service makes of it; what it did not keep is declared.
+            keeps_received: !imports,
             keeps_keywords: true,
             moves: true,
             max_message_bytes: self.settings.max_message_bytes,
@@ -87,7 +110,7 @@ impl Target for GraphTarget {
             batch_bytes: BATCH_BYTES,
             settles_within: Duration::from_secs(600),
         };
-        Ok(Arc::new(GraphMailbox { session, folders, capabilities }))
+        Ok(Arc::new(GraphMailbox { session, folders, capabilities, modes, import: Import::default() }))
     }
 }
 
@@ -97,6 +120,8 @@ struct GraphMailbox {
     session: Session,
     folders: Folders,
     capabilities: TargetCapabilities,
+    modes: Vec<WriteMode>,
+    import: Import,
 }
 
 #[async_trait]
@@ -111,7 +136,19 @@ impl TargetMailbox for GraphMailbox {
 
     fn cost(&self, sizes: &[u64]) -> Cost {
         let bounds = self.session.bounds();
-        sizes.iter().map(|size| store::cost(*size, bounds)).fold(Cost::default(), |sum, one| Cost {
+        let one = |size: &u64| {
+            let modes = self.modes.iter().filter_map(|mode| match mode {
+                WriteMode::Json => Some(store::cost(*size, bounds)),
+                WriteMode::ImportMime => import_mime::cost(*size, bounds.request),
+                WriteMode::Usual => None,
+            });
+            // Whichever takes it; the one after a refusal is charged as it goes.
+            modes.fold(Cost::default(), |most, one| Cost {
+                requests: most.requests.max(one.requests),
+                upload_bytes: most.upload_bytes.max(one.upload_bytes),
+            })
+        };
+        sizes.iter().map(one).fold(Cost::default(), |sum, one| Cost {
             requests: sum.requests.saturating_add(one.requests),
             upload_bytes: sum.upload_bytes.saturating_add(one.upload_bytes),
         })
@@ -125,26 +162,40 @@ impl TargetMailbox for GraphMailbox {
         self.folders.rename(&self.session, folder, to).await.map(|()| folder.clone())
     }
 
-    /// One after the other: lanes give the concurrency, and four requests at once per mailbox are all there is. An
-    /// error that concerns more than its message ends the batch: the rest is *not sent*, for the same reason.
+    /// Mode by mode: a later one gets what the ones before it did not take.
     async fn store(&self, folder: &TargetFolderId, items: Vec<StoreItem>, ticket: Ticket) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(items.len());
-        let mut stopped: Option<Error> = None;
-        for item in items {
-            if let Some(error) = &stopped {
-                outcomes.push(Outcome::NotSent(error.clone()));
-                continue;
+        let mut outcomes: Vec<Option<Outcome>> = items.iter().map(|_| None).collect();
+        for mode in &self.modes {
+            let open: Vec<usize> = (0..items.len()).filter(|at| outcomes[*at].is_none()).collect();
+            if open.is_empty() {
+                break;
             }
-            let outcome = store::store(&self.session, folder, &item, &ticket).await;
-            if let Outcome::NotSent(error) = &outcome {
+            let left: Vec<StoreItem> = open.iter().map(|at| items[*at].clone()).collect();
+            let told = match mode {
+                WriteMode::ImportMime => self.import.store(&self.session, folder, &left, &ticket).await,
+                _ => self.store_as_json(folder, &left, &ticket).await,
+            };
+            for (at, outcome) in open.into_iter().zip(told) {
+                outcomes[at] = outcome;
+            }
+            // What concerns the whole mailbox concerns the next mode as well.
+            if let Some(error) = outcomes.iter().flatten().find_map(ends_the_batch) {
+                let error = error.clone();
                 if error.kind == Kind::NotFound {
                     self.folders.forget().await;
                 }
-                stopped = Some(error.clone());
+                outcomes.iter_mut().for_each(|o| {
+                    o.get_or_insert_with(|| Outcome::NotSent(error.clone()));
+                });
             }
-            outcomes.push(outcome);
         }
-        outcomes
+        let no_mode = || {
+            let what = "no write mode of this target takes the message";
+            Outcome::Refused(Error::new(Kind::Refused, Scope::Message, what).remedy(
+                "let `json` be the last of the target's `modes`: it takes what others do not, drafts among them",
+            ))
+        };
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(no_mode)).collect()
     }
 
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
@@ -155,27 +206,51 @@ impl TargetMailbox for GraphMailbox {
         read::read_back(&self.session, &copy.id).await
     }
 
+    async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
+        find::find_each(&self.session, prefixes).await
+    }
+
+    async fn expect(&self, wanted: &[FolderWanted]) -> Result<()> {
+        self.folders.expect(&self.session, wanted).await
+    }
+
     async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
-        let mut results = Vec::with_capacity(changes.len());
-        for (copy, flags) in changes {
-            results.push(change::set_flags(&self.session, &copy.id, flags).await);
-        }
-        results
+        change::set_flags(&self.session, changes).await
     }
 
     async fn relocate(&self, copies: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>> {
-        let mut results = Vec::with_capacity(copies.len());
-        for copy in copies {
-            results.push(change::relocate(&self.session, &copy.id, to).await);
-        }
-        results
+        change::relocate(&self.session, copies, to).await
     }
 
     async fn remove(&self, copies: &[CopyRef]) -> Vec<Result<(), Error>> {
-        let mut results = Vec::with_capacity(copies.len());
-        for copy in copies {
-            results.push(change::remove(&self.session, &copy.id).await);
+        change::remove(&self.session, copies).await
+    }
+}
+
+impl GraphMailbox {
+    /// One after the other: lanes give the concurrency, and four requests at once per mailbox are all there is. An
+    /// error that concerns more than its message ends the batch: the rest is *not sent*, for the same reason.
+    async fn store_as_json(
+        &self,
+        folder: &TargetFolderId,
+        items: &[StoreItem],
+        ticket: &Ticket,
+    ) -> Vec<Option<Outcome>> {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(items.len());
+        for item in items {
+            let outcome = match outcomes.last().and_then(|o| ends_the_batch(o.as_ref()?)) {
+                Some(error) => Outcome::NotSent(error.clone()),
+                None => store::store(&self.session, folder, item, ticket).await,
+            };
+            outcomes.push(Some(outcome));
         }
-        results
+        outcomes
+    }
+}
+
+fn ends_the_batch(outcome: &Outcome) -> Option<&Error> {
+    match outcome {
+        Outcome::NotSent(error) => Some(error),
+        _ => None,
     }
 }

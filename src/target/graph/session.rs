@@ -1,6 +1,7 @@
 //! One mailbox's way to the service: every request passes the gate, carries a token, and is judged in one place.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,6 +60,10 @@ pub(super) fn query(text: &str) -> String {
     utf8_percent_encode(text, QUERY).to_string()
 }
 
+/// A message's octets, as the service makes them, and how many are taken, in bytes.
+pub(super) const VALUE: &str = "/$value";
+const LARGEST_VALUE: usize = 256 << 20;
+
 /// A request to be made.
 #[derive(Clone)]
 pub(super) struct Call {
@@ -76,14 +81,18 @@ pub(super) struct Call {
 
 /// The way to one mailbox.
 pub(super) struct Session {
-    env: Env,
-    http: Arc<dyn HttpClient>,
+    pub(super) env: Env,
+    pub(super) http: Arc<dyn HttpClient>,
     base: Base,
-    tokens: Arc<TokenSource>,
-    gate: Arc<Gate>,
+    pub(super) tokens: Arc<TokenSource>,
+    pub(super) gate: Arc<Gate>,
     bounds: Bounds,
     original: Original,
     user: String,
+    /// The service has no `$batch`.
+    no_batches: AtomicBool,
+    /// Copies may carry their stamp in a header, too.
+    pub(super) header_stamps: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -103,7 +112,19 @@ impl Session {
         mailbox: &str,
     ) -> Session {
         let user = format!("{}/users/{}", base.as_str(), segment(mailbox));
-        Session { env: env.clone(), http, base, tokens, gate, bounds, original: Original::default(), user }
+        let no_batches = AtomicBool::new(false);
+        Session {
+            env: env.clone(),
+            http,
+            base,
+            tokens,
+            gate,
+            bounds,
+            original: Original::default(),
+            user,
+            no_batches,
+            header_stamps: false,
+        }
     }
 
     /// With another rule for when the original is attached.
@@ -113,6 +134,28 @@ impl Session {
 
     pub(super) fn original(&self) -> Original {
         self.original
+    }
+
+    /// Looks for stamps in headers as well.
+    pub(super) fn with_header_stamps(mut self, on: bool) -> Session {
+        self.header_stamps = on;
+        self
+    }
+
+    /// Is every request to be made by itself?
+    pub(super) fn no_batches(&self) -> bool {
+        self.no_batches.load(Ordering::Relaxed)
+    }
+
+    /// The service knows no batches: none is tried again.
+    pub(super) fn without_batches(&self) {
+        self.no_batches.store(true, Ordering::Relaxed);
+    }
+
+    /// The mailbox below the service's beta, if there is one.
+    pub(super) fn beta(&self) -> Option<String> {
+        let below = self.user.strip_prefix(self.base.as_str())?;
+        self.base.beta().map(|beta| format!("{beta}{below}"))
     }
 
     pub(super) fn base(&self) -> &Base {
@@ -146,15 +189,25 @@ impl Session {
 
     /// Makes a request, once; a second time only if the token was refused (401: nothing was done with it).
     pub(super) async fn send(&self, ticket: &Ticket, call: &Call) -> Result<Reply, Fault> {
+        self.send_as("application/json", ticket, call).await
+    }
+
+    /// As [`Session::send`], with another kind of body.
+    pub(super) async fn send_as(
+        &self,
+        kind: &'static str,
+        ticket: &Ticket,
+        call: &Call,
+    ) -> Result<Reply, Fault> {
         let mut token = None;
         if call.range.is_none() {
             token = Some(self.tokens.get().await.map_err(Fault::NotSent)?);
         }
-        let reply = self.attempt(ticket, call, token.as_ref().map(|t| t.authorization())).await?;
+        let reply = self.attempt(kind, ticket, call, token.as_ref().map(|t| t.authorization())).await?;
         match token {
             Some(refused) if reply.status == StatusCode::UNAUTHORIZED => {
                 let token = self.tokens.renew(refused.generation()).await.map_err(Fault::NotSent)?;
-                self.attempt(ticket, call, Some(token.authorization())).await
+                self.attempt(kind, ticket, call, Some(token.authorization())).await
             }
             _ => Ok(reply),
         }
@@ -162,11 +215,12 @@ impl Session {
 
     async fn attempt(
         &self,
+        kind: &'static str,
         ticket: &Ticket,
         call: &Call,
         authorization: Option<&HeaderValue>,
     ) -> Result<Reply, Fault> {
-        let request = request(call, authorization).map_err(Fault::NotSent)?;
+        let request = request(kind, call, authorization).map_err(Fault::NotSent)?;
         let uploads = matches!(call.method, Method::POST | Method::PATCH | Method::PUT);
         let charged = if uploads { call.body.len() as u64 } else { 0 };
         // Told to send nothing for minutes: whoever holds octets gives them back and waits where a stop ends the wait.
@@ -177,7 +231,11 @@ impl Session {
         }
         let slot = self.gate.admit(ticket, charged).await;
         self.env.step(call.step).await;
-        let result = self.http.execute(request, &Exchange::default()).await;
+        let mut exchange = Exchange::default();
+        if call.url.ends_with(VALUE) {
+            exchange.max_response = LARGEST_VALUE;
+        }
+        let result = self.http.execute(request, &exchange).await;
         self.env.step(Step::TargetAnswer).await;
         let place = |e: &Error| Error { what: format!("{}: {}", call.what, e.what), ..e.clone() };
         match result {
@@ -247,7 +305,7 @@ impl Session {
         let mut url = format!("{}{path}", self.user);
         for _ in 0..MAX_PAGES {
             let mut page = self.read_url(url.clone(), step, what).await?;
-            let Some(values) = page["value"].as_array_mut() else {
+            let Some(values) = page.get_mut("value").and_then(Value::as_array_mut) else {
                 return Err(Fault::NotSent(unreadable(what)));
             };
             all.append(values);
@@ -274,7 +332,11 @@ pub(super) fn unreadable(what: &str) -> Error {
     Error::temporary(Kind::Protocol, Scope::Mailbox, format!("{what}: the target's answer is not readable"))
 }
 
-fn request(call: &Call, authorization: Option<&HeaderValue>) -> Result<http::Request<Bytes>> {
+pub(super) fn request(
+    kind: &'static str,
+    call: &Call,
+    authorization: Option<&HeaderValue>,
+) -> Result<http::Request<Bytes>> {
     let mut builder = http::Request::builder().method(&call.method).uri(&call.url);
     if let Some(authorization) = authorization {
         builder = builder
@@ -289,7 +351,7 @@ fn request(call: &Call, authorization: Option<&HeaderValue>) -> Result<http::Req
                 .header(header::CONTENT_RANGE, range)
                 .header(header::CONTENT_TYPE, "application/octet-stream");
         }
-        None if !call.body.is_empty() => builder = builder.header(header::CONTENT_TYPE, "application/json"),
+        None if !call.body.is_empty() => builder = builder.header(header::CONTENT_TYPE, kind),
         None => {}
     }
     if !matches!(call.method, Method::GET | Method::DELETE) {

@@ -9,7 +9,7 @@ use super::session::{Session, segment};
 use super::upload::{self, Place};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
-use crate::model::{Error, Kind, Outcome, Scope};
+use crate::model::{Error, Kind, Outcome, Scope, WriteMode};
 use crate::target::{StoreItem, TargetFolderId};
 use crate::transform::graph::{self, Bounds, GraphMessage, Input, props};
 use crate::transform::octets::Octets;
@@ -62,9 +62,11 @@ async fn once(
     let special = message.special;
     let outcome = match create(session, folder, &message, ticket).await {
         Err(fault) => fault.into_outcome(),
-        Ok(id) if message.later.is_empty() => Outcome::Stored { id, losses: message.losses },
+        Ok(id) if message.later.is_empty() => {
+            Outcome::Stored { id, losses: message.losses, mode: WriteMode::Json }
+        }
         Ok(id) => match complete(session, &id, &message, item, ticket).await {
-            Ok(()) => Outcome::Stored { id, losses: message.losses },
+            Ok(()) => Outcome::Stored { id, losses: message.losses, mode: WriteMode::Json },
             Err(fault) => abandon(session, &id, fault, ticket).await,
         },
     };

@@ -18,7 +18,7 @@ use super::{ImapMailbox, arrivals, losses};
 use crate::env::Step;
 use crate::imap::{Code, Done, Status, UidSet, WireError};
 use crate::limit::{Answer, Ticket};
-use crate::model::{Error, Kind, Outcome, Result, Scope, Timestamp};
+use crate::model::{Error, Kind, Outcome, Result, Scope, Timestamp, WriteMode};
 use crate::target::dated::date_of;
 use crate::target::{StoreItem, TargetFolderId};
 
@@ -328,7 +328,14 @@ impl ImapMailbox {
                     match uid {
                         Some(uid) => {
                             let losses = draft.losses.iter().copied().collect();
-                            batch.settle(draft.at, Outcome::Stored { id: copy_id(validity, uid), losses });
+                            batch.settle(
+                                draft.at,
+                                Outcome::Stored {
+                                    id: copy_id(validity, uid),
+                                    losses,
+                                    mode: WriteMode::Usual,
+                                },
+                            );
                             batch.stored.push((draft, uid));
                         }
                         None => batch.settle(draft.at, Outcome::Unknown(nowhere())),

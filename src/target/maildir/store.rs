@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::env::Step;
 use crate::limit::{Answer, Ticket};
-use crate::model::{Error, Kind, Outcome, Result, Scope, Stamp, Timestamp};
+use crate::model::{Error, Kind, Outcome, Result, Scope, Stamp, Timestamp, WriteMode};
 use crate::target::dated::date_of;
 use crate::target::{StoreItem, TargetFolderId};
 use crate::transform::line_ends::ToLf;
@@ -135,7 +135,7 @@ impl MaildirMailbox {
             return Outcome::Unknown(failed(&e, Scope::Message, "the copy could not be forced to the disk"));
         }
         let losses = if lost { vec!["keywords"] } else { Vec::new() };
-        Outcome::Stored { id: copy_id(&folder.0, &base), losses }
+        Outcome::Stored { id: copy_id(&folder.0, &base), losses, mode: WriteMode::Usual }
     }
 
     /// Writes and syncs a file; gives its size in bytes.

@@ -93,12 +93,17 @@ pub fn patch_body(flags: &Flags) -> String {
     let mut object = Object::begin(&mut out);
     write(&mut object, flags, &mut BTreeSet::new());
     let mut array = Array::begin(object.key("singleValueExtendedProperties"));
-    let (verb, icon) = verb(flags).unwrap_or(("0", if flags.seen { "256" } else { "257" }));
-    props::write(array.item(), props::LAST_VERB, verb);
-    props::write(array.item(), props::ICON, icon);
+    write_verb(&mut array, flags);
     array.end();
     object.end();
     out
+}
+
+/// Writes the extended properties of a PATCH that carry flags.
+pub fn write_verb(array: &mut Array<'_>, flags: &Flags) {
+    let (verb, icon) = verb(flags).unwrap_or(("0", if flags.seen { "256" } else { "257" }));
+    props::write(array.item(), props::LAST_VERB, verb);
+    props::write(array.item(), props::ICON, icon);
 }
 
 /// Reads the flags of a listed message (`isRead`, `isDraft`, `flag`, `categories`, the verb if it was expanded).

@@ -293,8 +293,11 @@ impl Graph {
 }
 
 fn tenant(options: GraphOptions) -> GraphOptions {
-    let app =
-        mailwave::mock::graph::App { client_id: "mover".to_owned(), client_secret: APP_SECRET.to_owned() };
+    let app = mailwave::mock::graph::App {
+        client_id: "mover".to_owned(),
+        client_secret: APP_SECRET.to_owned(),
+        ..Default::default()
+    };
     GraphOptions { apps: vec![app], ..options }
 }
 

@@ -10,7 +10,7 @@ use mailwave::http::{Delivery, HttpClient, HttpsClient, HttpsOptions, InProcess}
 use mailwave::mock::graph::{GraphMock, GraphOptions, MessageTruth};
 use mailwave::mock::server::{RealWorld, ServerHandle, serve_graph, tls_acceptor};
 use mailwave::mock::{Wire, World};
-use mailwave::model::{Flags, Timestamp};
+use mailwave::model::{Flags, Timestamp, WriteMode};
 use mailwave::target::Target;
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use serde_json::Value;
@@ -25,12 +25,14 @@ struct GraphHarness {
     mock: Arc<GraphMock>,
     http: Arc<dyn HttpClient>,
     base: String,
+    modes: Vec<WriteMode>,
     _server: Option<(ServerHandle, tempfile::TempDir)>,
 }
 
 fn mock() -> Arc<GraphMock> {
     let world: Arc<dyn World> = Arc::new(RealWorld);
-    GraphMock::new(GraphOptions::default(), world)
+    let options = GraphOptions { import_mime: true, mail_advanced: true, ..GraphOptions::default() };
+    GraphMock::new(options, world)
 }
 
 impl GraphHarness {
@@ -47,7 +49,13 @@ impl GraphHarness {
                 }
             }
         });
-        GraphHarness { mock, http: Arc::new(http), base: "https://graph.test".to_owned(), _server: None }
+        let (base, modes) = ("https://graph.test".to_owned(), vec![WriteMode::Json]);
+        GraphHarness { mock, http: Arc::new(http), base, modes, _server: None }
+    }
+
+    /// Messages go by `importMime` where it takes them.
+    fn importing() -> GraphHarness {
+        GraphHarness { modes: vec![WriteMode::ImportMime, WriteMode::Json], ..GraphHarness::in_process() }
     }
 
     async fn over_tls() -> GraphHarness {
@@ -59,7 +67,7 @@ impl GraphHarness {
         let options = HttpsOptions { ca_file: Some(ca), connect_timeout: None };
         let http = Arc::new(HttpsClient::new(&Env::system(), &options).expect("a client"));
         let (mock, base) = (server.mock().clone(), server.base_url());
-        GraphHarness { mock, http, base, _server: Some((server, dir)) }
+        GraphHarness { mock, http, base, modes: vec![WriteMode::Json], _server: Some((server, dir)) }
     }
 
     /// A request of somebody else, by hand.
@@ -78,7 +86,8 @@ impl GraphHarness {
 
 fn held(m: &MessageTruth) -> Held {
     // A stamp that is still open is not what the contract calls held: it would not parse as one.
-    let stamp = m.named.values().find(|v| v.starts_with("mw1."));
+    let stamps = || m.named.values().filter(|v| v.starts_with("mw1."));
+    let stamp = stamps().find(|v| v.ends_with("/done")).or_else(|| stamps().next());
     let mut flags = Flags {
         seen: m.is_read,
         draft: m.is_draft,
@@ -115,7 +124,8 @@ impl TargetHarness for GraphHarness {
             client_secret: "secret".into(),
             scope: "https://graph.microsoft.com/.default".to_owned(),
         };
-        let settings = GraphSettings::new(format!("{}/v1.0", self.base), token);
+        let mut settings = GraphSettings::new(format!("{}/v1.0", self.base), token);
+        settings.modes.clone_from(&self.modes);
         Arc::new(GraphTarget::new(&self.env(), self.http.clone(), settings).expect("settings"))
     }
 
@@ -166,6 +176,11 @@ impl TargetHarness for GraphHarness {
 #[tokio::test]
 async fn graph_keeps_the_contract_without_a_wire() {
     suite(GraphHarness::in_process()).await;
+}
+
+#[tokio::test]
+async fn graph_keeps_the_contract_where_messages_are_imported_as_mime() {
+    suite(GraphHarness::importing()).await;
 }
 
 #[tokio::test]

@@ -272,7 +272,11 @@ impl NumberedMailbox {
         let uid = there.add(held);
         let id = format!("{}.{uid}", there.validity);
         server.writes += 1;
-        if fault == Some(Fault::LostAfter) { lost() } else { Outcome::Stored { id, losses: Vec::new() } }
+        if fault == Some(Fault::LostAfter) {
+            lost()
+        } else {
+            Outcome::Stored { id, losses: Vec::new(), mode: mailwave::model::WriteMode::Usual }
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use super::build::{KIB, LARGEST_MESSAGE, Secrets, is_loopback, limit_settings, t
 use super::imap;
 use super::read::Section;
 use super::settings::{
-    AttachOriginal, GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind,
+    AttachOriginal, GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync,
+    TargetKind,
 };
 use super::source::{LAYOUTS, root};
 

@@ -92,7 +92,7 @@ fn an_app_secret_that_is_wrong_fails_every_mailbox_and_shows_none_of_it() {
     assert_eq!(
         ran.errors(),
         [
-            "2: the token endpoint refused the app (HTTP 401) — check tenant, client id, secret or refresh token (has it expired?) and scope"
+            "2: the token endpoint refused the app (HTTP 401 invalid_client) — check tenant, client id, secret or refresh token (has it expired?) and scope"
         ]
     );
     desk.secret("app-secret", "canary-app-secret");

@@ -2,7 +2,7 @@
 //! which never equals what came in, as in life.
 
 use bytes::Bytes;
-use mail_parser::{Address, MessageParser, MimeHeaders};
+use mail_parser::{Address, MessageParser, MimeHeaders, PartType};
 
 use super::date;
 use super::reply::Fail;
@@ -222,7 +222,8 @@ pub(super) fn rebuild(item: &Item) -> Bytes {
 pub(super) fn body(item: &Item, html: Option<bool>) -> (bool, String) {
     let octets = item.raw.octets();
     let Some(parsed) = MessageParser::default().parse(&octets[..]) else { return (false, String::new()) };
-    let has_html = parsed.text_body.is_empty() || parsed.html_body.first() != parsed.text_body.first();
+    let first = parsed.html_body.first().and_then(|n| parsed.parts.get(usize::try_from(*n).ok()?));
+    let has_html = first.is_some_and(|part| matches!(part.body, PartType::Html(_)));
     let html = html.unwrap_or(has_html);
     let text = if html { parsed.body_html(0) } else { parsed.body_text(0) };
     (html, text.unwrap_or_default().into_owned())

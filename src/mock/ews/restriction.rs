@@ -235,6 +235,11 @@ fn kind(path: &Path) -> Kind {
         Path::Extended(id) => id.kind,
         Path::Item(name) | Path::Folder(name) => match *name {
             "DateTimeReceived" | "DateTimeSent" | "DateTimeCreated" | "LastModifiedTime" => Kind::Time,
+            "IsRead"
+            | "IsDraft"
+            | "HasAttachments"
+            | "IsReadReceiptRequested"
+            | "IsDeliveryReceiptRequested" => Kind::Boolean,
             "Size" | "TotalCount" | "ChildFolderCount" | "UnreadCount" => Kind::Integer,
             _ => Kind::Text,
         },
@@ -259,7 +264,7 @@ pub(super) fn compare(kind: Kind, one: &str, other: &str, loose: bool) -> std::c
 }
 
 fn truth(text: &str) -> bool {
-    matches!(text, "true" | "1")
+    matches!(text.to_ascii_lowercase().as_str(), "true" | "1")
 }
 
 /// An order of results: by each path, `true` means descending.

@@ -156,8 +156,8 @@ async def more(adapter, user):
              for name in ("inbox", "drafts", "no-such-folder")]
     content = BatchRequestContent()
     for step in steps:
+        step.url = step.url.removeprefix(adapter.base_url)  # relative to the version, as batches have it
         content.add_request(step.id, step)
-    # The client's own batch builder takes the paths of its requests from where they are addressed.
     answer = await GraphServiceClient(request_adapter=adapter).batch.post(content)
     told = [answer.get_response_by_id(step.id).status for step in steps]
     check("a batch is answered part by part", told == [200, 200, 404], told)

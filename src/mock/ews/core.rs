@@ -169,7 +169,10 @@ impl Core {
             cut_exports: fault == Some(Fault::CutExport),
         };
         match &fault {
-            Some(Fault::Busy { wait_ms: Some(wait), .. }) => meter.tell(now, *wait),
+            // 503 tells no wait.
+            Some(Fault::Busy { wait_ms: Some(wait), envelope }) if *envelope != Busy::Unavailable => {
+                meter.tell(now, *wait);
+            }
             Some(Fault::Item { number, code }) => {
                 let text = "The operation failed for this item.";
                 work.failing = Some((number.saturating_sub(1), Fail::new(code.clone(), text)));

@@ -305,7 +305,8 @@ async fn what_was_not_begun_within_a_minute_is_not_tried() {
         let (good, stopped) = ("NoError", "ErrorBatchProcessingStopped");
         assert_eq!(answer.codes(), [good, good, good, stopped, stopped]);
         assert_eq!(answer.text.matches("ResponseClass=\"Warning\"").count(), 2);
-        assert_eq!(began.elapsed().as_millis(), u128::from(75_000 / time_scale));
+        let (took, due) = (began.elapsed().as_millis(), u128::from(75_000 / time_scale));
+        assert!((due..due + 3).contains(&took), "it took {took} ms");
         assert_eq!(desk.folder("Inbox").len(), 3);
         assert_eq!(desk.mock.counters().stopped, 2);
     }
@@ -340,7 +341,7 @@ async fn a_spent_budget_makes_the_server_busy_for_as_long_as_it_says() {
     assert!(busy.text.contains("<e:ResponseCode") && busy.text.contains("ErrorServerBusy"), "{}", busy.text);
     let wait: u64 = desk::backoff(&busy.text).expect("a wait");
     assert_eq!(wait, 3000);
-    tokio::time::advance(Duration::from_millis(wait - 1500)).await;
+    tokio::time::advance(Duration::from_millis(wait - 500)).await;
     assert_eq!(desk.call(&body).await.status, 200, "above the cutoff already, but it did not wait");
     assert_eq!(desk.mock.counters().violations.len(), 1, "that is noticed");
 }

@@ -56,7 +56,7 @@ use bytes::Bytes;
 
 use self::core::{Admission, Core, Who, Work};
 use self::head::{Area, Head};
-use self::reply::{Fail, Refusal, Reply};
+use self::reply::{Fail, Reply};
 use super::graph::Announced;
 use super::{Wire, World};
 
@@ -189,14 +189,17 @@ impl EwsMock {
         let now = self.world.now();
         self.core().arrive(body.len(), now);
         let wire = match head {
-            Err(refusal) => self.refuse(&refusal, &body),
+            Err(refusal) => {
+                let reply = self.core().refuse(&refusal, &body);
+                self.answer(reply)
+            }
             Ok(Head { area: Area::Token, .. }) => {
                 let reply = self.core().token(&body, now);
                 self.answer(reply)
             }
             Ok(head) => match self.enter(&head, &body, now) {
                 Ok(admission) => self.admitted(admission).await,
-                Err(wire) => wire,
+                Err(reply) => self.answer(reply),
             },
         };
         self.save_if_due();
@@ -204,18 +207,17 @@ impl EwsMock {
     }
 
     /// Who, what, to which mailbox, within the limits; else the answer.
-    fn enter(&self, head: &Head, body: &Bytes, now: i64) -> Result<Admission, Wire> {
+    fn enter(&self, head: &Head, body: &Bytes, now: i64) -> Result<Admission, Reply> {
+        // The lock is given back before a refusal takes it again.
         let login = self.core().login(head, body.len(), now);
-        let login = login.map_err(|r| self.refuse(&r, body))?;
+        let login = login.map_err(|refusal| self.core().refuse(&refusal, body))?;
         // A large body is read without the lock.
-        let request = soap::read(body, self.options.limits.sync).map_err(|r| self.refuse(&r, body))?;
+        let request = soap::read(body, self.options.limits.sync);
+        let request = request.map_err(|refusal| self.core().refuse(&refusal, body))?;
         let admitted = self.core().admit(head, &login, request, now);
         admitted.map_err(|refused| match refused {
-            Err(refusal) => self.refuse(&refusal, body),
-            Ok(reply) => {
-                let reply = self.core().count(reply);
-                self.answer(reply)
-            }
+            Err(refusal) => self.core().refuse(&refusal, body),
+            Ok(reply) => self.core().count(reply),
         })
     }
 
@@ -310,11 +312,6 @@ impl EwsMock {
     fn answer(&self, reply: Reply) -> Wire {
         let id = self.core().request_id();
         Wire::Answered(reply.into_response(&id))
-    }
-
-    fn refuse(&self, refusal: &Refusal, body: &[u8]) -> Wire {
-        let reply = self.core().refuse(refusal, body);
-        self.answer(reply)
     }
 
     async fn pause(&self, d: Duration) {

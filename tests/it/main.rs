@@ -11,6 +11,7 @@ mod contract_target;
 mod cyrus;
 mod deltas;
 mod dovecot;
+mod ews_mock;
 mod files;
 mod gmail;
 mod graph_faults;

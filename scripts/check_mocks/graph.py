@@ -1,18 +1,25 @@
-#!/usr/bin/env bash
-# Drives a running mock Graph with Microsoft's own Python client (msgraph-sdk), which knows nothing of this project.
-#
-#   mailwave mock graph --listen 127.0.0.1:8080 &
-#   scripts/check-mock-with-msgraph http://127.0.0.1:8080 [PYTHON]
-#
-# Needs a Python with msgraph-sdk (for one: python3 -m venv V && V/bin/pip install msgraph-sdk), given as PYTHON.
-# Prints one line for each thing checked; the exit code is 0 if all hold.
-set -euo pipefail
-base=${1:?usage: check-mock-with-msgraph BASE_URL [PYTHON]}
-exec "${2:-python3}" - "$base" <<'PYTHON'
-import asyncio, datetime, os, sys, urllib.parse, urllib.request, json, uuid
+"""Drives the mock of Microsoft Graph with Microsoft's own client, which knows nothing of this project.
+
+    python graph.py BASE_URL TRUTH_URL TRUTH_TOKEN
+
+Prints one line for each thing checked; the exit code is 0 if all hold.
+"""
+
+import asyncio
+import base64
+import datetime
+import json
+import os
+import sys
+import time
+import urllib.parse
+import urllib.request
+import uuid
 
 from kiota_abstractions.authentication import AccessTokenProvider, AllowedHostsValidator, BaseBearerTokenAuthenticationProvider
 from kiota_abstractions.base_request_configuration import RequestConfiguration
+from kiota_abstractions.method import Method
+from kiota_abstractions.request_information import RequestInformation
 from msgraph import GraphRequestAdapter, GraphServiceClient
 from msgraph.generated.models.attachment_item import AttachmentItem
 from msgraph.generated.models.attachment_type import AttachmentType
@@ -28,19 +35,14 @@ from msgraph.generated.models.single_value_legacy_extended_property import Singl
 from msgraph.generated.users.item.messages.messages_request_builder import MessagesRequestBuilder
 from msgraph.generated.users.item.messages.item.move.move_post_request_body import MovePostRequestBody
 from msgraph.generated.users.item.messages.item.attachments.create_upload_session.create_upload_session_post_request_body import CreateUploadSessionPostRequestBody
+from msgraph_core.requests.batch_request_content import BatchRequestContent
+from msgraph_core.requests.batch_request_item import BatchRequestItem
 from msgraph_core.tasks import PageIterator
 
-base = sys.argv[1].rstrip("/")
+from told import Part, Truth, check, done
+
+base, truth = sys.argv[1].rstrip("/").removesuffix("/v1.0"), Truth(sys.argv[2], sys.argv[3])
 STAMP = "String {8ecce264-1111-4222-8333-444455556666} Name Stamp"
-failed = 0
-
-
-def check(what, holds):
-    global failed
-    failed += not holds
-    print("ok  " if holds else "FAIL", what)
-
-
 class Provider(AccessTokenProvider):
     """Fetches a token from the mock's own endpoint."""
     token = None
@@ -134,7 +136,43 @@ async def main():
     found = await user.messages.get(RequestConfiguration(query_parameters=query))
     check("a deleted message is not found", found.value == [])
 
+    with Part("more than the client's mail calls"):
+        await more(adapter, user)
+
+
+async def more(adapter, user):
+    """MIME, a batch, drafts, throttling, a token that ends."""
+    octets = (b"From: bo@example.org\r\nTo: ann@example.org\r\nSubject: plain\r\nDate: Tue, 02 Jan 2001 03:04:05 +0000\r\n"
+              b"Message-ID: <m1@example.org>\r\n\r\nHello\r\n")
+    info = RequestInformation(Method.POST, "{+baseurl}/users/{user}/messages", {"baseurl": adapter.base_url, "user": user.path_parameters["user%2Did"]})
+    info.headers.try_add("Content-Type", "text/plain")
+    info.set_stream_content(base64.b64encode(octets), "text/plain")
+    posted = await adapter.send_async(info, Message, {"XXX": ODataError})
+    check("MIME becomes a draft", (posted.subject, posted.is_draft) == ("plain", True))
+    patched = await user.messages.by_message_id(posted.id).patch(Message(is_draft=False))
+    check("and stays one", patched.is_draft is True)
+
+    steps = [BatchRequestItem(request_information=user.mail_folders.by_mail_folder_id(name).to_get_request_information())
+             for name in ("inbox", "drafts", "no-such-folder")]
+    content = BatchRequestContent()
+    for step in steps:
+        step.url = step.url.removeprefix(adapter.base_url)  # relative to the version, as batches have it
+        content.add_request(step.id, step)
+    answer = await GraphServiceClient(request_adapter=adapter).batch.post(content)
+    told = [answer.get_response_by_id(step.id).status for step in steps]
+    check("a batch is answered part by part", told == [200, 200, 404], told)
+
+    truth.faults({"name": "slow down", "method": "GET", "path": "/mailFolders/inbox", "when": {"Nth": [1, 2]},
+                  "fault": {"Status": {"status": 429, "retry_after": 1}}})
+    began = time.monotonic()
+    inbox = await user.mail_folders.by_mail_folder_id("inbox").get()
+    waited = time.monotonic() - began
+    check("throttled, the client waits as told and tries again", inbox.display_name == "Inbox" and waited >= 1.9, waited)
+    check("the throttle was met twice", truth.ask("/faults")["slow down"] == 2)
+    truth.faults()
+
 
 asyncio.run(main())
-sys.exit(1 if failed else 0)
-PYTHON
+counters = truth.ask("/counters")
+check("the client did nothing a correct client never does", set(counters["violations"]) <= {"ErrorItemNotFound"}, counters["violations"])
+done()

@@ -5,6 +5,7 @@
 
 pub mod base64;
 pub mod decode;
+pub mod ews;
 pub mod graph;
 pub mod json;
 pub mod line_ends;
@@ -12,3 +13,4 @@ pub mod message_id;
 pub mod mime;
 pub mod names;
 pub mod utf7;
+pub mod xml;

@@ -1,0 +1,5 @@
+//! EWS
+mod answer;
+mod config;
+mod sizing;
+mod tree;

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod ews;
 mod exit;
 mod imap;
 mod init;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{imap, mocks};
+use super::{ews, imap, mocks};
 use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
@@ -171,6 +171,7 @@ fn source(env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
 
 fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     match kind {
+        TargetKind::Ews(typed) => ews::target(env, typed),
         TargetKind::Graph(typed) => {
             let token = match &typed.login {
                 GraphLogin::App { client_id, client_secret, token_url, scope, .. } => {
@@ -269,6 +270,7 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
             };
             Some((name.clone(), limits))
         }
+        TargetKind::Ews(ews) => Some((name.clone(), ews::limits(&ews.limits))),
         TargetKind::Imap(_) | TargetKind::Maildir(_) => None,
     });
     let limits = LimitSettings {

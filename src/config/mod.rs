@@ -6,6 +6,7 @@
 //! `{ command = […] }`) and loaded when it is needed.
 
 mod build;
+mod ews;
 mod imap;
 mod read;
 mod reference;
@@ -19,7 +20,7 @@ mod value;
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    Compress, FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
+    Compress, EwsLogin, EwsSettings, EwsVersion, FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
     ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds, MaildirSettings,
     MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting, Received, RunSettings,
     Settings, SourceKind, Sync, TargetKind, Tls,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::build::{KIB, LARGEST_MESSAGE, Secrets, is_loopback, limit_settings, to_usize};
-use super::imap;
+use super::{ews, imap};
 use super::read::Section;
 use super::settings::{
     GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind,
@@ -12,6 +12,7 @@ use super::source::{LAYOUTS, root};
 
 #[derive(Clone, Copy)]
 enum TargetWord {
+    Ews,
     Graph,
     Imap,
     Maildir,
@@ -19,9 +20,15 @@ enum TargetWord {
 
 pub(super) fn target(s: Section<'_, '_>, limits: LimitSettings, secrets: &mut Secrets) -> Option<TargetKind> {
     s.required("kind", "\"graph\"")?;
-    let words = [("graph", TargetWord::Graph), ("imap", TargetWord::Imap), ("maildir", TargetWord::Maildir)];
+    let words = [
+        ("ews", TargetWord::Ews),
+        ("graph", TargetWord::Graph),
+        ("imap", TargetWord::Imap),
+        ("maildir", TargetWord::Maildir),
+    ];
     let kind = match s.one_of("kind", &words)? {
         TargetWord::Imap => imap::target(&s, secrets).map(|i| TargetKind::Imap(Box::new(i))),
+        TargetWord::Ews => ews::target(&s, secrets).map(|e| TargetKind::Ews(Box::new(e))),
         TargetWord::Graph => graph(&s, limits, secrets).map(|g| TargetKind::Graph(Box::new(g))),
         TargetWord::Maildir => {
             let root = root(&s, "\"/srv/maildirs\"");

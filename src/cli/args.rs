@@ -128,6 +128,8 @@ pub(super) struct MockArgs {
 pub(super) enum MockServer {
     /// Microsoft Graph, as strict as the service.
     Graph(MockGraphArgs),
+    /// Exchange Web Services, as strict as the service.
+    Ews(MockEwsArgs),
     /// IMAP, serving a directory of Maildirs.
     Imap(MockImapArgs),
 }
@@ -152,6 +154,31 @@ pub(super) struct MockGraphArgs {
     /// What the tenant is like, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) options: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct MockEwsArgs {
+    /// The address to serve; loopback only. Port 0 takes any; the address is printed.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub(super) listen: SocketAddr,
+    /// Serve TLS with a certificate made for the occasion.
+    #[arg(long)]
+    pub(super) tls: bool,
+    /// Where to write the certificate authority to trust, with --tls.
+    #[arg(long, value_name = "FILE", default_value = "mailwave-mock-ca.pem")]
+    pub(super) ca: PathBuf,
+    /// Keep the state in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
+    /// Tell the truth (what the mailboxes really hold) at this loopback address; its token is printed.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(super) truth: Option<SocketAddr>,
+    /// What the server is like, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(super) options: Option<PathBuf>,
+    /// Time passes so many times faster: latencies, the minute a request may take, budgets and the waits told.
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) time_scale: Option<u32>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -11,6 +11,7 @@ use crate::model::{Error, Kind, Scope};
 pub(super) async fn run(args: &MockArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let listen = match &args.server {
         MockServer::Graph(graph) => graph.listen,
+        MockServer::Ews(ews) => ews.listen,
         MockServer::Imap(imap) => imap.listen,
     };
     if !listen.ip().is_loopback() {

@@ -13,14 +13,15 @@ mod with {
     use std::sync::{Arc, Mutex, PoisonError};
     use std::time::Duration;
 
-    use crate::cli::args::{MockGraphArgs, MockImapArgs, MockServer};
+    use crate::cli::args::{MockEwsArgs, MockGraphArgs, MockImapArgs, MockServer};
     use crate::cli::talk::Talk;
     use crate::engine::Stop;
     use crate::env::Env;
     use crate::http::{Delivery, HttpClient, InProcess};
+    use crate::mock::ews::EwsOptions;
     use crate::mock::graph::{GraphMock, GraphOptions};
     use crate::mock::imap::{ImapMock, ImapOptions, SelfSigned};
-    use crate::mock::server::{ServeOptions, run_graph};
+    use crate::mock::server::{EwsServeOptions, ServeOptions, run_ews, run_graph};
     use crate::mock::{Wire, World};
     use crate::model::{Error, Kind, Result, Scope};
     use crate::target::graph::TokenSettings;
@@ -92,6 +93,7 @@ mod with {
     ) -> Result<()> {
         match server {
             MockServer::Graph(args) => graph(args, env, talk, stop).await,
+            MockServer::Ews(args) => ews(args, env, talk, stop).await,
             MockServer::Imap(args) => imap(args, env, talk, stop).await,
         }
     }
@@ -140,6 +142,33 @@ mod with {
              tenant = \"contoso.onmicrosoft.com\"\nclient_id = \"00000000-0000-0000-0000-000000000000\"\n\
              client_secret = {{ env = \"MAILWAVE_GRAPH_SECRET\" }}\n"
         )
+    }
+
+    async fn ews(args: &MockEwsArgs, env: &Env, talk: &Talk, stop: &Stop) -> Result<()> {
+        let mut ews = match &args.options {
+            None => EwsOptions::default(),
+            Some(file) => {
+                let text = std::fs::read_to_string(file).map_err(failed)?;
+                serde_json::from_str(&text).map_err(failed)?
+            }
+        };
+        ews.time_scale = args.time_scale.unwrap_or(ews.time_scale);
+        let options = EwsServeOptions {
+            listen: args.listen,
+            tls: args.tls.then(|| args.ca.clone()),
+            state: args.state.clone(),
+            truth: args.truth,
+            truth_token: None,
+            ews,
+        };
+        let server = run_ews(options).await.map_err(failed)?;
+        talk.data(&format!("url {}/EWS/Exchange.asmx", server.base_url()));
+        if let (Some(addr), Some(token)) = (server.truth_addr(), server.truth_token()) {
+            talk.data(&format!("truth http://{addr} {token}"));
+        }
+        talk.say("The mock serves until it is stopped. Any name logs in with the password \"secret\" and may impersonate any address.");
+        until_asked(env, stop).await;
+        server.stop().await.map_err(failed)
     }
 
     async fn imap(args: &MockImapArgs, env: &Env, talk: &Talk, stop: &Stop) -> Result<()> {

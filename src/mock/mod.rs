@@ -3,6 +3,7 @@
 //! They are as strict as the services they stand for, they know the truth and can be asked for it, and they share
 //! no code with the clients they judge: this module depends on `model` only.
 
+pub mod ews;
 pub mod graph;
 pub mod imap;
 pub mod server;

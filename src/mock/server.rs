@@ -11,13 +11,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::face::{Face, accept};
-use super::World;
+use super::ews::{EwsMock, EwsOptions};
 use super::graph::{GraphMock, GraphOptions};
+use super::{Wire, World};
 
 /// How long a graceful stop waits for requests under way.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +39,21 @@ impl World for RealWorld {
     fn sleep(&self, d: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(tokio::time::sleep(d))
     }
+}
+
+/// A mock that can be served.
+pub trait Served: Send + Sync + 'static {
+    /// Takes one request and says what became of it. Its URI is absolute.
+    fn take(self: Arc<Self>, request: http::Request<Bytes>) -> Pin<Box<dyn Future<Output = Wire> + Send>>;
+
+    /// Answers on the port that tells the truth.
+    fn tell(&self, method: &str, path: &str, body: &[u8]) -> http::Response<Bytes>;
+
+    /// Writes its state, if it has a place for it.
+    ///
+    /// # Errors
+    /// The state cannot be written.
+    fn store(&self) -> Result<(), String>;
 }
 
 /// How to serve a Graph mock.
@@ -75,24 +92,60 @@ impl Default for ServeOptions {
     }
 }
 
+/// How to serve an EWS mock.
+#[derive(Clone)]
+pub struct EwsServeOptions {
+    /// Where EWS listens; port 0: any.
+    pub listen: SocketAddr,
+    /// Serve TLS with a certificate made now; its authority's certificate is written to this file (PEM).
+    pub tls: Option<PathBuf>,
+    /// Keep the state in this directory.
+    pub state: Option<PathBuf>,
+    /// Where the truth is told; loopback only.
+    pub truth: Option<SocketAddr>,
+    /// The token the truth is told for; `None`: one is made, see [`ServerHandle::truth_token`].
+    pub truth_token: Option<String>,
+    /// What the server is like.
+    pub ews: EwsOptions,
+}
+
+impl std::fmt::Debug for EwsServeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EwsServeOptions").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+impl Default for EwsServeOptions {
+    fn default() -> Self {
+        EwsServeOptions {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+            state: None,
+            truth: None,
+            truth_token: None,
+            ews: EwsOptions::default(),
+        }
+    }
+}
+
 /// A running server. Dropping it stops it at once, without saving; [`ServerHandle::stop`] stops it in good order.
-pub struct ServerHandle {
+pub struct ServerHandle<M = GraphMock> {
     addr: SocketAddr,
     tls: bool,
     truth: Option<(SocketAddr, String)>,
-    mock: Arc<GraphMock>,
+    mock: Arc<M>,
     stopping: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
-impl std::fmt::Debug for ServerHandle {
+impl<M> std::fmt::Debug for ServerHandle<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerHandle").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 
-impl ServerHandle {
-    /// Where Graph listens.
+impl<M: Served> ServerHandle<M> {
+    /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -117,7 +170,7 @@ impl ServerHandle {
     }
 
     /// The mock served.
-    pub fn mock(&self) -> &Arc<GraphMock> {
+    pub fn mock(&self) -> &Arc<M> {
         &self.mock
     }
 
@@ -134,7 +187,7 @@ impl ServerHandle {
             () = async { while tasks.join_next().await.is_some() {} } => {}
             () = patience => {}
         }
-        self.mock.save()
+        self.mock.store()
     }
 }
 
@@ -149,7 +202,25 @@ pub async fn run_graph(options: ServeOptions) -> Result<ServerHandle, String> {
         None => GraphMock::new(options.graph.clone(), world),
     };
     let tls = options.tls.as_ref().map(tls_acceptor).transpose()?;
-    let mut handle = serve_graph(mock, options.listen, tls).await?;
+    let mut handle = serve(mock, options.listen, tls).await?;
+    if let Some(addr) = options.truth {
+        serve_truth(&mut handle, addr, options.truth_token).await?;
+    }
+    Ok(handle)
+}
+
+/// Serves an EWS mock, and its truth if wanted.
+///
+/// # Errors
+/// One line on what cannot be opened, read, bound or written.
+pub async fn run_ews(options: EwsServeOptions) -> Result<ServerHandle<EwsMock>, String> {
+    let world: Arc<dyn World> = Arc::new(RealWorld);
+    let mock = match &options.state {
+        Some(dir) => EwsMock::open(dir, options.ews.clone(), world)?,
+        None => EwsMock::new(options.ews.clone(), world),
+    };
+    let tls = options.tls.as_ref().map(tls_acceptor).transpose()?;
+    let mut handle = serve(mock, options.listen, tls).await?;
     if let Some(addr) = options.truth {
         serve_truth(&mut handle, addr, options.truth_token).await?;
     }
@@ -165,11 +236,23 @@ pub async fn serve_graph(
     listen: SocketAddr,
     tls: Option<tokio_rustls::TlsAcceptor>,
 ) -> Result<ServerHandle, String> {
+    serve(mock, listen, tls).await
+}
+
+/// Serves any mock at `listen`.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn serve<M: Served>(
+    mock: Arc<M>,
+    listen: SocketAddr,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+) -> Result<ServerHandle<M>, String> {
     let (listener, addr) = bind(listen).await?;
     let (stopping, stop) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let secure = tls.is_some();
-    let face = Face::Graph { mock: mock.clone(), scheme: if secure { "https" } else { "http" } };
+    let face = Face::Mock { mock: mock.clone(), scheme: if secure { "https" } else { "http" } };
     tasks.spawn(accept(listener, tls, Arc::new(face), stop));
     Ok(ServerHandle { addr, tls: secure, truth: None, mock, stopping, tasks })
 }
@@ -179,8 +262,8 @@ pub async fn serve_graph(
 ///
 /// # Errors
 /// The address cannot be bound or is not loopback.
-pub async fn serve_truth(
-    handle: &mut ServerHandle,
+pub async fn serve_truth<M: Served>(
+    handle: &mut ServerHandle<M>,
     listen: SocketAddr,
     token: Option<String>,
 ) -> Result<(), String> {

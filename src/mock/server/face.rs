@@ -1,5 +1,6 @@
 //! What the ports say and how: connections, requests, answers, and answers that break off.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,22 +15,23 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::mock::Wire;
-use crate::mock::graph::{Announced, FaultScript, GraphMock};
+use crate::mock::graph::Announced;
+use crate::mock::server::Served;
 
 /// No request of any mock needs more octets; what is larger is refused without being kept.
 const MAX_BODY: usize = 64 << 20;
 
 /// What a port answers for.
-pub(super) enum Face {
-    Graph { mock: Arc<GraphMock>, scheme: &'static str },
-    Truth { mock: Arc<GraphMock>, token: String },
+pub(super) enum Face<M> {
+    Mock { mock: Arc<M>, scheme: &'static str },
+    Truth { mock: Arc<M>, token: String },
 }
 
 /// Accepts connections until told to stop, then lets those open finish what they are at.
-pub(super) async fn accept(
+pub(super) async fn accept<M: Served>(
     listener: TcpListener,
     tls: Option<tokio_rustls::TlsAcceptor>,
-    face: Arc<Face>,
+    face: Arc<Face<M>>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -55,10 +57,10 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|s| *s).await;
 }
 
-async fn connection(
+async fn connection<M: Served>(
     stream: TcpStream,
     tls: Option<tokio_rustls::TlsAcceptor>,
-    face: Arc<Face>,
+    face: Arc<Face<M>>,
     stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
@@ -72,7 +74,7 @@ async fn connection(
     }
 }
 
-async fn serve<I>(io: I, face: Arc<Face>, mut stop: watch::Receiver<bool>)
+async fn serve<I, M: Served>(io: I, face: Arc<Face<M>>, mut stop: watch::Receiver<bool>)
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
 {
@@ -95,7 +97,10 @@ where
 struct Closed;
 
 #[allow(clippy::disallowed_methods)] // see the module: a request outlives its connection
-async fn answer(request: http::Request<Incoming>, face: Arc<Face>) -> Result<http::Response<Answer>, Closed> {
+async fn answer<M: Served>(
+    request: http::Request<Incoming>,
+    face: Arc<Face<M>>,
+) -> Result<http::Response<Answer>, Closed> {
     let (mut head, body) = request.into_parts();
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),
@@ -107,9 +112,9 @@ async fn answer(request: http::Request<Incoming>, face: Arc<Face>) -> Result<htt
     match &*face {
         Face::Truth { mock, token } => {
             let request = http::Request::from_parts(head, body);
-            Ok(tell(mock, token, &request).map(Answer::whole))
+            Ok(tell(&**mock, token, &request).map(Answer::whole))
         }
-        Face::Graph { mock, scheme } => {
+        Face::Mock { mock, scheme } => {
             let host = head.headers.get("host").and_then(|h| h.to_str().ok()).unwrap_or("localhost");
             let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
             match format!("{scheme}://{host}{path}").parse() {
@@ -118,7 +123,7 @@ async fn answer(request: http::Request<Incoming>, face: Arc<Face>) -> Result<htt
             }
             let mock = mock.clone();
             let request = http::Request::from_parts(head, body);
-            match tokio::spawn(async move { mock.handle(request).await }).await {
+            match tokio::spawn(async move { mock.take(request).await }).await {
                 Ok(Wire::Answered(response)) => Ok(framed(response)),
                 Ok(Wire::NeverArrived | Wire::NoAnswer) | Err(_) => Err(Closed),
             }
@@ -193,39 +198,66 @@ impl Body for Answer {
     }
 }
 
-/// Answers on the truth port.
-fn tell(mock: &GraphMock, token: &str, request: &http::Request<Bytes>) -> http::Response<Bytes> {
+/// Answers on the truth port, to who knows the token.
+fn tell<M: Served>(mock: &M, token: &str, request: &http::Request<Bytes>) -> http::Response<Bytes> {
     let given = request.headers().get("authorization").map(http::HeaderValue::as_bytes);
     if given.and_then(|g| g.strip_prefix(b"Bearer ".as_slice())) != Some(token.as_bytes()) {
         return plain(401, "the token is missing or wrong");
     }
-    match (request.method().as_str(), request.uri().path()) {
-        ("GET", "/truth") => json(&mock.truth()),
-        ("GET", "/counters") => json(&mock.counters()),
-        ("GET", "/faults") => json(&mock.fault_counts()),
-        ("POST", "/faults") => match serde_json::from_slice::<FaultScript>(request.body()) {
-            Ok(script) => {
-                mock.faults(script);
-                plain(204, "")
-            }
-            Err(e) => plain(400, &format!("not a fault script: {e}")),
-        },
-        ("POST", "/save") => match mock.save() {
-            Ok(()) => plain(204, ""),
-            Err(e) => plain(500, &e),
-        },
-        ("POST", "/reset") => {
-            mock.reset();
-            plain(204, "")
-        }
-        ("POST", "/revoke") => {
-            mock.revoke_tokens();
-            plain(204, "")
-        }
-        (_, "/truth" | "/counters" | "/faults" | "/save" | "/reset" | "/revoke") => plain(405, ""),
-        _ => plain(404, ""),
-    }
+    mock.tell(request.method().as_str(), request.uri().path(), request.body())
 }
+
+/// What a mock tells of itself and lets be done to it.
+macro_rules! served {
+    ($mock:ty, $script:ty) => {
+        impl Served for $mock {
+            fn take(
+                self: Arc<Self>,
+                request: http::Request<Bytes>,
+            ) -> Pin<Box<dyn Future<Output = Wire> + Send>> {
+                Box::pin(async move { self.handle(request).await })
+            }
+
+            fn tell(&self, method: &str, path: &str, body: &[u8]) -> http::Response<Bytes> {
+                match (method, path) {
+                    ("GET", "/truth") => json(&self.truth()),
+                    ("GET", "/counters") => json(&self.counters()),
+                    ("GET", "/faults") => json(&self.fault_counts()),
+                    ("POST", "/faults") => match serde_json::from_slice::<$script>(body) {
+                        Ok(script) => {
+                            self.faults(script);
+                            plain(204, "")
+                        }
+                        Err(e) => plain(400, &format!("not a fault script: {e}")),
+                    },
+                    ("POST", "/save") => match self.save() {
+                        Ok(()) => plain(204, ""),
+                        Err(e) => plain(500, &e),
+                    },
+                    ("POST", "/reset") => {
+                        self.reset();
+                        plain(204, "")
+                    }
+                    ("POST", "/revoke") => {
+                        self.revoke_tokens();
+                        plain(204, "")
+                    }
+                    (_, "/truth" | "/counters" | "/faults" | "/save" | "/reset" | "/revoke") => {
+                        plain(405, "")
+                    }
+                    _ => plain(404, ""),
+                }
+            }
+
+            fn store(&self) -> Result<(), String> {
+                self.save()
+            }
+        }
+    };
+}
+
+served!(crate::mock::graph::GraphMock, crate::mock::graph::FaultScript);
+served!(crate::mock::ews::EwsMock, crate::mock::ews::FaultScript);
 
 fn json<T: serde::Serialize>(value: &T) -> http::Response<Bytes> {
     match serde_json::to_vec(value) {

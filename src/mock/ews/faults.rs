@@ -1,0 +1,207 @@
+//! Faults by script: which request, what goes wrong, and how often it did.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Ids;
+use super::options::Busy;
+
+/// Faults to play, tried in order; the first that fires is played.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultScript {
+    /// Decides the seeded ones.
+    pub seed: u64,
+    /// What may go wrong.
+    pub rules: Vec<FaultRule>,
+}
+
+/// One kind of trouble. Only requests that are authenticated, of the schema and within the limits are counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    /// Names it in the counts.
+    pub name: String,
+    /// The operation, as `CreateItem`; empty: any. Requests for a token are `Token`.
+    #[serde(default)]
+    pub operation: String,
+    /// The mailbox's address; empty: any.
+    #[serde(default)]
+    pub mailbox: String,
+    /// Which of the matching requests.
+    pub when: When,
+    /// At most so many times; 0: no bound.
+    #[serde(default)]
+    pub at_most: u64,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+/// Which of the matching requests. The first is number 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// All.
+    Always,
+    /// These.
+    Nth(Vec<u64>),
+    /// Each so many-th.
+    Every(u64),
+    /// So many of a thousand, by the script's seed.
+    PerMille(u64),
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// An HTTP status without a SOAP body; nothing is done.
+    Status {
+        /// The status, 400–599.
+        status: u16,
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// The same, but it is done (504-but-done).
+    DoneBut {
+        /// The status, 400–599.
+        status: u16,
+        /// `Retry-After`, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// The server says that it is busy; nothing is done.
+    Busy {
+        /// How it says so.
+        envelope: Busy,
+        /// `BackOffMilliseconds`.
+        wait_ms: Option<u64>,
+    },
+    /// A SOAP fault with this code; nothing is done.
+    Soap {
+        /// As `ErrorInternalServerTransientError`.
+        code: String,
+    },
+    /// A SOAP fault with this code, but it is done.
+    DoneButSoap {
+        /// As `ErrorTimeoutExpired`.
+        code: String,
+    },
+    /// One of the things asked for is not done, with this code; the others are.
+    Item {
+        /// Which; the first is number 1.
+        number: usize,
+        /// As `ErrorItemSave`.
+        code: String,
+    },
+    /// So many of the things asked for are done; the rest is answered with `ErrorBatchProcessingStopped`.
+    Stopped {
+        /// How many.
+        after: usize,
+    },
+    /// The connection fails before the request is read.
+    ResetBefore,
+    /// The connection fails after the request was acted on.
+    ResetAfter,
+    /// The connection fails after so many of the things asked for were done.
+    ResetAfterItems {
+        /// How many.
+        items: usize,
+    },
+    /// No answer (or 504), and it is done only later.
+    LateCommit {
+        /// How much later, in milliseconds.
+        after_ms: u64,
+        /// Answer 504 instead of closing the connection.
+        gateway_timeout: bool,
+    },
+    /// It is done; the answer has the right status and no body.
+    EmptyBody,
+    /// It is done; the answer has the right status and a web page as its body.
+    HtmlBody,
+    /// The answer says it is done, but what was made is gone (a lost write).
+    Lost,
+    /// It is done, the answer comes late.
+    Slow {
+        /// How late, in milliseconds.
+        ms: u64,
+    },
+    /// It is done; the answer breaks off after so many octets of its body.
+    Truncated {
+        /// How many arrive.
+        keep: usize,
+    },
+    /// Exports end with the service's mark of a stream that was cut.
+    CutExport,
+}
+
+/// A script being played.
+#[derive(Debug)]
+pub(super) struct Faults {
+    rules: Vec<(FaultRule, u64, u64)>, // rule, matches, fired
+    dice: Ids,
+}
+
+impl Faults {
+    pub(super) fn new(script: FaultScript) -> Faults {
+        Faults {
+            dice: Ids::new(script.seed),
+            rules: script.rules.into_iter().map(|rule| (rule, 0, 0)).collect(),
+        }
+    }
+
+    /// The fault for this request, if any. Every rule it matches counts it.
+    pub(super) fn pick(&mut self, operation: &str, mailbox: &str) -> Option<Fault> {
+        let mut chosen = None;
+        for (rule, matches, fired) in &mut self.rules {
+            if !(rule.operation.is_empty() || rule.operation == operation)
+                || !(rule.mailbox.is_empty() || rule.mailbox.eq_ignore_ascii_case(mailbox))
+            {
+                continue;
+            }
+            *matches += 1;
+            let now = match &rule.when {
+                When::Always => true,
+                When::Nth(list) => list.contains(matches),
+                When::Every(n) => *n > 0 && matches.is_multiple_of(*n),
+                When::PerMille(p) => self.dice.below(1000) < *p,
+            };
+            if now && chosen.is_none() && (rule.at_most == 0 || *fired < rule.at_most) {
+                *fired += 1;
+                chosen = Some(rule.fault.clone());
+            }
+        }
+        chosen
+    }
+
+    /// How often each fired.
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (rule, _, fired) in &self.rules {
+            *counts.entry(rule.name.clone()).or_insert(0) += fired;
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nth_match_fires_and_is_counted() {
+        let rule = FaultRule {
+            name: "r".into(),
+            operation: "CreateItem".into(),
+            mailbox: "Ann@example.org".into(),
+            when: When::Nth(vec![2, 3]),
+            at_most: 1,
+            fault: Fault::ResetAfter,
+        };
+        let mut faults = Faults::new(FaultScript { seed: 1, rules: vec![rule] });
+        let fired: Vec<bool> =
+            (0..4).map(|_| faults.pick("CreateItem", "ann@example.org").is_some()).collect();
+        assert_eq!(fired, [false, true, false, false], "the second, and at most once");
+        assert!(faults.pick("GetItem", "ann@example.org").is_none());
+        assert!(faults.pick("CreateItem", "bo@example.org").is_none());
+        assert_eq!(faults.counts()["r"], 1);
+    }
+}

@@ -69,8 +69,11 @@ pub(super) fn target(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<EwsSe
 fn login(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<EwsLogin> {
     let ways = ["password", "token", "oauth"].into_iter().filter(|way| s.has(way)).count();
     if ways != 1 {
-        let what =
-            if ways == 0 { "no secret is named" } else { "more than one of password, token and oauth is named" };
+        let what = if ways == 0 {
+            "no secret is named"
+        } else {
+            "more than one of password, token and oauth is named"
+        };
         s.wrong(
             "password",
             what,

@@ -20,10 +20,10 @@ mod value;
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    Compress, EwsLogin, EwsSettings, EwsVersion, FolderNames, GraphLogin, GraphSettings, ImapLogin, ImapServer, ImapSettings,
-    ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds, MaildirSettings,
-    MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting, Received, RunSettings,
-    Settings, SourceKind, Sync, TargetKind, Tls,
+    Compress, EwsLogin, EwsSettings, EwsVersion, FolderNames, GraphLogin, GraphSettings, ImapLogin,
+    ImapServer, ImapSettings, ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds,
+    MaildirSettings, MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting,
+    Received, RunSettings, Settings, SourceKind, Sync, TargetKind, Tls,
 };
 
 use std::path::Path;

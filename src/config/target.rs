@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::build::{KIB, LARGEST_MESSAGE, Secrets, is_loopback, limit_settings, to_usize};
-use super::{ews, imap};
 use super::read::Section;
 use super::settings::{
     GraphLogin, GraphSettings, Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind,
 };
 use super::source::{LAYOUTS, root};
+use super::{ews, imap};
 
 #[derive(Clone, Copy)]
 enum TargetWord {

@@ -281,16 +281,31 @@ fn an_ews_target_wants_an_address_and_one_login() {
     assert!(loaded.settings.fingerprint().ends_with("target.new\tews\n"));
     let TargetKind::Ews(target) = &loaded.settings.targets["new"] else { panic!("an EWS target") };
     assert!(target.impersonation && target.version == EwsVersion::Exchange2013Sp1);
-    assert_eq!((target.max_message, target.batch_messages, target.batch_size, target.lanes), (48_000_000, 20, 4 << 20, 3));
-    assert_eq!((target.limits.requests, target.limits.upload, target.limits.at_once), (0, 0, 8), "no windows of ours");
+    assert_eq!(
+        (target.max_message, target.batch_messages, target.batch_size, target.lanes),
+        (48_000_000, 20, 4 << 20, 3)
+    );
+    assert_eq!(
+        (target.limits.requests, target.limits.upload, target.limits.at_once),
+        (0, 0, 8),
+        "no windows of ours"
+    );
     assert!(matches!(&target.login, EwsLogin::Password { user, .. } if user == "EXAMPLE\\migrator"));
     for (from, to, error) in [
         ("https://", "http://", "target.new.url: is neither https nor http to a loopback address"),
         ("url", "address", "target.new.url: this key is missing"),
         ("user", "master_user", "this key is not known"),
         ("EXAMPLE\\", "EXAMPLE:", "target.new.user: holds a colon"),
-        ("password", "token = { env = \"T\" }\npassword", "more than one of password, token and oauth is named"),
-        ("user", "version = \"Exchange2007\"\nuser", "target.new.version: \"Exchange2007\" is not known here"),
+        (
+            "password",
+            "token = { env = \"T\" }\npassword",
+            "more than one of password, token and oauth is named",
+        ),
+        (
+            "user",
+            "version = \"Exchange2007\"\nuser",
+            "target.new.version: \"Exchange2007\" is not known here",
+        ),
         ("user", "batch_messages = 51\nuser", "target.new.batch_messages: 51 is out of range"),
         ("user", "batch_size = \"49MB\"\nuser", "target.new.batch_size"),
         ("user", "limits = { at_most = 2 }\nuser", "this key is not known"),

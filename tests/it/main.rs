@@ -10,6 +10,7 @@ mod contract_target;
 mod cyrus;
 mod deltas;
 mod dovecot;
+mod ews_target;
 mod files;
 mod gmail;
 mod graph_mock;

@@ -205,7 +205,8 @@ impl EwsMock {
 
     /// Who, what, to which mailbox, within the limits; else the answer.
     fn enter(&self, head: &Head, body: &Bytes, now: i64) -> Result<Admission, Wire> {
-        let login = self.core().login(head, body.len(), now).map_err(|r| self.refuse(&r, body))?;
+        let login = self.core().login(head, body.len(), now);
+        let login = login.map_err(|r| self.refuse(&r, body))?;
         // A large body is read without the lock.
         let request = soap::read(body, self.options.limits.sync).map_err(|r| self.refuse(&r, body))?;
         let admitted = self.core().admit(head, &login, request, now);

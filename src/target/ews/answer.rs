@@ -192,21 +192,31 @@ fn by_code(said: &Said, what: &str) -> Fault {
             temporary(Kind::Unreachable, Scope::Mailbox)
                 .remedy("the mailbox is being moved between databases; run again when that is over"),
         ),
-        "ErrorQuotaExceeded" | "ErrorQuotaExceededOnDelete" => Fault::NotSent(
-            error(Kind::Quota, Scope::Mailbox)
-                .remedy("enlarge the target mailbox's quota (or its folder holds a million messages), then run again"),
-        ),
-        "ErrorNonExistentMailbox" | "ErrorMissingEmailAddress" | "ErrorInvalidSmtpAddress"
-        | "ErrorMailboxConfiguration" | "ErrorMissingInformationEmailAddress" => Fault::NotSent(
+        "ErrorQuotaExceeded" | "ErrorQuotaExceededOnDelete" => {
+            Fault::NotSent(error(Kind::Quota, Scope::Mailbox).remedy(
+                "enlarge the target mailbox's quota (or its folder holds a million messages), then run again",
+            ))
+        }
+        "ErrorNonExistentMailbox"
+        | "ErrorMissingEmailAddress"
+        | "ErrorInvalidSmtpAddress"
+        | "ErrorMailboxConfiguration"
+        | "ErrorMissingInformationEmailAddress" => Fault::NotSent(
             error(Kind::NotFound, Scope::Mailbox)
                 .remedy("check the target address and that the mailbox is provisioned on this server"),
         ),
-        "ErrorImpersonateUserDenied" | "ErrorImpersonationDenied" | "ErrorImpersonationFailed"
-        | "ErrorInvalidExchangeImpersonationHeaderData" => Fault::NotSent(
-            error(Kind::Denied, Scope::Mailbox)
-                .remedy("give the account the role ApplicationImpersonation, its scope including this mailbox"),
-        ),
-        "ErrorAccessDenied" | "ErrorCreateItemAccessDenied" | "ErrorAccountDisabled" | "ErrorPasswordExpired"
+        "ErrorImpersonateUserDenied"
+        | "ErrorImpersonationDenied"
+        | "ErrorImpersonationFailed"
+        | "ErrorInvalidExchangeImpersonationHeaderData" => {
+            Fault::NotSent(error(Kind::Denied, Scope::Mailbox).remedy(
+                "give the account the role ApplicationImpersonation, its scope including this mailbox",
+            ))
+        }
+        "ErrorAccessDenied"
+        | "ErrorCreateItemAccessDenied"
+        | "ErrorAccountDisabled"
+        | "ErrorPasswordExpired"
         | "ErrorPasswordChangeRequired" => Fault::NotSent(
             error(Kind::Denied, Scope::Mailbox)
                 .remedy("give the account full access to this mailbox, or use impersonation"),
@@ -214,15 +224,20 @@ fn by_code(said: &Said, what: &str) -> Fault {
         "ErrorInvalidServerVersion" | "ErrorIncorrectSchemaVersion" => Fault::NotSent(
             error(Kind::Config, Scope::Endpoint).remedy("set `version` to one that the server speaks"),
         ),
-        "ErrorItemNotFound" | "ErrorInvalidId" | "ErrorInvalidIdMalformed" | "ErrorInvalidIdEmpty"
-        | "ErrorInvalidIdStoreObjectIdTooLong" | "ErrorInvalidIdNotAnItemAttachmentId"
-        | "ErrorInvalidIdMalformedEwsLegacyIdFormat" | "ErrorCannotUseItemIdForFolderId" => {
-            Fault::NotSent(error(Kind::NotFound, Scope::Message))
-        }
-        "ErrorFolderNotFound" | "ErrorInvalidFolderId" | "ErrorCannotUseFolderIdForItemId"
-        | "ErrorParentFolderNotFound" | "ErrorToFolderNotFound" | "ErrorSavedItemFolderNotFound" => {
-            Fault::NotSent(error(Kind::NotFound, Scope::Folder))
-        }
+        "ErrorItemNotFound"
+        | "ErrorInvalidId"
+        | "ErrorInvalidIdMalformed"
+        | "ErrorInvalidIdEmpty"
+        | "ErrorInvalidIdStoreObjectIdTooLong"
+        | "ErrorInvalidIdNotAnItemAttachmentId"
+        | "ErrorInvalidIdMalformedEwsLegacyIdFormat"
+        | "ErrorCannotUseItemIdForFolderId" => Fault::NotSent(error(Kind::NotFound, Scope::Message)),
+        "ErrorFolderNotFound"
+        | "ErrorInvalidFolderId"
+        | "ErrorCannotUseFolderIdForItemId"
+        | "ErrorParentFolderNotFound"
+        | "ErrorToFolderNotFound"
+        | "ErrorSavedItemFolderNotFound" => Fault::NotSent(error(Kind::NotFound, Scope::Folder)),
         "ErrorFolderExists" => Fault::NotSent(error(Kind::Conflict, Scope::Folder)),
         "ErrorIrresolvableConflict" | "ErrorStaleObject" | "ErrorChangeKeyRequired" => {
             Fault::Unknown(temporary(Kind::Conflict, Scope::Message))
@@ -231,19 +246,30 @@ fn by_code(said: &Said, what: &str) -> Fault {
             error(Kind::TooLarge, Scope::Message)
                 .remedy("raise the server's size limits, or hand the message over as a file"),
         ),
-        "ErrorMimeContentInvalid" | "ErrorMimeContentInvalidBase64String"
-        | "ErrorMimeContentConversionFailed" | "ErrorContentConversionFailed" | "ErrorCorruptData"
-        | "ErrorItemCorrupt" | "ErrorItemSave" | "ErrorItemSavePropertyError"
-        | "ErrorItemSavePropertySizeError" | "ErrorPropertyValidationFailure"
-        | "ErrorObjectTypeChanged" | "ErrorInvalidItemForOperationCreateItem" => Fault::Refused(
+        "ErrorMimeContentInvalid"
+        | "ErrorMimeContentInvalidBase64String"
+        | "ErrorMimeContentConversionFailed"
+        | "ErrorContentConversionFailed"
+        | "ErrorCorruptData"
+        | "ErrorItemCorrupt"
+        | "ErrorItemSave"
+        | "ErrorItemSavePropertyError"
+        | "ErrorItemSavePropertySizeError"
+        | "ErrorPropertyValidationFailure"
+        | "ErrorObjectTypeChanged"
+        | "ErrorInvalidItemForOperationCreateItem" => Fault::Refused(
             error(Kind::Refused, Scope::Message)
                 .remedy("look at the message at the source; hand it over as a file if it is wanted"),
         ),
-        "ErrorSchemaValidation" | "ErrorInvalidRequest" | "ErrorInvalidPropertyRequest"
-        | "ErrorInvalidPropertySet" | "ErrorInvalidOperation" | "ErrorUnsupportedPropertyDefinition"
-        | "ErrorInvalidExtendedProperty" | "ErrorInvalidExtendedPropertyValue" | "ErrorInvalidPropertyUpdateSentMessage" => {
-            Fault::Refused(error(Kind::Refused, Scope::Message))
-        }
+        "ErrorSchemaValidation"
+        | "ErrorInvalidRequest"
+        | "ErrorInvalidPropertyRequest"
+        | "ErrorInvalidPropertySet"
+        | "ErrorInvalidOperation"
+        | "ErrorUnsupportedPropertyDefinition"
+        | "ErrorInvalidExtendedProperty"
+        | "ErrorInvalidExtendedPropertyValue"
+        | "ErrorInvalidPropertyUpdateSentMessage" => Fault::Refused(error(Kind::Refused, Scope::Message)),
         // Nobody knows how far it came: internal and transient errors, timeouts, stores that went away, and all codes
         // this program does not know.
         _ => Fault::Unknown(temporary(Kind::Unreachable, Scope::Mailbox)),
@@ -303,7 +329,9 @@ mod tests {
     }
 
     fn response(messages: &str) -> String {
-        envelope(&format!("<m:CreateItemResponse><m:ResponseMessages>{messages}</m:ResponseMessages></m:CreateItemResponse>"))
+        envelope(&format!(
+            "<m:CreateItemResponse><m:ResponseMessages>{messages}</m:ResponseMessages></m:CreateItemResponse>"
+        ))
     }
 
     fn message(class: &str, code: &str, xml: &str) -> String {
@@ -323,7 +351,8 @@ mod tests {
     const BUSY: &str = "<t:MessageXml><t:Value Name=\"BackOffMilliseconds\">2500</t:Value></t:MessageXml>";
 
     fn of_message(class: &str, code: &str, xml: &str) -> Fault {
-        let reply = judged(200, &response(&message(class, code, xml))).map_err(|f| f.into_error()).expect("read");
+        let reply =
+            judged(200, &response(&message(class, code, xml))).map_err(|f| f.into_error()).expect("read");
         let found = done(reply.messages()[0], "x").map(|_| ());
         found.expect_err("a fault")
     }
@@ -347,7 +376,8 @@ mod tests {
                        <t:Value Name=\"BackOffMilliseconds\">2500</t:Value></m:MessageXml>";
         throttled(Some(of_message("Error", "ErrorInternalServerError", cloaked)));
         throttled(judged(500, &soap_fault("ErrorInternalServerError", cloaked)).err());
-        let reply = response(&(message("Success", "NoError", "") + &message("Error", "ErrorServerBusy", BUSY)));
+        let reply =
+            response(&(message("Success", "NoError", "") + &message("Error", "ErrorServerBusy", BUSY)));
         let reply = judged(200, &reply).map_err(Fault::into_error).expect("read");
         assert_eq!(reply.for_gate(), Answer::Throttled(wait));
     }
@@ -355,7 +385,8 @@ mod tests {
     #[test]
     fn a_wait_is_cut_at_an_hour_and_garbage_is_none() {
         for (ms, wait) in [("99999999999", Some(3600)), ("0", None), ("-1", None), ("soon", None)] {
-            let xml = format!("<m:MessageXml><t:Value Name=\"BackOffMilliseconds\">{ms}</t:Value></m:MessageXml>");
+            let xml =
+                format!("<m:MessageXml><t:Value Name=\"BackOffMilliseconds\">{ms}</t:Value></m:MessageXml>");
             let fault = of_message("Error", "ErrorServerBusy", &xml);
             assert_eq!(fault.error().retry_after.map(|w| w.as_secs()), wait, "{ms}");
         }
@@ -404,20 +435,31 @@ mod tests {
                 "{fault:?}"
             );
         }
-        for code in ["ErrorMessageSizeExceeded", "ErrorMimeContentInvalid", "ErrorCorruptData", "ErrorItemSave"] {
-            assert!(matches!(of_message("Error", code, ""), Fault::Refused(e) if !e.remedy.is_empty()), "{code}");
+        for code in
+            ["ErrorMessageSizeExceeded", "ErrorMimeContentInvalid", "ErrorCorruptData", "ErrorItemSave"]
+        {
+            assert!(
+                matches!(of_message("Error", code, ""), Fault::Refused(e) if !e.remedy.is_empty()),
+                "{code}"
+            );
         }
-        for code in ["ErrorInternalServerError", "ErrorTimeoutExpired", "ErrorConnectionFailed", "ErrorOfTomorrow"] {
+        for code in
+            ["ErrorInternalServerError", "ErrorTimeoutExpired", "ErrorConnectionFailed", "ErrorOfTomorrow"]
+        {
             assert!(matches!(of_message("Error", code, ""), Fault::Unknown(e) if e.may_pass()), "{code}");
         }
-        assert!(matches!(of_message("Warning", "ErrorBatchProcessingStopped", ""), Fault::Stopped(e) if e.may_pass()));
+        assert!(
+            matches!(of_message("Warning", "ErrorBatchProcessingStopped", ""), Fault::Stopped(e) if e.may_pass())
+        );
         let full = "<m:MessageXml><t:Value Name=\"InnerErrorResponseCode\">ErrorQuotaExceeded</t:Value></m:MessageXml>";
         assert_eq!(of_message("Error", "ErrorInternalServerError", full).error().kind, Kind::Quota);
     }
 
     #[test]
     fn odd_answers_are_unknown() {
-        for (class, code) in [("Success", ""), ("Error", "NoError"), ("Warning", "NoError"), ("Success", "\u{1b}[31m")] {
+        for (class, code) in
+            [("Success", ""), ("Error", "NoError"), ("Warning", "NoError"), ("Success", "\u{1b}[31m")]
+        {
             let code = if code.contains('\u{1b}') { "a b" } else { code };
             assert!(matches!(of_message(class, code, ""), Fault::Unknown(_)), "{class} {code}");
         }

@@ -65,12 +65,21 @@ impl Auth {
     ///
     /// # Errors
     /// `Config`: the name holds what a name cannot (RFC 7617 §2), or the token endpoint's address is not usable.
-    pub(super) fn new(env: &Env, http: Arc<dyn HttpClient>, login: EwsLogin, plain_http: bool) -> Result<Auth> {
+    pub(super) fn new(
+        env: &Env,
+        http: Arc<dyn HttpClient>,
+        login: EwsLogin,
+        plain_http: bool,
+    ) -> Result<Auth> {
         match login {
             EwsLogin::Basic { user, password } => {
                 let wrong = || {
-                    Error::new(Kind::Config, Scope::Endpoint, "the account's name holds a colon or a control character")
-                        .remedy("write it as DOMAIN\\user or user@example.org")
+                    Error::new(
+                        Kind::Config,
+                        Scope::Endpoint,
+                        "the account's name holds a colon or a control character",
+                    )
+                    .remedy("write it as DOMAIN\\user or user@example.org")
                 };
                 if user.contains(':') || user.chars().any(char::is_control) {
                     return Err(wrong());
@@ -115,7 +124,8 @@ impl Auth {
             (Auth::Basic { value, state }, Pass::Nothing) => {
                 let offered = schemes(head);
                 if !offered.contains(&"Basic") {
-                    let list = if offered.is_empty() { "nothing known".to_owned() } else { offered.join(", ") };
+                    let list =
+                        if offered.is_empty() { "nothing known".to_owned() } else { offered.join(", ") };
                     let what = format!("the server takes no passwords by Basic; it offers {list}");
                     return Err(Error::new(Kind::Auth, Scope::Endpoint, what).remedy(
                         "turn on Basic authentication for the EWS virtual directory, or use `oauth`",
@@ -131,7 +141,9 @@ impl Auth {
                 state.refused = Some((env.now().saturating_add(REFUSAL_HOLDS), error.clone()));
                 Err(error)
             }
-            (Auth::Token(_), _) => Err(Error::new(Kind::Auth, Scope::Endpoint, "the server refused the token")),
+            (Auth::Token(_), _) => {
+                Err(Error::new(Kind::Auth, Scope::Endpoint, "the server refused the token"))
+            }
         }
     }
 }

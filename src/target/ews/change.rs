@@ -26,8 +26,7 @@ fn is_gone(fault: &Fault) -> bool {
 
 /// Sets the flags of copies. What a reader would be told of (read receipts) is not told: nobody has read them.
 pub(super) async fn set_flags(session: &Session, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
-    const ATTRIBUTES: &str =
-        " MessageDisposition=\"SaveOnly\" ConflictResolution=\"AlwaysOverwrite\" SuppressReadReceipts=\"true\"";
+    const ATTRIBUTES: &str = " MessageDisposition=\"SaveOnly\" ConflictResolution=\"AlwaysOverwrite\" SuppressReadReceipts=\"true\"";
     let make = |changes: &[&(CopyRef, Flags)]| {
         session.call("UpdateItem", ATTRIBUTES, Step::TargetFlags, "setting flags", |out| {
             xml::open(out, "m:ItemChanges");
@@ -48,7 +47,8 @@ pub(super) async fn set_flags(session: &Session, changes: &[(CopyRef, Flags)]) -
 pub(super) async fn remove(session: &Session, copies: &[CopyRef]) -> Vec<Result<()>> {
     const ATTRIBUTES: &str = " DeleteType=\"SoftDelete\" SuppressReadReceipts=\"true\"";
     let make = |copies: &[&CopyRef]| {
-        session.call("DeleteItem", ATTRIBUTES, Step::TargetRemove, "removing messages", |out| ids(out, copies))
+        session
+            .call("DeleteItem", ATTRIBUTES, Step::TargetRemove, "removing messages", |out| ids(out, copies))
     };
     let done = session.each(copies, AT_ONCE, make, |_| Some(())).await;
     let judge = |one: Result<(), Fault>| match one {

@@ -206,7 +206,9 @@ mod tests {
     fn creation_times_are_read_with_and_without_a_fraction() {
         assert_eq!(millis("1970-01-01T00:00:01Z"), Some(1000));
         assert_eq!(millis("1970-01-01T00:00:01.1234567Z"), Some(1123));
-        for bad in ["", "x", "1970-01-01", "1970-01-01T00:00:01", "1970-13-01T00:00:01Z", "1970-01-01T00:00:01.xZ"] {
+        for bad in
+            ["", "x", "1970-01-01", "1970-01-01T00:00:01", "1970-13-01T00:00:01Z", "1970-01-01T00:00:01.xZ"]
+        {
             assert_eq!(millis(bad), None, "{bad}");
         }
     }

@@ -72,7 +72,8 @@ impl Folders {
         let mut folders = Folders { top: identity.clone(), identity, known: tokio::sync::Mutex::default() };
         if !place.is_empty() {
             let made = folders.child(session, &mut known, &folders.identity, place).await;
-            folders.top = made.map_err(|e| if e.scope < Scope::Mailbox { e.scoped(Scope::Mailbox) } else { e })?;
+            folders.top =
+                made.map_err(|e| if e.scope < Scope::Mailbox { e.scoped(Scope::Mailbox) } else { e })?;
         }
         *folders.known.get_mut() = known;
         Ok(folders)
@@ -251,9 +252,7 @@ fn taken() -> Error {
 async fn root(session: &Session, roles: &mut BTreeMap<&'static str, Option<String>>) -> Result<String> {
     let asked: Vec<&'static str> = std::iter::once("msgfolderroot").chain(ROLES).collect();
     let what = "the target mailbox";
-    let found = session
-        .each(&asked, asked.len(), |ids| get_folders(session, ids, what), folder_id)
-        .await;
+    let found = session.each(&asked, asked.len(), |ids| get_folders(session, ids, what), folder_id).await;
     let mut identity = Err(unreadable(what));
     for (name, one) in asked.into_iter().zip(found) {
         match one {

@@ -71,8 +71,7 @@ pub(super) fn page<T>(
     read: impl Fn(Element<'_>) -> Option<T>,
 ) -> Option<Page<T>> {
     let root = message.child("RootFolder")?;
-    let found: Option<Vec<T>> =
-        root.child(list).into_iter().flat_map(Element::children).map(read).collect();
+    let found: Option<Vec<T>> = root.child(list).into_iter().flat_map(Element::children).map(read).collect();
     let found = found?;
     let total = root.attribute("TotalItemsInView").and_then(|n| n.parse().ok());
     let last = match root.attribute("IncludesLastItemInRange") {

@@ -106,7 +106,9 @@ impl Session {
         xml::text(&mut escaped, mailbox);
         let settings = endpoint.settings();
         let mut head = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?>");
-        head.push_str(&format!("<s:Envelope xmlns:s=\"{SOAP}\" xmlns:m=\"{MESSAGES}\" xmlns:t=\"{TYPES}\"><s:Header>"));
+        head.push_str(&format!(
+            "<s:Envelope xmlns:s=\"{SOAP}\" xmlns:m=\"{MESSAGES}\" xmlns:t=\"{TYPES}\"><s:Header>"
+        ));
         xml::empty(&mut head, "t:RequestServerVersion", &[("Version", settings.version.word())]);
         if settings.impersonation {
             head.push_str(&format!(
@@ -220,10 +222,8 @@ impl Session {
             None => None,
         };
         env.step(call.step).await;
-        let exchange = Exchange {
-            deadline: DEADLINE + Duration::from_secs(length / SLOWEST),
-            ..Exchange::default()
-        };
+        let exchange =
+            Exchange { deadline: DEADLINE + Duration::from_secs(length / SLOWEST), ..Exchange::default() };
         let began = env.now();
         self.sent.fetch_add(1, Ordering::Relaxed);
         let result = http.execute(request, &exchange).await;

@@ -168,7 +168,12 @@ fn stored(message: Element<'_>) -> Option<String> {
 }
 
 /// Builds one request; `None` if none of its messages can be sent. Those that cannot have their outcome then.
-fn build(session: &Session, folder: &TargetFolderId, work: &mut Work<'_>, batch: &[usize]) -> Option<Request> {
+fn build(
+    session: &Session,
+    folder: &TargetFolderId,
+    work: &mut Work<'_>,
+    batch: &[usize],
+) -> Option<Request> {
     let items = work.items;
     let room: u64 = batch.iter().map(|at| ews::wire_size(items[*at].body.len())).sum();
     let room = usize::try_from(room).unwrap_or(0);

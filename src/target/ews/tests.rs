@@ -151,7 +151,10 @@ fn tree(folders: &[(&str, &str, &str, &str)]) -> String {
 }
 
 fn created(id: &str) -> String {
-    done("CreateItem", &format!("<m:Items><t:Message><t:ItemId Id=\"{id}\" ChangeKey=\"c\"/></t:Message></m:Items>"))
+    done(
+        "CreateItem",
+        &format!("<m:Items><t:Message><t:ItemId Id=\"{id}\" ChangeKey=\"c\"/></t:Message></m:Items>"),
+    )
 }
 
 fn stamp(number: u64) -> Stamp {
@@ -212,7 +215,8 @@ async fn a_server_that_takes_no_passwords_never_sees_one() {
     let server = Server::default();
     server.then(|_| challenge("Negotiate, NTLM"));
     let gate = Gate::unlimited(&Env::system());
-    let error = server.target(|_| ()).open("ann@example.org", "", gate).await.map(|_| ()).expect_err("no Basic");
+    let error =
+        server.target(|_| ()).open("ann@example.org", "", gate).await.map(|_| ()).expect_err("no Basic");
     assert_eq!((error.kind, error.scope), (Kind::Auth, Scope::Endpoint));
     assert!(error.what.contains("Negotiate, NTLM") && !error.remedy.is_empty(), "{error}");
     assert!(server.asked().iter().all(|(authorization, ..)| authorization.is_none()));
@@ -247,7 +251,8 @@ async fn an_impersonated_mailbox_is_named_in_head_and_header_and_any_other_in_it
     let server = Server::default();
     server.open(|settings| settings.impersonation = false).await;
     let body = server.last();
-    let own = "<t:DistinguishedFolderId Id=\"inbox\"><t:Mailbox><t:EmailAddress>ann@example.org</t:EmailAddress>";
+    let own =
+        "<t:DistinguishedFolderId Id=\"inbox\"><t:Mailbox><t:EmailAddress>ann@example.org</t:EmailAddress>";
     assert!(body.contains(own) && !body.contains("Impersonation"), "{body}");
 }
 
@@ -275,10 +280,14 @@ async fn each_message_of_a_batch_is_judged_by_itself_and_in_order() {
     server.says(response("CreateItem", &answers));
     let outcomes = stores(&mailbox, items(5)).await;
     assert_eq!(letters(&outcomes), "srrus");
-    assert!(matches!(&outcomes[0], Outcome::Stored { id, losses } if id == "a" && losses.contains(&"received-made")));
+    assert!(
+        matches!(&outcomes[0], Outcome::Stored { id, losses } if id == "a" && losses.contains(&"received-made"))
+    );
     assert!(matches!(&outcomes[2], Outcome::Refused(e) if e.kind == Kind::TooLarge));
     let body = server.last();
-    assert!(body.contains("<m:CreateItem MessageDisposition=\"SaveOnly\"><m:SavedItemFolderId><t:FolderId Id=\"inbox\"/>"));
+    assert!(body.contains(
+        "<m:CreateItem MessageDisposition=\"SaveOnly\"><m:SavedItemFolderId><t:FolderId Id=\"inbox\"/>"
+    ));
     assert_eq!(messages_in(&body), 5);
 }
 
@@ -288,7 +297,10 @@ async fn an_answer_about_another_number_of_messages_or_without_ids_is_about_noth
         vec![created("a")],
         vec![created("a"), created("b"), created("c")],
         vec![],
-        vec![done("CreateItem", ""), done("CreateItem", "<m:Items><t:Message><t:ItemId Id=\"a b\"/></t:Message></m:Items>")],
+        vec![
+            done("CreateItem", ""),
+            done("CreateItem", "<m:Items><t:Message><t:ItemId Id=\"a b\"/></t:Message></m:Items>"),
+        ],
     ] {
         let server = Server::default();
         let mailbox = server.open(|_| ()).await;
@@ -307,13 +319,16 @@ async fn what_a_stopped_batch_left_alone_is_sent_again_in_smaller_ones_and_nothi
     server.says(response("CreateItem", &first));
     server.then(|body| {
         assert_eq!(messages_in(body), 4);
-        assert!(body.contains(&format!("{}/done", stamp(4))) && !body.contains(&format!("{}/done", stamp(3))));
+        assert!(
+            body.contains(&format!("{}/done", stamp(4))) && !body.contains(&format!("{}/done", stamp(3)))
+        );
         let made: Vec<String> = (4..=7).map(|n| created(&n.to_string())).collect();
         delivered(200, &[], response("CreateItem", &made))
     });
     server.says(response("CreateItem", &[created("8")]));
     let outcomes = stores(&mailbox, items(8)).await;
-    let ids: Vec<_> = outcomes.iter().map(|o| matches!(o, Outcome::Stored { id, .. } if id.len() == 1)).collect();
+    let ids: Vec<_> =
+        outcomes.iter().map(|o| matches!(o, Outcome::Stored { id, .. } if id.len() == 1)).collect();
     assert_eq!(ids, [true; 8]);
     assert_eq!(server.0.lock().expect("script").answers.len(), 0);
 }
@@ -374,7 +389,9 @@ async fn a_lost_answer_is_unknown_and_the_rest_is_not_sent() {
         });
         let outcomes = stores(&mailbox, items(4)).await;
         assert_eq!(letters(&outcomes), "uunn", "{answer}");
-        assert!(outcomes.iter().all(|o| matches!(o, Outcome::Unknown(e) | Outcome::NotSent(e) if e.may_pass())));
+        assert!(
+            outcomes.iter().all(|o| matches!(o, Outcome::Unknown(e) | Outcome::NotSent(e) if e.may_pass()))
+        );
     }
     let server = Server::default();
     let mailbox = server.open(|_| ()).await;
@@ -558,10 +575,8 @@ async fn what_is_removed_stays_recoverable_and_what_is_gone_is_removed() {
 }
 
 fn lies_in(folder: &str, number: u64) -> String {
-    let item = found("x", number).replace(
-        "<t:DateTimeCreated>",
-        &format!("<t:ParentFolderId Id=\"{folder}\"/><t:DateTimeCreated>"),
-    );
+    let item = found("x", number)
+        .replace("<t:DateTimeCreated>", &format!("<t:ParentFolderId Id=\"{folder}\"/><t:DateTimeCreated>"));
     done("GetItem", &format!("<m:Items>{item}</m:Items>"))
 }
 
@@ -570,7 +585,10 @@ async fn a_move_whose_answer_was_lost_is_settled_by_the_stamp() {
     let server = Server::default();
     let mailbox = server.open(|_| ()).await;
     let to = TargetFolderId("b".to_owned());
-    server.says(response("GetItem", &[lies_in("a", 1), lies_in("b", 2), failed("GetItem", "ErrorItemNotFound")]));
+    server.says(response(
+        "GetItem",
+        &[lies_in("a", 1), lies_in("b", 2), failed("GetItem", "ErrorItemNotFound")],
+    ));
     server.then(|body| {
         assert!(body.contains("Id=\"1\"") && !body.contains("Id=\"2\"") && !body.contains("Id=\"3\""));
         Delivery::NoAnswer
@@ -585,11 +603,18 @@ async fn a_move_whose_answer_was_lost_is_settled_by_the_stamp() {
 
 #[tokio::test]
 async fn a_mailbox_that_is_not_there_or_not_allowed_parks_itself_alone() {
-    for (code, kind) in [("ErrorNonExistentMailbox", Kind::NotFound), ("ErrorImpersonateUserDenied", Kind::Denied)] {
+    for (code, kind) in
+        [("ErrorNonExistentMailbox", Kind::NotFound), ("ErrorImpersonateUserDenied", Kind::Denied)]
+    {
         let server = Server::default();
         server.says(busy(1).replace("ErrorServerBusy", code));
         let gate = Gate::unlimited(&Env::system());
-        let error = server.target(|_| ()).open("ann@example.org", "", gate).await.map(|_| ()).expect_err("no mailbox");
+        let error = server
+            .target(|_| ())
+            .open("ann@example.org", "", gate)
+            .await
+            .map(|_| ())
+            .expect_err("no mailbox");
         assert_eq!((error.kind, error.scope), (kind, Scope::Mailbox));
         assert!(!error.remedy.is_empty() && !error.to_string().contains("ann"));
     }

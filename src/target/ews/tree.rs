@@ -206,10 +206,7 @@ mod tests {
         let a = tree.root();
         assert_eq!(a.name(), "a");
         let all: Vec<_> = a.children().map(|e| (e.name(), e.attribute("Id"), e.text())).collect();
-        assert_eq!(
-            all,
-            [("b", Some("1&A"), "x<y<z>"), ("b", Some("2"), ""), ("c", None, "d ☃")]
-        );
+        assert_eq!(all, [("b", Some("1&A"), "x<y<z>"), ("b", Some("2"), ""), ("c", None, "d ☃")]);
         assert_eq!(a.path(&["c"]).map(Element::text), Some("d ☃"));
         assert!(a.path(&["c", "d"]).is_none());
     }

@@ -71,9 +71,13 @@ fn later(flags: &Flags) -> [(Property, Option<&'static str>); 4] {
 /// Appends the `t:Updates` that give a copy these flags. The draft state cannot be changed.
 pub fn updates(out: &mut String, flags: &Flags) {
     xml::open(out, "t:Updates");
-    set(out, |out| xml::empty(out, "t:FieldURI", &[("FieldURI", "message:IsRead")]), |out| {
-        xml::element(out, "t:IsRead", if flags.seen { "true" } else { "false" });
-    });
+    set(
+        out,
+        |out| xml::empty(out, "t:FieldURI", &[("FieldURI", "message:IsRead")]),
+        |out| {
+            xml::element(out, "t:IsRead", if flags.seen { "true" } else { "false" });
+        },
+    );
     let field = |out: &mut String| xml::empty(out, "t:FieldURI", &[("FieldURI", "item:Categories")]);
     let mut list = String::new();
     write_categories(&mut list, flags, &mut BTreeSet::new());

@@ -159,7 +159,9 @@ mod tests {
         assert_eq!(value(&out, "PropertyTag=\"0x0039\"").as_deref(), Some("2015-01-01T00:00:00Z"));
         assert_eq!(value(&out, "PropertyTag=\"0x1090\"").as_deref(), Some("2"));
         assert_eq!(value(&out, "MailwaveStamp"), Some(stamp_value(&stamp(), true)));
-        assert!(out.contains("<t:IsRead>true</t:IsRead>") && out.contains("<t:ItemClass>IPM.Note</t:ItemClass>"));
+        assert!(
+            out.contains("<t:IsRead>true</t:IsRead>") && out.contains("<t:ItemClass>IPM.Note</t:ItemClass>")
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) enum Auth {
         value: HeaderValue,
         state: Mutex<Basic>,
     },
-    Token(TokenSource),
+    Token(Box<TokenSource>),
 }
 
 /// What is known of a server that takes passwords.
@@ -90,7 +90,9 @@ impl Auth {
                 value.set_sensitive(true);
                 Ok(Auth::Basic { value, state: Mutex::default() })
             }
-            EwsLogin::Token(settings) => Ok(Auth::Token(TokenSource::new(env, http, settings, plain_http)?)),
+            EwsLogin::Token(settings) => {
+                Ok(Auth::Token(Box::new(TokenSource::new(env, http, settings, plain_http)?)))
+            }
         }
     }
 

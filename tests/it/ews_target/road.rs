@@ -81,7 +81,7 @@ type Seen = (String, String, String, bool, bool);
 
 /// A Maildir++ tree: directory of a folder → its name at the target.
 const FOLDERS: [(&str, &str); 4] =
-    [("", "Inbox"), (".Sent", "Sent"), (".Projekte", "Projekte"), (".Projekte.2026", "Projekte/2026")];
+    [("", "Inbox"), (".Sent", "Sent Items"), (".Projekte", "Projekte"), (".Projekte.2026", "Projekte/2026")];
 
 fn put(root: &Path, folder: &str, number: u64, letters: &str) -> PathBuf {
     let cur = root.join(folder).join("cur");

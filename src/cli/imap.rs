@@ -121,7 +121,16 @@ fn credentials(env: &Env, typed: &ImapServer) -> Result<Credentials> {
 }
 
 fn tokens(env: &Env, typed: &ImapServer, oauth: &OAuth) -> Result<TokenSource> {
-    let settings = match oauth {
+    let options = HttpsOptions { ca_file: typed.ca_file.clone(), connect_timeout: None };
+    TokenSource::new(env, Arc::new(HttpsClient::new(env, &options)?), token_settings(oauth)?, false)
+}
+
+/// Where tokens come from, the secrets loaded.
+///
+/// # Errors
+/// `Kind::Config`: a secret is missing.
+pub(super) fn token_settings(oauth: &OAuth) -> Result<TokenSettings> {
+    Ok(match oauth {
         OAuth::Command { command, life } => TokenSettings::Command { secret: command.clone(), life: *life },
         OAuth::Endpoint { token_url, client_id, client_secret, refresh_token, scope } => {
             let client_secret = client_secret.as_ref().map(|s| s.load()).transpose()?;
@@ -141,9 +150,7 @@ fn tokens(env: &Env, typed: &ImapServer, oauth: &OAuth) -> Result<TokenSource> {
                 },
             }
         }
-    };
-    let options = HttpsOptions { ca_file: typed.ca_file.clone(), connect_timeout: None };
-    TokenSource::new(env, Arc::new(HttpsClient::new(env, &options)?), settings, false)
+    })
 }
 
 /// Tokens of OAuth for logins of IMAP: neither wire knows of the other.

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod descriptors;
+mod ews;
 mod exit;
 mod imap;
 mod init;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{imap, mocks};
+use super::{ews, imap, mocks};
 use crate::config::{self, AppProof, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
@@ -188,6 +188,7 @@ pub(super) fn ways(env: &Env, settings: &Settings, name: &str) -> Result<Vec<(St
                 (mode.word(), TargetKind::Graph(Box::new(one)))
             })
             .collect(),
+        TargetKind::Ews(_) => vec![("CreateItem", kind.clone())],
         TargetKind::Imap(_) => vec![("APPEND", kind.clone())],
         TargetKind::Maildir(_) => vec![("files", kind.clone())],
     };
@@ -200,6 +201,7 @@ pub(super) fn ways(env: &Env, settings: &Settings, name: &str) -> Result<Vec<(St
 
 fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
     match kind {
+        TargetKind::Ews(typed) => ews::target(env, typed),
         TargetKind::Graph(typed) => {
             let mut settings = GraphSettings::new(typed.base_url.clone(), mocks::token());
             settings.name = name.to_owned();
@@ -332,6 +334,7 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
             };
             Some((name.clone(), limits))
         }
+        TargetKind::Ews(ews) => Some((name.clone(), ews::limits(&ews.limits))),
         TargetKind::Imap(_) | TargetKind::Maildir(_) => None,
     });
     let limits = LimitSettings {

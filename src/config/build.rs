@@ -100,7 +100,8 @@ fn whole(reader: &Reader<'_>, root: Section<'_, '_>, path: &Path) -> (Option<Set
             sources.insert(name, kind);
         }
     }
-    for (name, endpoint) in endpoints(reader, &root, "target", "\"graph\", \"imap\" or \"maildir\"") {
+    for (name, endpoint) in endpoints(reader, &root, "target", "\"ews\", \"graph\", \"imap\" or \"maildir\"")
+    {
         if let Some(kind) = target::target(endpoint, limits, &mut secrets) {
             targets.insert(name, kind);
         }

@@ -154,7 +154,7 @@ fn login(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapLogin> {
 }
 
 /// `oauth = { … }` or a table of that name.
-fn oauth(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<OAuth> {
+pub(super) fn oauth(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<OAuth> {
     let life = s.duration("token_life", HOUR, MINUTE..=DAY);
     let client_secret = s.secret("client_secret");
     let refresh_token = s.secret("refresh_token");

@@ -6,6 +6,7 @@
 //! `{ command = […] }`) and loaded when it is needed.
 
 mod build;
+mod ews;
 mod graph;
 mod imap;
 mod read;
@@ -20,10 +21,10 @@ mod value;
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
 pub use settings::{
-    AppProof, AttachOriginal, Compress, FolderNames, GraphApp, GraphLogin, GraphSettings, ImapLogin,
-    ImapServer, ImapSettings, ImapTargetSettings, Keywords, Labels, Layout, LimitSettings, LineEnds,
-    MaildirSettings, MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth, Preset, Quoting,
-    Received, RunSettings, Settings, SourceKind, Sync, TargetKind, Tls,
+    AppProof, AttachOriginal, Compress, EwsLogin, EwsSettings, EwsVersion, FolderNames, GraphApp, GraphLogin,
+    GraphSettings, ImapLogin, ImapServer, ImapSettings, ImapTargetSettings, Keywords, Labels, Layout,
+    LimitSettings, LineEnds, MaildirSettings, MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth,
+    Preset, Quoting, Received, RunSettings, Settings, SourceKind, Sync, TargetKind, Tls,
 };
 
 use std::path::Path;

@@ -4,10 +4,11 @@ use super::build::{Secrets, is_loopback, to_usize};
 use super::read::Section;
 use super::settings::{Layout, LimitSettings, LineEnds, MaildirTargetSettings, Sync, TargetKind};
 use super::source::{LAYOUTS, root};
-use super::{graph, imap};
+use super::{ews, graph, imap};
 
 #[derive(Clone, Copy)]
 enum TargetWord {
+    Ews,
     Graph,
     Imap,
     Maildir,
@@ -15,9 +16,15 @@ enum TargetWord {
 
 pub(super) fn target(s: Section<'_, '_>, limits: LimitSettings, secrets: &mut Secrets) -> Option<TargetKind> {
     s.required("kind", "\"graph\"")?;
-    let words = [("graph", TargetWord::Graph), ("imap", TargetWord::Imap), ("maildir", TargetWord::Maildir)];
+    let words = [
+        ("ews", TargetWord::Ews),
+        ("graph", TargetWord::Graph),
+        ("imap", TargetWord::Imap),
+        ("maildir", TargetWord::Maildir),
+    ];
     let kind = match s.one_of("kind", &words)? {
         TargetWord::Imap => imap::target(&s, secrets).map(|i| TargetKind::Imap(Box::new(i))),
+        TargetWord::Ews => ews::target(&s, secrets).map(|e| TargetKind::Ews(Box::new(e))),
         TargetWord::Graph => graph::target(&s, limits, secrets).map(|g| TargetKind::Graph(Box::new(g))),
         TargetWord::Maildir => {
             let root = root(&s, "\"/srv/maildirs\"");

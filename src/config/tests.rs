@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::settings::{
-    AppProof, Compress, GraphApp, GraphLogin, ImapLogin, Keywords, LimitSettings, OAuth, Preset, SourceKind,
-    TargetKind,
+    AppProof, Compress, EwsLogin, EwsVersion, GraphApp, GraphLogin, ImapLogin, Keywords, LimitSettings,
+    OAuth, Preset, SourceKind, TargetKind,
 };
 use super::{REFERENCE, parse};
 
@@ -271,6 +271,54 @@ fn an_imap_target_takes_what_a_source_takes_and_its_own() {
         let all = errors(&GOOD.replace("kind = \"maildir\"\nroot = \"out\"", &target));
         assert!(all.iter().any(|e| e.contains(error)), "wanted {error}\ngot {all:#?}");
     }
+}
+
+#[test]
+fn an_ews_target_wants_an_address_and_one_login() {
+    let ews = "kind = \"ews\"\nurl = \"https://mail.example.org/EWS/Exchange.asmx\"\nuser = 'EXAMPLE\\migrator'\npassword = { env = \"S\" }";
+    let with = |ews: &str| GOOD.replace("kind = \"maildir\"\nroot = \"out\"", ews);
+    let text = with(ews) + "[limits]\nrequests = 500\n";
+    let loaded = parse(Path::new("m.toml"), &text).expect("right");
+    assert!(loaded.settings.fingerprint().ends_with("target.new\tews\n"));
+    let TargetKind::Ews(target) = &loaded.settings.targets["new"] else { panic!("an EWS target") };
+    assert!(target.impersonation && target.version == EwsVersion::Exchange2013Sp1);
+    assert_eq!(
+        (target.max_message, target.batch_messages, target.batch_size, target.lanes),
+        (48_000_000, 20, 4 << 20, 3)
+    );
+    assert_eq!(
+        (target.limits.requests, target.limits.upload, target.limits.at_once),
+        (0, 0, 8),
+        "no windows of ours"
+    );
+    assert!(matches!(&target.login, EwsLogin::Password { user, .. } if user == "EXAMPLE\\migrator"));
+    for (from, to, error) in [
+        ("https://", "http://", "target.new.url: is neither https nor http to a loopback address"),
+        ("url", "address", "target.new.url: this key is missing"),
+        ("user", "master_user", "this key is not known"),
+        ("EXAMPLE\\", "EXAMPLE:", "target.new.user: holds a colon"),
+        (
+            "password",
+            "token = { env = \"T\" }\npassword",
+            "more than one of password, token and oauth is named",
+        ),
+        (
+            "user",
+            "version = \"Exchange2007\"\nuser",
+            "target.new.version: \"Exchange2007\" is not known here",
+        ),
+        ("user", "batch_messages = 51\nuser", "target.new.batch_messages: 51 is out of range"),
+        ("user", "batch_size = \"49MB\"\nuser", "target.new.batch_size"),
+        ("user", "limits = { at_most = 2 }\nuser", "this key is not known"),
+    ] {
+        let all = errors(&with(&ews.replacen(from, to, 1)));
+        assert!(all.iter().any(|e| e.contains(error)), "wanted {error}\ngot {all:#?}");
+    }
+    let token = ews.replace("user = 'EXAMPLE\\migrator'\npassword", "token");
+    assert_eq!(errors(&with(&token)), [""; 0]);
+    let oauth = "oauth = { token_url = \"https://login.example.org/t\", client_id = \"c\", client_secret = { env = \"S\" }, scope = \"s\" }";
+    let oauth = ews.replace("user = 'EXAMPLE\\migrator'\npassword = { env = \"S\" }", oauth);
+    assert_eq!(errors(&with(&oauth)), [""; 0]);
 }
 
 #[test]

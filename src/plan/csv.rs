@@ -372,7 +372,7 @@ impl List<'_> {
             _ => m.source.clone(),
         };
         let target = match self.settings.targets.get(&m.target_endpoint) {
-            Some(TargetKind::Graph(_)) => m.target.to_lowercase(),
+            Some(TargetKind::Ews(_) | TargetKind::Graph(_)) => m.target.to_lowercase(),
             _ => m.target.clone(),
         };
         let first = self.seen.sources.get(&source).or(self.seen.keys.get(&m.key)).copied();

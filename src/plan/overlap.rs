@@ -15,7 +15,7 @@ pub(super) fn places(settings: &Settings, mailbox: &Mailbox) -> (Option<PathBuf>
     };
     let target = match settings.targets.get(&mailbox.target_endpoint) {
         Some(TargetKind::Maildir(maildir)) => Some(&maildir.root),
-        Some(TargetKind::Graph(_) | TargetKind::Imap(_)) | None => None,
+        Some(TargetKind::Ews(_) | TargetKind::Graph(_) | TargetKind::Imap(_)) | None => None,
     };
     (source.map(|root| place(root, &mailbox.source)), target.map(|root| place(root, &mailbox.target)))
 }

@@ -5,6 +5,7 @@
 //! `tests/it/contract_target.rs`.
 
 mod dated;
+pub mod ews;
 pub mod graph;
 mod ids;
 pub mod imap;

@@ -6,6 +6,7 @@
 
 pub mod base64;
 pub mod decode;
+pub mod ews;
 pub mod graph;
 pub mod import_mime;
 pub mod json;
@@ -15,3 +16,4 @@ pub mod mime;
 pub mod names;
 pub mod octets;
 pub mod utf7;
+pub mod xml;

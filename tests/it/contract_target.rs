@@ -1,6 +1,7 @@
 //! What every target promises, checked through the trait alone. A backend joins with a [`TargetHarness`].
 
 pub mod anchored;
+pub mod ews;
 mod graph;
 
 use std::collections::{BTreeMap, BTreeSet};

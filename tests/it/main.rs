@@ -12,6 +12,7 @@ mod cyrus;
 mod deltas;
 mod dovecot;
 mod ews_mock;
+mod ews_target;
 mod files;
 mod gmail;
 mod graph_faults;

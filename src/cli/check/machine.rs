@@ -77,6 +77,10 @@ fn needs(settings: &Settings, mailboxes: u64, machine: Machine) -> Vec<Need> {
     });
     let targets = settings.targets.values().map(|kind| match kind {
         TargetKind::Graph(_) => open * HTTPS,
+        TargetKind::Ews(ews) => {
+            let each = open.saturating_mul(ews.lanes as u64);
+            ews.max_connections.map_or(each, |most| each.min(most as u64))
+        }
         TargetKind::Imap(imap) => imap.server.max_connections.map_or(open, |most| open.min(most as u64)),
         TargetKind::Maildir(_) => open * FILES,
     });

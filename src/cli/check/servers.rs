@@ -76,7 +76,7 @@ fn servers(settings: &Settings) -> Vec<(&'static str, &str, &ImapServer)> {
     });
     let targets = settings.targets.iter().filter_map(|(name, kind)| match kind {
         TargetKind::Imap(imap) => Some(("target", name.as_str(), &imap.server)),
-        TargetKind::Graph(_) | TargetKind::Maildir(_) => None,
+        TargetKind::Ews(_) | TargetKind::Graph(_) | TargetKind::Maildir(_) => None,
     });
     sources.chain(targets).collect()
 }

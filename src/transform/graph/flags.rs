@@ -29,7 +29,7 @@ fn is_forwarded(keyword: &str) -> bool {
 }
 
 /// (LastVerbExecuted, icon) for these flags; `None` for neither answered nor forwarded.
-fn verb(flags: &Flags) -> Option<(&'static str, &'static str)> {
+pub(in crate::transform) fn verb(flags: &Flags) -> Option<(&'static str, &'static str)> {
     if flags.answered {
         Some(("102", "261"))
     } else if flags.keywords.iter().any(|k| is_forwarded(k)) {
@@ -39,7 +39,10 @@ fn verb(flags: &Flags) -> Option<(&'static str, &'static str)> {
     }
 }
 
-fn categories<'a>(flags: &'a Flags, losses: &mut BTreeSet<&'static str>) -> Vec<&'a str> {
+pub(in crate::transform) fn categories<'a>(
+    flags: &'a Flags,
+    losses: &mut BTreeSet<&'static str>,
+) -> Vec<&'a str> {
     let mut list: Vec<&str> = Vec::new();
     for keyword in &flags.keywords {
         if is_forwarded(keyword) && !flags.answered {

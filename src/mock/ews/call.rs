@@ -54,6 +54,9 @@ pub(super) enum Conflict {
 /// Something to be made, or why it cannot be.
 pub(super) type Given<T> = Result<T, Fail>;
 
+/// How a folder is changed: new values, and the names of fields that are taken away.
+pub(super) type FolderChange = (FolderInput, Vec<String>);
+
 /// An operation.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
@@ -73,7 +76,7 @@ pub(super) enum Call {
         folders: Vec<Given<FolderInput>>,
     },
     UpdateFolder {
-        changes: Vec<(FolderRef, Given<(FolderInput, Vec<String>)>)>,
+        changes: Vec<(FolderRef, Given<FolderChange>)>,
     },
     MoveFolder {
         to: FolderRef,

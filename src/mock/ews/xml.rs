@@ -63,6 +63,9 @@ impl<'a> Element<'a> {
     }
 }
 
+/// Names without their prefixes, and values.
+type Attributes<'a> = Vec<(&'a str, Cow<'a, str>)>;
+
 /// Why a document is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at octet {at}")]
@@ -189,7 +192,7 @@ impl<'a> Reader<'a> {
         Ok(element)
     }
 
-    fn attributes(&mut self) -> Result<(Vec<(&'a str, Cow<'a, str>)>, bool), Malformed> {
+    fn attributes(&mut self) -> Result<(Attributes<'a>, bool), Malformed> {
         let mut attributes: Vec<(&str, Cow<'_, str>)> = Vec::new();
         let mut declared = 0;
         loop {

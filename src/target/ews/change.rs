@@ -58,7 +58,7 @@ pub(super) async fn remove(session: &Session, copies: &[CopyRef]) -> Vec<Result<
     done.into_iter().map(judge).collect()
 }
 
-fn ids(out: &mut String, copies: &[&CopyRef]) {
+pub(super) fn ids(out: &mut String, copies: &[&CopyRef]) {
     xml::open(out, "m:ItemIds");
     for copy in copies {
         xml::empty(out, "t:ItemId", &[("Id", &copy.id)]);

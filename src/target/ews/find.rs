@@ -148,10 +148,17 @@ fn copy(item: Element<'_>, folder: &Folder, prefix: &StampPrefix) -> Option<Opti
     if !prefix.covers(&stamp) {
         return Some(None);
     }
-    let text = |name: &str| item.child(name).map(Element::text);
-    let told = Told {
-        read: text("IsRead") == Some("true"),
-        draft: text("IsDraft") == Some("true"),
+    let made = item.child("DateTimeCreated").map(Element::text).and_then(millis).unwrap_or(0);
+    let (folder, flags) = (TargetFolderId(folder.id.clone()), told(item).flags());
+    Some(Some(Copy { stamp, id, folder, complete, flags, made }))
+}
+
+/// What an item says of its flags.
+pub(super) fn told(item: Element<'_>) -> Told<'_> {
+    let says = |name: &str| item.child(name).map(Element::text) == Some("true");
+    Told {
+        read: says("IsRead"),
+        draft: says("IsDraft"),
         flag_status: extended(item, props::FLAG_STATUS),
         verb: extended(item, props::LAST_VERB),
         categories: item
@@ -160,14 +167,11 @@ fn copy(item: Element<'_>, folder: &Folder, prefix: &StampPrefix) -> Option<Opti
             .flat_map(Element::children)
             .map(Element::whole_text)
             .collect(),
-    };
-    let made = text("DateTimeCreated").and_then(millis).unwrap_or(0);
-    let (folder, flags) = (TargetFolderId(folder.id.clone()), told.flags());
-    Some(Some(Copy { stamp, id, folder, complete, flags, made }))
+    }
 }
 
 /// Milliseconds since 1970 of `2026-11-21T08:00:00Z`, with or without a fraction.
-fn millis(text: &str) -> Option<i64> {
+pub(super) fn millis(text: &str) -> Option<i64> {
     let text = text.strip_suffix('Z')?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let (date, time) = whole.split_once('T')?;

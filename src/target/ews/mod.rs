@@ -20,6 +20,7 @@ mod config;
 mod find;
 mod folders;
 mod listing;
+mod read;
 mod session;
 mod sizing;
 mod store;
@@ -33,7 +34,8 @@ use async_trait::async_trait;
 pub use config::{EwsLogin, EwsSettings, MAX_BATCH, MAX_MESSAGE, Version};
 
 use super::{
-    Copy, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId, TargetMailbox,
+    Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    TargetMailbox,
 };
 use crate::env::Env;
 use crate::http::HttpClient;
@@ -133,6 +135,10 @@ impl TargetMailbox for EwsMailbox {
 
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
         find::find(&self.session, prefix).await
+    }
+
+    async fn read_back(&self, copy: &CopyRef) -> Result<ReadBack> {
+        read::read_back(&self.session, copy).await
     }
 
     async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {

@@ -25,6 +25,8 @@ const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 
 /// Tries of a request that reads, or may safely be sent again.
 const TRIES: u32 = 4;
+/// Largest answer with a message in it, in bytes.
+const LARGEST_ITEM: usize = 256 << 20;
 /// Longest wait inside such a try; a longer one is told to the engine.
 const MAX_INNER_WAIT: Duration = Duration::from_secs(20);
 /// Things asked about in one request.
@@ -222,8 +224,11 @@ impl Session {
             None => None,
         };
         env.step(call.step).await;
-        let exchange =
-            Exchange { deadline: DEADLINE + Duration::from_secs(length / SLOWEST), ..Exchange::default() };
+        let deadline = DEADLINE + Duration::from_secs(length / SLOWEST);
+        let mut exchange = Exchange { deadline, ..Exchange::default() };
+        if call.op == "GetItem" {
+            exchange.max_response = LARGEST_ITEM;
+        }
         let began = env.now();
         self.sent.fetch_add(1, Ordering::Relaxed);
         let result = http.execute(request, &exchange).await;

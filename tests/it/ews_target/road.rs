@@ -187,3 +187,33 @@ fn maildirs_travel_to_exchange_and_changes_follow() {
     assert_eq!(works.verb("verify")["exit_code"], 0);
     assert_eq!(exchange.truth().counters.writes(), writes, "a third run writes nothing");
 }
+
+#[test]
+fn what_exchange_makes_of_the_canaries_is_told() {
+    let exchange = Exchange::start();
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let source = "source_name = \"acme\"\n\n[source.files]\nkind = \"maildir\"\nroot = \"in\"\n";
+    fs::write(home.path().join("mailwave.toml"), format!("{source}{}", exchange.config())).expect("write");
+    fs::write(home.path().join("mailboxes.csv"), "source,target\nanna,anna@target.example\n").expect("write");
+    let checked = Command::new(env!("CARGO_BIN_EXE_mailwave"))
+        .current_dir(home.path())
+        .args(["check", "mailwave.toml", "--canary", "exchange", "canary@target.example"])
+        .env_remove("MAILWAVE_LOG")
+        .env("ROAD_GRAPH", "secret")
+        .output()
+        .expect("the program");
+    let (out, err) = (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(checked.status.code(), Some(0), "{out}{err}");
+    for canary in ["plain, read", "plain, unread", "draft", "8-bit", "attachment of 30 MB"] {
+        let row =
+            out.lines().find(|line| line.starts_with(canary)).unwrap_or_else(|| panic!("{canary}: {out}"));
+        assert!(row.contains("CreateItem") && row.contains("kept"), "{row}");
+        assert!(!row.contains("not tried"), "{row}");
+    }
+    let truth = exchange.truth();
+    assert!(truth.counters.violations.is_empty(), "{:?}", truth.counters.violations);
+    let left = &truth.mailboxes["canary@target.example"].folders;
+    let left: usize =
+        left.iter().filter(|(name, _)| name.contains("canary")).map(|(_, f)| f.messages.len()).sum();
+    assert_eq!(left, 0, "the canaries are gone");
+}

@@ -9,7 +9,8 @@ use super::listing::{self, Folder, Page, all_folders, changed, extended, several
 use super::session::{Call, Session};
 use super::tree::Element;
 use crate::env::Step;
-use crate::model::{Kind, Result, Scope, Stamp, StampPrefix, Timestamp};
+use crate::model::{Kind, Result, Scope, Stamp, StampPrefix};
+use crate::target::dated::millis;
 use crate::target::{Copy, TargetFolderId};
 use crate::transform::ews::flags::Told;
 use crate::transform::ews::props;
@@ -170,19 +171,6 @@ pub(super) fn told(item: Element<'_>) -> Told<'_> {
     }
 }
 
-/// Milliseconds since 1970 of `2026-11-21T08:00:00Z`, with or without a fraction.
-pub(super) fn millis(text: &str) -> Option<i64> {
-    let text = text.strip_suffix('Z')?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let (date, time) = whole.split_once('T')?;
-    let mut numbers = date.splitn(3, '-').chain(time.splitn(3, ':')).map(|n| n.parse::<u32>().ok());
-    let mut next = || numbers.next().flatten();
-    let (y, m, d, h, min, s) = (next()?, next()?, next()?, next()?, next()?, next()?);
-    let seconds = Timestamp::from_civil(i64::from(y), m, d, h, min, s, 0)?.seconds;
-    let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
-    Some(seconds * 1000 + digits.parse::<i64>().ok()?)
-}
-
 /// The one copy with this stamp's value in one folder; `None` if there is none, or several.
 pub(super) async fn one_in(session: &Session, folder: &str, stamp: &str) -> Result<Option<String>, Fault> {
     let call = session.call("FindItem", " Traversal=\"Shallow\"", Step::TargetMove, WHAT, |out| {
@@ -199,21 +187,5 @@ pub(super) async fn one_in(session: &Session, folder: &str, stamp: &str) -> Resu
         0 => Ok(None),
         1 => Ok(found.pop()),
         _ => Err(changed(WHAT)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn creation_times_are_read_with_and_without_a_fraction() {
-        assert_eq!(millis("1970-01-01T00:00:01Z"), Some(1000));
-        assert_eq!(millis("1970-01-01T00:00:01.1234567Z"), Some(1123));
-        for bad in
-            ["", "x", "1970-01-01", "1970-01-01T00:00:01", "1970-13-01T00:00:01Z", "1970-01-01T00:00:01.xZ"]
-        {
-            assert_eq!(millis(bad), None, "{bad}");
-        }
     }
 }

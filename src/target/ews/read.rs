@@ -4,11 +4,12 @@ use encodify::base64::STANDARD;
 
 use super::answer::Fault;
 use super::change::ids;
-use super::find::{millis, told};
+use super::find::told;
 use super::session::Session;
 use super::tree::Element;
 use crate::env::Step;
 use crate::model::{Result, Timestamp};
+use crate::target::dated::millis;
 use crate::target::{CopyRef, ReadBack};
 use crate::transform::ews::props;
 use crate::transform::xml;

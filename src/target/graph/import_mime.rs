@@ -15,13 +15,13 @@ use http::Method;
 use serde_json::Value;
 
 use super::answer::{Fault, Reply, id};
-use super::find::{by_header, millis};
+use super::find::by_header;
 use super::folders::parent;
 use super::session::{Call, Session, segment};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
 use crate::model::{Error, Kind, Outcome, Scope, Timestamp, WriteMode};
-use crate::target::dated::date_of;
+use crate::target::dated::{date_of, millis};
 use crate::target::{StoreItem, TargetFolderId};
 use crate::transform::import_mime as mime;
 

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use http::Method;
 
 use super::answer::Fault;
-use super::find::{expand, millis};
+use super::find::expand;
 use super::session::{Session, VALUE, query, segment};
 use crate::env::Step;
 use crate::model::{Result, Timestamp};
 use crate::target::ReadBack;
+use crate::target::dated::millis;
 use crate::transform::graph::flags;
 
 const WHAT: &str = "reading a message back";

@@ -23,7 +23,7 @@ use mailwave::env::Env;
 use mailwave::http::{Exchange, HttpClient, HttpError};
 use mailwave::limit::Gate;
 use mailwave::model::{
-    Bodies, Body, Digest, Flags, FolderId, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
+    Bodies, Body, Digest, Flags, FolderId, Form, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use mailwave::target::{StoreItem, Target, TargetFolderId, TargetMailbox};
@@ -103,6 +103,7 @@ fn items(mails: impl Iterator<Item = corpus::CorpusMail>) -> Vec<StoreItem> {
                     number,
                 },
                 body: Body::from_bytes(Bytes::from(mail.octets)),
+                form: Form::Mime,
                 flags,
                 received: Some(Timestamp::utc(mail.received)),
             }

@@ -18,7 +18,7 @@ use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
 use crate::limit::{MemoryPermit, Ticket};
 use crate::model::{
-    Body, Digest, Error, Fact, Flags, FolderId, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
+    Body, Digest, Error, Fact, Flags, FolderId, Form, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
     SourceId, Stamp, Status, Timestamp, WriteMode,
 };
 use crate::source::{Fetched, SourceMailbox, Wanted};
@@ -491,7 +491,7 @@ async fn launch(
                     continue;
                 }
                 let (stamp, flags, received) = (one.stamp.clone(), one.flags.clone(), one.received);
-                items.push(StoreItem { stamp, body, flags, received });
+                items.push(StoreItem { stamp, body, form: Form::Mime, flags, received });
                 carried.push(one);
             }
         }

@@ -12,11 +12,14 @@ pub enum WriteMode {
     Json,
     /// Graph: `importMime`, the MIME as it is.
     ImportMime,
+    /// Graph and EWS: an item as the opaque stream it was exported as.
+    ImportStream,
 }
 
 impl WriteMode {
     /// Every way.
-    pub const ALL: [WriteMode; 3] = [WriteMode::Usual, WriteMode::Json, WriteMode::ImportMime];
+    pub const ALL: [WriteMode; 4] =
+        [WriteMode::Usual, WriteMode::Json, WriteMode::ImportMime, WriteMode::ImportStream];
 
     /// The word for it in the configuration and the reports.
     pub const fn word(self) -> &'static str {
@@ -24,6 +27,7 @@ impl WriteMode {
             WriteMode::Usual => "usual",
             WriteMode::Json => "json",
             WriteMode::ImportMime => "import-mime",
+            WriteMode::ImportStream => "import-stream",
         }
     }
 
@@ -33,6 +37,7 @@ impl WriteMode {
             WriteMode::Usual => 0,
             WriteMode::Json => 1,
             WriteMode::ImportMime => 2,
+            WriteMode::ImportStream => 3,
         }
     }
 

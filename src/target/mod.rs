@@ -20,8 +20,8 @@ use bytes::Bytes;
 
 use crate::limit::{Cost, Gate, Ticket};
 use crate::model::{
-    Body, Digest, Error, Flags, FolderPath, Kind, Outcome, Result, Scope, SpecialUse, Stamp, StampPrefix,
-    Timestamp,
+    Body, Digest, Error, Flags, FolderPath, Form, Kind, Outcome, Result, Scope, SpecialUse, Stamp,
+    StampPrefix, Timestamp,
 };
 
 pub use ids::CopyIds;
@@ -52,6 +52,8 @@ pub struct TargetCapabilities {
     pub keeps_keywords: bool,
     /// Messages can be moved between folders without a new copy.
     pub moves: bool,
+    /// Items are taken as opaque streams too ([`Form::Stream`]).
+    pub streams: bool,
     /// Largest message taken, in bytes; larger ones are skipped before they are fetched.
     pub max_message_bytes: u64,
     /// How many stores at once serve this mailbox (1–64).
@@ -113,6 +115,9 @@ pub struct StoreItem {
     pub stamp: Stamp,
     /// The octets.
     pub body: Body,
+    /// What they are. A target takes [`Form::Stream`] only where [`TargetCapabilities::streams`] says so; what it does
+    /// not take it refuses, message by message.
+    pub form: Form,
     /// The flags.
     pub flags: Flags,
     /// The received date; a target uses the message's `Date` or, failing that, 1970 if there is none, never "now"
@@ -129,6 +134,15 @@ pub struct ReadBack {
     pub received: Option<Timestamp>,
     /// Its flags, as far as the target can tell them.
     pub flags: Flags,
+}
+
+/// An item as its store exported it.
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// Its message class.
+    pub class: String,
+    /// The opaque stream.
+    pub octets: Bytes,
 }
 
 /// A copy found at the target.
@@ -262,6 +276,15 @@ pub trait TargetMailbox: Send + Sync {
     /// way of reading.
     async fn read_back(&self, _copy: &CopyRef) -> Result<ReadBack> {
         Err(Error::new(Kind::Internal, Scope::Mailbox, "this target cannot be read back"))
+    }
+
+    /// Exports a copy as an opaque stream: for canaries.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there; `TooLarge` if it is larger than is held in memory; `Internal` where the target exports
+    /// nothing.
+    async fn export(&self, _copy: &CopyRef) -> Result<Exported> {
+        Err(Error::new(Kind::Internal, Scope::Mailbox, "this target exports nothing"))
     }
 
     /// A mark of each folder that changes whenever a message comes into it, leaves it or changes in it. A folder whose

@@ -356,6 +356,7 @@ mod tests {
             keeps_received: true,
             keeps_keywords: true,
             moves: true,
+            streams: false,
             max_message_bytes: 1,
             lanes: 1,
             batch_messages: 1,

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use mailwave::env::Env;
 use mailwave::limit::Gate;
 use mailwave::model::{
-    Body, Flags, FolderId, FolderPath, Kind, MailboxKey, Outcome, SourceName, SpecialUse, Stamp, StampPrefix,
-    Timestamp,
+    Body, Flags, FolderId, FolderPath, Form, Kind, MailboxKey, Outcome, SourceName, SpecialUse, Stamp,
+    StampPrefix, Timestamp,
 };
 use mailwave::target::maildir::{Layout, LineEnds, MaildirTarget, MaildirTargetSettings};
 use mailwave::target::{Copy, CopyRef, FolderWanted, StoreItem, Target, TargetFolderId, TargetMailbox};
@@ -80,6 +80,7 @@ pub fn item(folder: u32, number: u64, octets: &[u8], flags: &str, received: Opti
     StoreItem {
         stamp: stamp(folder, number),
         body: Body::from_bytes(Bytes::copy_from_slice(octets)),
+        form: Form::Mime,
         flags: Flags::decode(flags),
         received: received.map(Timestamp::utc),
     }

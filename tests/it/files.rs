@@ -13,8 +13,8 @@ use bytes::Bytes;
 use mailwave::env::{Env, Step, StepObserver};
 use mailwave::limit::Gate;
 use mailwave::model::{
-    Bodies, Body, Error, Flags, FolderId, FolderPath, Kind, Listed, MailboxKey, Outcome, Scope, SourceId,
-    Stamp, StampPrefix, Timestamp,
+    Bodies, Body, Error, Flags, FolderId, FolderPath, Form, Kind, Listed, MailboxKey, Outcome, Scope,
+    SourceId, Stamp, StampPrefix, Timestamp,
 };
 use mailwave::source::maildir::{Layout, MaildirSettings, MaildirSource, Received};
 use mailwave::source::mbox::{MboxSettings, MboxSource, Quoting};
@@ -350,6 +350,7 @@ async fn a_large_message_goes_through_the_spool_from_file_to_file() {
         let stored = StoreItem {
             stamp: stamp(1, number as u64),
             body: body.clone(),
+            form: Form::Mime,
             flags: Flags::default(),
             received: Some(Timestamp::utc(1)),
         };

@@ -14,7 +14,7 @@ use mailwave::mock::Wire;
 use mailwave::mock::graph::{GraphMock, GraphOptions, MessageTruth};
 use mailwave::mock::server::RealWorld;
 use mailwave::model::{
-    Bodies, Body, Flags, FolderId, FolderPath, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
+    Bodies, Body, Flags, FolderId, FolderPath, Form, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, Original, TokenSettings};
 use mailwave::target::{FolderWanted, StoreItem, Target};
@@ -78,6 +78,7 @@ impl Mailbox {
         let item = StoreItem {
             stamp: stamp.clone(),
             body,
+            form: Form::Mime,
             flags: Flags::default(),
             received: Some(Timestamp::utc(1)),
         };

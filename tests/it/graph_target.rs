@@ -11,7 +11,7 @@ use mailwave::env::{Env, Step, StepObserver};
 use mailwave::http::{Exchange, HttpClient, HttpError};
 use mailwave::limit::Gate;
 use mailwave::model::{
-    Body, Error, Flags, FolderId, FolderPath, Kind, MailboxKey, Outcome, Scope, SourceName, SpecialUse,
+    Body, Error, Flags, FolderId, FolderPath, Form, Kind, MailboxKey, Outcome, Scope, SourceName, SpecialUse,
     Stamp, StampPrefix, Status, Timestamp, WriteMode,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
@@ -142,6 +142,7 @@ fn item(number: u64, octets: &[u8]) -> StoreItem {
     StoreItem {
         stamp: stamp(number),
         body: Body::from_bytes(Bytes::copy_from_slice(octets)),
+        form: Form::Mime,
         flags: Flags::default(),
         received: Some(Timestamp::utc(1_700_000_000)),
     }

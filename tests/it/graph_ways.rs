@@ -18,7 +18,7 @@ use mailwave::limit::{Gate, LimitSettings, Limits, TargetLimits};
 use mailwave::mock::graph::{GraphMock, GraphOptions, MailboxTruth, MessageTruth};
 use mailwave::mock::{Wire, World};
 use mailwave::model::{
-    Body, Flags, FolderId, FolderPath, MailboxKey, Outcome, SourceName, Stamp, StampPrefix, Timestamp,
+    Body, Flags, FolderId, FolderPath, Form, MailboxKey, Outcome, SourceName, Stamp, StampPrefix, Timestamp,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use mailwave::target::{FolderWanted, StoreItem, Target, TargetFolderId, TargetMailbox};
@@ -171,6 +171,7 @@ pub fn item(number: u64, octets: &[u8], flags: &str) -> StoreItem {
     StoreItem {
         stamp: stamp(number),
         body: Body::from_bytes(Bytes::copy_from_slice(octets)),
+        form: Form::Mime,
         flags: Flags::decode(flags),
         received: Some(Timestamp::utc(1_700_000_000)),
     }

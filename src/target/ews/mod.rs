@@ -81,6 +81,7 @@ impl Target for EwsTarget {
             keeps_received: true,
             keeps_keywords: true,
             moves: true,
+            streams: false,
             max_message_bytes: settings.max_message_bytes,
             lanes: settings.lanes.clamp(1, 16),
             batch_messages,

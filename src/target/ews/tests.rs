@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::http::{Delivery, InProcess};
-use crate::model::{Body, FolderId, FolderPath, MailboxKey, SourceName, Stamp};
+use crate::model::{Body, FolderId, FolderPath, Form, MailboxKey, SourceName, Stamp};
 
 type Answer = Box<dyn FnOnce(&str) -> Delivery + Send>;
 
@@ -167,6 +167,7 @@ fn items(count: u64) -> Vec<StoreItem> {
         .map(|n| StoreItem {
             stamp: stamp(n),
             body: Body::from_bytes(Bytes::from(format!("Subject: {n}\r\n\r\n{n}\r\n"))),
+            form: Form::Mime,
             flags: Flags::default(),
             received: None,
         })

@@ -104,6 +104,7 @@ impl Target for GraphTarget {
             keeps_received: !imports,
             keeps_keywords: true,
             moves: true,
+            streams: false,
             max_message_bytes: self.settings.max_message_bytes,
             lanes: self.settings.lanes.clamp(1, 4),
             batch_messages: BATCH_MESSAGES,
@@ -140,7 +141,7 @@ impl TargetMailbox for GraphMailbox {
             let modes = self.modes.iter().filter_map(|mode| match mode {
                 WriteMode::Json => Some(store::cost(*size, bounds)),
                 WriteMode::ImportMime => import_mime::cost(*size, bounds.request),
-                WriteMode::Usual => None,
+                WriteMode::ImportStream | WriteMode::Usual => None,
             });
             // Whichever takes it; the one after a refusal is charged as it goes.
             modes.fold(Cost::default(), |most, one| Cost {

@@ -160,6 +160,7 @@ fn capabilities(
         keeps_keywords: settings.keywords,
         // Else a move would leave the old copy behind, marked: storing anew is as good.
         moves: offer.has("MOVE") || offer.has("UIDPLUS"),
+        streams: false,
         max_message_bytes: settings.max_message.unwrap_or(usual).min(told.unwrap_or(LARGEST_LITERAL)),
         lanes: settings.lanes,
         batch_messages: settings.batch_messages,

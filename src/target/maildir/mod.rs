@@ -163,6 +163,7 @@ impl Target for MaildirTarget {
                 keeps_received: true,
                 keeps_keywords: true,
                 moves: true,
+                streams: false,
                 max_message_bytes: 1 << 40,
                 lanes: self.settings.lanes,
                 batch_messages: 64,

@@ -180,6 +180,7 @@ impl Target for NumberedTarget {
                 keeps_received: true,
                 keeps_keywords: true,
                 moves: true,
+                streams: false,
                 max_message_bytes: 1 << 30,
                 lanes: 4,
                 batch_messages: 3,

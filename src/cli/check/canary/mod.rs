@@ -12,7 +12,8 @@ use crate::cli::{Failure, wire};
 use crate::config::Settings;
 use crate::env::Env;
 use crate::model::{
-    Body, Error, Flags, FolderId, FolderPath, Kind, MailboxKey, Outcome, Result, Scope, Stamp, StampPrefix,
+    Body, Error, Flags, FolderId, FolderPath, Form, Kind, MailboxKey, Outcome, Result, Scope, Stamp,
+    StampPrefix,
 };
 use crate::report::{Align, table};
 use crate::target::{CopyRef, FolderWanted, StoreItem, TargetMailbox};
@@ -103,6 +104,7 @@ async fn each(
         let item = StoreItem {
             stamp: stamp.clone(),
             body: Body::from_bytes(letter.octets.clone()),
+            form: Form::Mime,
             flags: letter.flags.clone(),
             received: Some(letter.received),
         };

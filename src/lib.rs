@@ -32,6 +32,7 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod simulate;
 pub mod source;
 pub mod target;
 pub mod transform;

@@ -34,6 +34,8 @@ pub(super) enum Verb {
     Verify(ReadArgs),
     /// Write the report: text, JSON and CSV.
     Report(ReportArgs),
+    /// Simulate a night: the machines that govern a run, without servers, in seconds.
+    Simulate(SimulateArgs),
     /// Run a mock server on a loopback address, for trials.
     Mock(MockArgs),
 }
@@ -45,6 +47,7 @@ impl Verb {
             Verb::Run(args) => args.json,
             Verb::Check(args) => args.json,
             Verb::Status(args) | Verb::Verify(args) => args.json,
+            Verb::Simulate(args) => args.json,
             Verb::Init(_) | Verb::Report(_) | Verb::Mock(_) => false,
         }
     }
@@ -124,6 +127,41 @@ pub(super) struct ReportArgs {
     /// The directory to write to; made if missing.
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SimulateArgs {
+    /// What to simulate: a file, or one of the published scenarios `rate-bound` and `full-tail`.
+    pub(super) scenario: String,
+    /// Decides every random draw: the same scenario and seed give the same events.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(super) seed: u64,
+    /// In which order mailboxes are begun.
+    #[arg(long, value_enum, default_value = "longest-first")]
+    pub(super) order: SimulateOrder,
+    /// Instead: so many seeds, from --seed on, each in every order; tells how far longest-first is behind the best.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) compare: Option<u32>,
+    /// Write the report of the night to this directory.
+    #[arg(long, value_name = "DIR", conflicts_with = "compare")]
+    pub(super) out: Option<PathBuf>,
+    /// Write every event of a mailbox to this file, a line each.
+    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    pub(super) events: Option<PathBuf>,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// In which order mailboxes are begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum SimulateOrder {
+    /// As a run does it.
+    LongestFirst,
+    /// As they come.
+    AsListed,
+    /// Shuffled.
+    Shuffled,
 }
 
 #[derive(Debug, ClapArgs)]

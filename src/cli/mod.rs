@@ -11,6 +11,7 @@ mod mock;
 mod mocks;
 mod report;
 mod run;
+mod simulate;
 mod status;
 mod stop;
 mod talk;
@@ -83,6 +84,7 @@ async fn dispatch(verb: Verb, talk: &Talk) -> Result<Exit, Failure> {
         Verb::Status(args) => status::run(&args, &env, talk),
         Verb::Verify(args) => verify::run(&args, &env, talk).await,
         Verb::Report(args) => report::run(&args, &env, talk),
+        Verb::Simulate(args) => simulate::run(&args, &env, talk),
         Verb::Mock(args) => mock::run(&args, &env, talk).await,
     }
 }

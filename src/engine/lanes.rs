@@ -6,7 +6,7 @@ use crate::env::Tick;
 
 /// Something that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Happened {
+pub(crate) enum Happened {
     /// Time passed (a timer rang, or the run begins).
     Time,
     /// A mailbox ended for good.
@@ -19,7 +19,7 @@ pub(super) enum Happened {
 
 /// Something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Do {
+pub(crate) enum Do {
     /// Begin (or begin again) a pass of this mailbox.
     Begin(usize),
     /// Call again at this time, if nothing happens before.
@@ -31,7 +31,7 @@ pub(super) enum Do {
 /// The lanes: at most `width` mailboxes at once; a parked mailbox holds no lane; those that come back go before those
 /// that never began, so that what is begun ends.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     width: usize,
     waiting: VecDeque<usize>,
     /// Parked mailboxes by the time they come back.
@@ -42,7 +42,7 @@ pub(super) struct Lanes {
 
 impl Lanes {
     /// `order` is the order in which mailboxes are begun.
-    pub(super) fn new(width: usize, order: impl IntoIterator<Item = usize>) -> Lanes {
+    pub(crate) fn new(width: usize, order: impl IntoIterator<Item = usize>) -> Lanes {
         Lanes {
             width: width.max(1),
             waiting: order.into_iter().collect(),
@@ -52,13 +52,18 @@ impl Lanes {
         }
     }
 
+    /// How many may be open from now on; those open already stay.
+    pub(crate) fn set_width(&mut self, width: usize) {
+        self.width = width.max(1);
+    }
+
     /// Mailboxes never begun.
-    pub(super) fn not_begun(&self) -> usize {
+    pub(crate) fn not_begun(&self) -> usize {
         self.waiting.len()
     }
 
     /// One step: what happened at `now`, and what to do about it, in order.
-    pub(super) fn step(&mut self, now: Tick, happened: Happened) -> Vec<Do> {
+    pub(crate) fn step(&mut self, now: Tick, happened: Happened) -> Vec<Do> {
         match happened {
             Happened::Time => {}
             Happened::Ended(_) => self.running -= 1,

@@ -19,6 +19,7 @@ mod matching;
 mod mirror;
 mod moves;
 mod options;
+mod order;
 mod pass;
 mod proof;
 mod recount;
@@ -32,6 +33,8 @@ mod wave;
 mod whereabouts;
 
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
+pub(crate) use lanes::{Do, Happened, Lanes};
 pub use options::{Options, Parts};
+pub use order::{Expected, Order, longest_first};
 pub use settle::UNCONFIRMED;
 pub use wave::run;

@@ -29,11 +29,11 @@ const HEADROOM_SHARE: u64 = 100;
 const HEADROOM_BYTES: u64 = 512 << 10;
 
 /// Names one waiter of one machine.
-pub(super) type Id = u64;
+pub(crate) type Id = u64;
 
 /// What a waiter was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Grant {
+pub(crate) enum Grant {
     /// A reservation of so much (at most what was asked for).
     Reserved(Cost),
     /// A request, or several in one, may be sent; `covered`: by its ticket.
@@ -72,7 +72,7 @@ struct Held {
 
 /// The machine of one (app, mailbox).
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     rules: Arc<Rules>,
     now: Tick,
     requests: Option<Quota>,
@@ -91,7 +91,7 @@ pub(super) struct Admission {
 
 impl Admission {
     /// A machine with nothing spent, or with everything spent at tick zero (`start_spent`).
-    pub(super) fn new(rules: Arc<Rules>, start_spent: bool) -> Admission {
+    pub(crate) fn new(rules: Arc<Rules>, start_spent: bool) -> Admission {
         let quota = |limit: Option<(u64, Duration)>, most: u64| {
             limit.map(|(capacity, length)| {
                 let headroom = (capacity / HEADROOM_SHARE).clamp(1, most);
@@ -120,19 +120,19 @@ impl Admission {
 
     /// Asks for a reservation. What is granted is at most `cost`: of an amount near the window's capacity or above
     /// it, the rest is overdrawn when its time comes.
-    pub(super) fn ask_reserve(&mut self, now: Tick, cost: Cost) -> Id {
+    pub(crate) fn ask_reserve(&mut self, now: Tick, cost: Cost) -> Id {
         self.ask(now, Lane::Reserve, cost, 0)
     }
 
     /// Asks to send one request with `bytes` of upload. `left` is what its ticket still has, and loses what covers
     /// it; a ticket that does not cover it is void, and what it had goes back.
-    pub(super) fn ask_send(&mut self, now: Tick, left: &mut Cost, lookup: bool, bytes: u64) -> Id {
+    pub(crate) fn ask_send(&mut self, now: Tick, left: &mut Cost, lookup: bool, bytes: u64) -> Id {
         self.ask_batch(now, left, lookup, Cost { requests: 1, upload_bytes: bytes }, 1)
     }
 
     /// As [`Admission::ask_send`], for several requests sent as one, of which the service works on `slots` at once. They
     /// go together or not at all.
-    pub(super) fn ask_batch(
+    pub(crate) fn ask_batch(
         &mut self,
         now: Tick,
         left: &mut Cost,
@@ -154,14 +154,14 @@ impl Admission {
     }
 
     /// Takes what waiter `id` was granted, if it was.
-    pub(super) fn take(&mut self, now: Tick, id: Id) -> Option<Grant> {
+    pub(crate) fn take(&mut self, now: Tick, id: Id) -> Option<Grant> {
         self.advance(now);
         self.granted.remove(&id)
     }
 
     /// The waiter went away before it took its grant: nothing of it is left. What its ticket paid goes back to
     /// `left`.
-    pub(super) fn cancel(&mut self, now: Tick, id: Id, left: &mut Cost) {
+    pub(crate) fn cancel(&mut self, now: Tick, id: Id, left: &mut Cost) {
         if let Some(grant) = self.granted.remove(&id) {
             self.undo(now, grant, left);
             return;
@@ -179,7 +179,7 @@ impl Admission {
     }
 
     /// A grant was taken and will not be used.
-    pub(super) fn undo(&mut self, now: Tick, grant: Grant, left: &mut Cost) {
+    pub(crate) fn undo(&mut self, now: Tick, grant: Grant, left: &mut Cost) {
         match grant {
             Grant::Reserved(cost) => self.unreserve(cost),
             Grant::Send { cost, slots, covered } => {
@@ -200,14 +200,14 @@ impl Admission {
     }
 
     /// Takes back what a ticket did not spend.
-    pub(super) fn give_back(&mut self, now: Tick, cost: Cost) {
+    pub(crate) fn give_back(&mut self, now: Tick, cost: Cost) {
         self.unreserve(cost);
         self.advance(now);
     }
 
     /// What was granted is about to leave. A refusal that came after the grant holds it back: then this tells until
     /// when, and is asked again.
-    pub(super) fn leave(&mut self, now: Tick, cost: Cost) -> Result<(), Tick> {
+    pub(crate) fn leave(&mut self, now: Tick, cost: Cost) -> Result<(), Tick> {
         self.now = self.now.max(now);
         if self.now < self.blocked_until() {
             return Err(self.blocked_until());
@@ -217,17 +217,17 @@ impl Admission {
     }
 
     /// A granted request waited this long for the app's rate.
-    pub(super) fn waited_for_app(&mut self, time: Duration) {
+    pub(crate) fn waited_for_app(&mut self, time: Duration) {
         self.meter.waited_for_app(time);
     }
 
     /// A request with `bytes` of upload, sent at `sent`, ended. `random` is used when the wait is ours to choose.
-    pub(super) fn finish(&mut self, now: Tick, sent: Tick, bytes: u64, answer: Answer, random: u64) {
+    pub(crate) fn finish(&mut self, now: Tick, sent: Tick, bytes: u64, answer: Answer, random: u64) {
         self.finish_batch(now, sent, 1, &[(bytes, answer)], random);
     }
 
     /// Several requests that were sent as one and held `slots` ended, each with its upload bytes and its answer.
-    pub(super) fn finish_batch(
+    pub(crate) fn finish_batch(
         &mut self,
         now: Tick,
         sent: Tick,
@@ -266,22 +266,22 @@ impl Admission {
     }
 
     /// Waiters with a grant they have not taken.
-    pub(super) fn granted(&self) -> impl Iterator<Item = Id> + '_ {
+    pub(crate) fn granted(&self) -> impl Iterator<Item = Id> + '_ {
         self.granted.keys().copied()
     }
 
     /// When the next thing happens by time alone, as of the last call; `None` if nobody waits for time.
-    pub(super) fn wake_at(&self) -> Option<Tick> {
+    pub(crate) fn wake_at(&self) -> Option<Tick> {
         self.wake
     }
 
     /// Until when the service asked us to send nothing; in the past or zero if it did not.
-    pub(super) fn blocked_until(&self) -> Tick {
+    pub(crate) fn blocked_until(&self) -> Tick {
         self.refusals.blocked_until()
     }
 
     /// Nobody waits, nothing is under way, reserved or remembered: a new machine would behave the same.
-    pub(super) fn is_idle(&mut self, now: Tick) -> bool {
+    pub(crate) fn is_idle(&mut self, now: Tick) -> bool {
         self.advance(now);
         self.running == 0
             && self.unknown.is_empty()
@@ -293,7 +293,7 @@ impl Admission {
     }
 
     /// The counters so far.
-    pub(super) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         self.meter.read()
     }
 
@@ -410,7 +410,7 @@ impl Admission {
     }
 
     /// Nothing keeps several requests from going at once: no refusal is waited out or felt for.
-    pub(super) fn is_calm(&self, now: Tick) -> bool {
+    pub(crate) fn is_calm(&self, now: Tick) -> bool {
         self.blocked_until() <= now && !self.refusals.feeling_the_way()
     }
 

@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 use crate::env::{Env, Tick};
 
 /// Names one waiter.
-type Id = u64;
+pub(crate) type Id = u64;
 
 /// The machine: who gets bytes next. No clock, no await.
 #[derive(Debug)]
-struct Line {
+pub(crate) struct Line {
     total: u64,
     used: u64,
     /// Ascending by id.
@@ -27,17 +27,17 @@ struct Line {
 
 /// The answer to [`Line::ask`].
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+pub(crate) enum Asked {
     Granted,
     Waits(Id),
 }
 
 impl Line {
-    fn new(total: u64) -> Line {
+    pub(crate) fn new(total: u64) -> Line {
         Line { total, used: 0, waiting: VecDeque::new(), next_id: 0 }
     }
 
-    fn ask(&mut self, bytes: u64) -> Asked {
+    pub(crate) fn ask(&mut self, bytes: u64) -> Asked {
         if self.waiting.is_empty() && self.fits(bytes) {
             self.used = self.used.saturating_add(bytes);
             return Asked::Granted;
@@ -49,7 +49,7 @@ impl Line {
     }
 
     /// Takes bytes back; the waiters named in `granted` have theirs now.
-    fn release(&mut self, bytes: u64, granted: &mut Vec<Id>) {
+    pub(crate) fn release(&mut self, bytes: u64, granted: &mut Vec<Id>) {
         self.used = self.used.saturating_sub(bytes);
         self.advance(granted);
     }

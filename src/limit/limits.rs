@@ -5,20 +5,16 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::adaptive::Concurrency;
 use super::apps::app_of;
 use super::budget::{Budget, MemoryPermit};
 use super::counters::Counters;
 use super::gate::Gate;
-use super::rules::{Rules, THROTTLE};
+use super::rules::Rules;
 use super::smooth::Pace;
 use crate::env::Env;
 
 /// Idle gates are looked for each time their number has doubled, from this many on.
 const FIRST_SWEEP: usize = 64;
-
-/// No window and no hold is longer; what is set beyond it counts as this.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What one app may do to one mailbox of a target endpoint. In every field 0 (or `None`) means no limit; times are
 /// at most 30 days.
@@ -209,21 +205,10 @@ impl Limits {
 
 impl Shared {
     fn new(env: &Env, target: TargetLimits) -> Shared {
-        let window = |capacity: u64, length: Duration| {
-            (capacity > 0 && !length.is_zero()).then_some((capacity, length.min(LONGEST)))
-        };
-        let rules = Rules {
-            requests: window(u64::from(target.requests), target.requests_window),
-            upload: window(target.upload_bytes, target.upload_window),
-            concurrency: Concurrency::from_setting(target.concurrency),
-            unknown_hold: target.unknown_hold.min(LONGEST),
-            throttle: THROTTLE,
-        };
+        let rules = Rules::of(&target);
         let per_second = target.app_requests_per_second.and_then(NonZeroU32::new);
         let paces = per_second.map_or_else(Vec::new, |per_second| {
-            // A tenth of a second's worth: sleeping is no finer than a millisecond.
-            let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
-            let pace = || Arc::new(Pace::new(env, per_second, burst));
+            let pace = || Arc::new(Pace::of_app(env, per_second));
             (0..target.apps.len().max(1)).map(|_| pace()).collect()
         });
         Shared { rules: Arc::new(rules), start_spent: target.start_spent, apps: target.apps, paces }

@@ -36,12 +36,23 @@ mod backoff;
 mod budget;
 mod counters;
 mod gate;
+mod learner;
 mod limits;
 mod quota;
 mod refusal;
 mod rules;
+#[cfg(test)]
+mod scenarios;
 mod smooth;
 mod window;
+
+/// The machines themselves, for a driver with a clock of its own (`simulate`).
+pub(crate) mod machine {
+    pub(crate) use super::admission::{Admission, Grant, Id};
+    pub(crate) use super::budget::{Asked, Id as LineId, Line};
+    pub(crate) use super::rules::Rules;
+    pub(crate) use super::smooth::Rate;
+}
 
 pub use adaptive::Concurrency;
 pub use apps::app_of;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::adaptive::Concurrency;
 use super::backoff::Backoff;
+use super::limits::TargetLimits;
 
 /// The waits after refusals that name none: 1 to 2 s at first, growing to 5 minutes.
 pub(super) const THROTTLE: Backoff =
@@ -33,7 +34,7 @@ pub enum Answer {
 
 /// What holds for every mailbox of one app.
 #[derive(Debug, Clone)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// Requests per window; `None` for no limit.
     pub(super) requests: Option<(u64, Duration)>,
     /// Upload bytes per window; `None` for no limit.
@@ -46,7 +47,24 @@ pub(super) struct Rules {
     pub(super) throttle: Backoff,
 }
 
+/// No window and no hold is longer; what is set beyond it counts as this.
+pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
 impl Rules {
+    /// What an operator set.
+    pub(crate) fn of(target: &TargetLimits) -> Rules {
+        let window = |capacity: u64, length: Duration| {
+            (capacity > 0 && !length.is_zero()).then_some((capacity, length.min(LONGEST)))
+        };
+        Rules {
+            requests: window(u64::from(target.requests), target.requests_window),
+            upload: window(target.upload_bytes, target.upload_window),
+            concurrency: Concurrency::from_setting(target.concurrency),
+            unknown_hold: target.unknown_hold.min(LONGEST),
+            throttle: THROTTLE,
+        }
+    }
+
     /// No limit of ours.
     pub(super) fn unlimited() -> Rules {
         Rules {

@@ -26,40 +26,37 @@ impl Clock for EnvClock {
     }
 }
 
-/// Lets `per_second` units a second pass, in bursts of at most `burst`.
+/// Lets `per_second` units a second pass, in bursts: a machine over any clock.
 #[derive(Debug)]
-pub(super) struct Pace {
-    env: Env,
-    limiter: RateLimiter<NotKeyed, InMemoryState, EnvClock, NoOpMiddleware<Tick>>,
+pub(crate) struct Rate<C: Clock<Instant = Tick> + Clone> {
+    limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<Tick>>,
+    clock: C,
     burst: NonZeroU32,
-    /// Held by the one whose turn it is; tokio's mutex is fair.
-    turn: tokio::sync::Mutex<()>,
 }
 
-impl Pace {
-    pub(super) fn new(env: &Env, per_second: NonZeroU32, burst: NonZeroU32) -> Pace {
+impl<C: Clock<Instant = Tick> + Clone> Rate<C> {
+    fn new(per_second: NonZeroU32, burst: NonZeroU32, clock: C) -> Rate<C> {
         let quota = Quota::per_second(per_second).allow_burst(burst);
-        Pace {
-            env: env.clone(),
-            limiter: RateLimiter::direct_with_clock(quota, EnvClock(env.clone())),
-            burst,
-            turn: tokio::sync::Mutex::new(()),
-        }
+        Rate { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock, burst }
     }
 
-    /// Waits until `amount` units may pass and takes them; tells how long it waited. Dropping the future loses at
-    /// most the slices it had taken, which is slower than allowed, never faster.
-    pub(super) async fn take(&self, amount: u32) -> Duration {
-        let asked = self.env.now();
-        let _turn = self.turn.lock().await;
-        let mut left = amount;
-        while let Some(slice) = NonZeroU32::new(left.min(self.burst.get())) {
-            match self.try_take(slice) {
-                Ok(()) => left -= slice.get(),
-                Err(earliest) => self.env.sleep_until(earliest).await,
+    /// The request rate of an app, in bursts of a tenth of a second's worth: sleeping is no finer than a millisecond.
+    pub(crate) fn of_app(per_second: NonZeroU32, clock: C) -> Rate<C> {
+        let burst = NonZeroU32::new(per_second.get() / 10).unwrap_or(NonZeroU32::MIN);
+        Rate::new(per_second, burst, clock)
+    }
+
+    /// Takes as much of `left` as may pass now. `Ok`: all of it; `Err`: how much, and when to try again.
+    pub(crate) fn take_slices(&self, left: &mut u32) -> Result<u32, (u32, Tick)> {
+        let mut taken = 0;
+        while let Some(slice) = NonZeroU32::new((*left).min(self.burst.get())) {
+            if let Err(earliest) = self.try_take(slice) {
+                return Err((taken, earliest));
             }
+            taken += slice.get();
+            *left -= slice.get();
         }
-        self.env.now().saturating_sub(asked)
+        Ok(taken)
     }
 
     /// Takes a slice of at most the burst now, or tells when it may be tried again.
@@ -68,8 +65,42 @@ impl Pace {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => Err(not_until.earliest_possible()),
             // No slice is above the burst. Should governor think otherwise, waiting a second is safe.
-            Err(_) => Err(self.env.now() + Duration::from_secs(1)),
+            Err(_) => Err(self.clock.now() + Duration::from_secs(1)),
         }
+    }
+}
+
+/// A [`Rate`] with those who wait for it.
+#[derive(Debug)]
+pub(super) struct Pace {
+    env: Env,
+    rate: Rate<EnvClock>,
+    /// Held by the one whose turn it is; tokio's mutex is fair.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Pace {
+    pub(super) fn new(env: &Env, per_second: NonZeroU32, burst: NonZeroU32) -> Pace {
+        let rate = Rate::new(per_second, burst, EnvClock(env.clone()));
+        Pace { env: env.clone(), rate, turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The request rate of an app.
+    pub(super) fn of_app(env: &Env, per_second: NonZeroU32) -> Pace {
+        let rate = Rate::of_app(per_second, EnvClock(env.clone()));
+        Pace { env: env.clone(), rate, turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Waits until `amount` units may pass and takes them; tells how long it waited. Dropping the future loses at
+    /// most the slices it had taken, which is slower than allowed, never faster.
+    pub(super) async fn take(&self, amount: u32) -> Duration {
+        let asked = self.env.now();
+        let _turn = self.turn.lock().await;
+        let mut left = amount;
+        while let Err((_, earliest)) = self.rate.take_slices(&mut left) {
+            self.env.sleep_until(earliest).await;
+        }
+        self.env.now().saturating_sub(asked)
     }
 }
 

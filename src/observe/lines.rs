@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::state::{Progress, clock, megabytes};
 use crate::env::Tick;
 
-/// Time between two lines.
+/// Time between two lines of a run.
 const EVERY: Duration = Duration::from_secs(15);
 
 /// Writes lines.
 pub struct Lines<W> {
     out: W,
+    every: Duration,
     began: Tick,
     last: Tick,
     before: (u64, u64),
@@ -26,13 +27,18 @@ impl<W> std::fmt::Debug for Lines<W> {
 impl<W: Write> Lines<W> {
     /// Writes to `out`, beginning one interval from `now`.
     pub fn new(out: W, now: Tick) -> Lines<W> {
-        Lines { out, began: now, last: now, before: (0, 0) }
+        Lines::every(EVERY, out, now)
+    }
+
+    /// As [`Lines::new`], with another interval.
+    pub fn every(every: Duration, out: W, now: Tick) -> Lines<W> {
+        Lines { out, every, began: now, last: now, before: (0, 0) }
     }
 
     /// Writes a line if it is time. A closed `out` is no error: the run goes on without an audience.
     pub fn tick(&mut self, progress: &Progress, now: Tick) {
         let since = now.saturating_sub(self.last);
-        if since < EVERY {
+        if since < self.every {
             return;
         }
         let state = progress.state();

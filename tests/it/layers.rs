@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verify", &["env", "model", "target", "ledger", "limit"]),
     ("report", &["env", "model", "guard", "ledger"]),
     ("observe", &["env", "model", "guard"]),
+    ("simulate", &["env", "model", "limit", "plan", "engine", "ledger", "observe"]),
     ("mock", &["model"]),
 ];
 

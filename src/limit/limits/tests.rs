@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::super::rules::LONGEST;
 use super::super::{Answer, Cost};
 use super::*;
 use crate::env::{Step, StepObserver, Tick};

@@ -1,0 +1,227 @@
+//! `mailwave simulate`: a night without servers.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::Failure;
+use super::args::{SimulateArgs, SimulateOrder};
+use super::exit::Exit;
+use super::talk::Talk;
+use crate::env::{Env, Tick};
+use crate::model::{Error, Kind, Result, Scope};
+use crate::observe::{Lines, Progress};
+use crate::report::{About, Align, Report, count, table, write};
+use crate::simulate::{self, Ordering, Outcome, Scenario, View, Watch};
+
+/// The published scenarios.
+const PUBLISHED: [(&str, &str); 2] = [
+    ("rate-bound", include_str!("../../fixtures/scenarios/rate-bound.toml")),
+    ("full-tail", include_str!("../../fixtures/scenarios/full-tail.toml")),
+];
+/// Largest scenario file, in bytes.
+const LARGEST: u64 = 1 << 20;
+/// A line of progress for so much of the night.
+const EVERY: Duration = Duration::from_secs(15 * 60);
+/// Mailboxes named that cannot end in time.
+const MOST_NAMED: usize = 20;
+
+pub(super) fn run(args: &SimulateArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
+    let scenario = scenario(&args.scenario)?;
+    if let Some(seeds) = args.compare {
+        return compare(&scenario, args, seeds, talk);
+    }
+    let ordering = match args.order {
+        SimulateOrder::LongestFirst => Ordering::LongestFirst,
+        SimulateOrder::AsListed => Ordering::AsListed,
+        SimulateOrder::Shuffled => Ordering::Shuffled,
+    };
+    let began = env.now();
+    let mut watching = Watching {
+        lines: Lines::every(EVERY, std::io::stderr(), Tick::ZERO),
+        events: args.events.as_deref().map(open).transpose()?,
+        failed: false,
+    };
+    let outcome = simulate::run(&scenario, args.seed, ordering, &mut watching)?;
+    let mut failed = watching.failed;
+    if let Some(events) = &mut watching.events {
+        failed |= events.flush().is_err();
+    }
+    if failed {
+        let what = "the file of events could not be written to its end";
+        return Err(Error::new(Kind::Io, Scope::Run, what).remedy("make room, or name another file").into());
+    }
+    if let Some(dir) = &args.out {
+        let about = About { source_name: "simulated".to_owned(), now: 0, ..About::default() };
+        write(&Report::build(&View(&outcome), &about)?, dir)?;
+        talk.say(&format!("Report: {}", dir.join("report.txt").display()));
+    }
+    let took = env.now().saturating_sub(began);
+    if args.json {
+        talk.data(&json(&scenario, &outcome, took).to_string());
+    } else {
+        print(&scenario, &outcome, took, talk);
+    }
+    Ok(Exit::Done)
+}
+
+/// A published scenario, or a file.
+fn scenario(name: &str) -> Result<Scenario> {
+    if let Some((_, text)) = PUBLISHED.iter().find(|(known, _)| *known == name) {
+        return Scenario::parse(text);
+    }
+    let failed = |why: String| {
+        let names: Vec<&str> = PUBLISHED.iter().map(|(name, _)| *name).collect();
+        Error::new(Kind::Config, Scope::Run, format!("the scenario cannot be read ({why})"))
+            .remedy(format!("name a file, or one of: {}", names.join(", ")))
+    };
+    let path = Path::new(name);
+    let size = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+    if size > LARGEST {
+        return Err(failed("it is larger than 1 MiB".to_owned()));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    Scenario::parse(&text).map_err(|e| e.at(path.display()))
+}
+
+fn open(path: &Path) -> Result<BufWriter<File>> {
+    File::create(path).map(BufWriter::new).map_err(|e| {
+        let what = format!("the file of events {} cannot be made ({e})", path.display());
+        Error::new(Kind::Io, Scope::Run, what).remedy("name another file with --events")
+    })
+}
+
+struct Watching<W: Write> {
+    lines: Lines<W>,
+    events: Option<BufWriter<File>>,
+    failed: bool,
+}
+
+impl<W: Write> Watch for Watching<W> {
+    fn event(&mut self, at: Tick, what: fmt::Arguments<'_>) {
+        if let Some(events) = &mut self.events {
+            self.failed |= writeln!(events, "{:.3} {what}", at.as_secs_f64()).is_err();
+        }
+    }
+
+    fn second(&mut self, at: Tick, progress: &Progress) {
+        self.lines.tick(progress, at);
+    }
+}
+
+/// Sees nothing.
+struct Nobody;
+
+impl Watch for Nobody {
+    fn event(&mut self, _: Tick, _: fmt::Arguments<'_>) {}
+    fn second(&mut self, _: Tick, _: &Progress) {}
+}
+
+fn hours(d: Duration) -> String {
+    let s = d.as_secs();
+    format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+fn refused_percent(outcome: &Outcome) -> f64 {
+    outcome.refused as f64 * 100.0 / outcome.requests.max(1) as f64
+}
+
+fn number(outcome: &Outcome, of: fn(&simulate::Ended) -> bool) -> u64 {
+    outcome.mailboxes.iter().filter(|m| of(m)).count() as u64
+}
+
+fn json(scenario: &Scenario, outcome: &Outcome, took: Duration) -> serde_json::Value {
+    let bounds = &outcome.bounds;
+    serde_json::json!({
+        "verb": "simulate",
+        "scenario": outcome.scenario,
+        "seed": outcome.seed,
+        "mailboxes": scenario.mailboxes,
+        "complete": number(outcome, simulate::Ended::is_complete),
+        "failed": number(outcome, |m| m.failed),
+        "stopped": number(outcome, |m| !m.failed && !m.is_complete()),
+        "not_begun": outcome.not_begun,
+        "too_long": outcome.too_long.iter().map(|(key, time)| serde_json::json!({"mailbox": key.as_str(), "seconds": time.as_secs()})).collect::<Vec<_>>(),
+        "seconds": outcome.took.as_secs_f64(),
+        "bounds_seconds": { "bytes": bounds.bytes.as_secs_f64(), "requests": bounds.requests.as_secs_f64(), "longest_mailbox": bounds.longest.as_secs_f64() },
+        "over_the_bound": outcome.over_the_bound(),
+        "requests": outcome.requests,
+        "refused": outcome.refused,
+        "most_open": outcome.most_open,
+        "events": outcome.events,
+        "event_log": outcome.log.to_hex(),
+        "real_seconds": took.as_secs_f64(),
+    })
+}
+
+fn print(scenario: &Scenario, outcome: &Outcome, took: Duration, talk: &Talk) {
+    let bounds = &outcome.bounds;
+    let rows = [
+        ("mailboxes", count(u64::from(scenario.mailboxes))),
+        ("complete", count(number(outcome, simulate::Ended::is_complete))),
+        ("failed", count(number(outcome, |m| m.failed))),
+        ("stopped at the window's end", count(number(outcome, |m| !m.failed && !m.is_complete()))),
+        ("not begun", count(outcome.not_begun)),
+        ("took", hours(outcome.took)),
+        ("all octets through the links", hours(bounds.bytes)),
+        ("all requests at the apps' rate", hours(bounds.requests)),
+        ("the longest mailbox by itself", hours(bounds.longest)),
+        ("times the longest of the three", format!("{:.4}", outcome.over_the_bound())),
+        ("requests", count(outcome.requests)),
+        ("refused", format!("{} ({:.4} %)", count(outcome.refused), refused_percent(outcome))),
+        ("open at once, at most", count(outcome.most_open as u64)),
+        ("events", count(outcome.events)),
+        ("event log", outcome.log.to_hex()),
+    ];
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    talk.data(&table(&[("the night", Align::Left), ("", Align::Right)], &rows));
+    if !outcome.too_long.is_empty() {
+        talk.say(&format!(
+            "{} mailboxes cannot end within the window, as was known before it began; they were begun last:",
+            count(outcome.too_long.len() as u64)
+        ));
+        for (key, time) in outcome.too_long.iter().take(MOST_NAMED) {
+            talk.say(&format!("  {key} takes {} by itself", hours(*time)));
+        }
+    }
+    talk.say(&format!("simulated in {:.1} s", took.as_secs_f64()));
+}
+
+/// Every order with every seed.
+fn compare(scenario: &Scenario, args: &SimulateArgs, seeds: u32, talk: &Talk) -> Result<Exit, Failure> {
+    let orders = [Ordering::LongestFirst, Ordering::AsListed, Ordering::Shuffled];
+    let mut rows = Vec::new();
+    let mut worst = f64::MIN;
+    for seed in (args.seed..).take(seeds as usize) {
+        let mut times = Vec::new();
+        for order in orders {
+            times.push(simulate::run(scenario, seed, order, &mut Nobody)?);
+        }
+        let best = times.iter().map(|o| o.took).min().unwrap_or_default().as_secs_f64();
+        let behind = times.first().map_or(0.0, |o| (o.took.as_secs_f64() / best.max(1e-9) - 1.0) * 100.0);
+        worst = worst.max(behind);
+        let mut row = vec![seed.to_string()];
+        row.extend(times.iter().map(|o| hours(o.took)));
+        row.extend(times.first().map(|o| format!("{:.4}", o.over_the_bound())));
+        row.push(format!("{behind:.3} %"));
+        talk.say(&row.join("  "));
+        rows.push(row);
+    }
+    let header = [
+        ("seed", Align::Right),
+        ("longest first", Align::Right),
+        ("as listed", Align::Right),
+        ("shuffled", Align::Right),
+        ("× the bound", Align::Right),
+        ("behind the best", Align::Right),
+    ];
+    if args.json {
+        talk.data(&serde_json::json!({"verb": "simulate", "rows": rows, "worst_percent": worst}).to_string());
+    } else {
+        talk.data(&table(&header, &rows));
+        talk.say(&format!("longest first is at most {worst:.3} % behind the best"));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,138 @@
+//! One open mailbox: what is left of it, and where its batches wait.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::service::Service;
+use crate::env::Tick;
+use crate::limit::Cost;
+use crate::limit::machine::{Admission, Id, Rules};
+use crate::plan::Load;
+
+/// Messages and bytes of one batch: as a Graph target asks for.
+const BATCH_MESSAGES: u64 = 20;
+const BATCH_BYTES: u64 = 4 << 20;
+/// Batches fetched while every lane is taken.
+const AHEAD: usize = 1;
+
+/// One batch of an open mailbox.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub messages: u32,
+    /// Octets at the source, in bytes.
+    pub bytes: u64,
+    /// Bytes on the wire.
+    pub wire: u64,
+    /// What its ticket still has.
+    pub ticket: Cost,
+    pub sent: Tick,
+}
+
+/// What a batch asked its mailbox's admission for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Reserve(u32),
+    Send(u32),
+}
+
+/// An open mailbox.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub admission: Admission,
+    pub service: Service,
+    pub asked: BTreeMap<Id, Asked>,
+    pub batches: BTreeMap<u32, Batch>,
+    /// Fetched, waiting for a lane.
+    pub ready: VecDeque<u32>,
+    /// Stores under way.
+    pub storing: usize,
+    pub lanes: usize,
+    pub left: Load,
+    pub done: Load,
+    /// Nothing new is begun once so many messages are stored: it fails then.
+    pub fails_after: Option<u64>,
+    /// A look at its admission is due then.
+    pub wake: Option<Tick>,
+    pub began: Tick,
+    next: u32,
+}
+
+impl Open {
+    pub(super) fn new(
+        now: Tick,
+        rules: &Arc<Rules>,
+        lanes: usize,
+        load: Load,
+        fails_after: Option<u64>,
+    ) -> Open {
+        Open {
+            admission: Admission::new(rules.clone(), false),
+            service: Service::default(),
+            asked: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            ready: VecDeque::new(),
+            storing: 0,
+            lanes,
+            left: load,
+            done: Load::default(),
+            fails_after,
+            wake: None,
+            began: now,
+            next: 0,
+        }
+    }
+
+    /// It has failed: nothing new is begun.
+    pub(super) fn has_failed(&self) -> bool {
+        self.fails_after.is_some_and(|after| self.done.messages >= after)
+    }
+
+    /// Begins as many batches as a pass would: each asks for its reservation.
+    pub(super) fn begin_batches(&mut self, now: Tick) {
+        while self.batches.len() < self.lanes + AHEAD && self.left.messages > 0 && !self.has_failed() {
+            let mean = (self.left.bytes / self.left.messages).max(1);
+            let messages = (BATCH_BYTES / mean).clamp(1, BATCH_MESSAGES).min(self.left.messages);
+            let bytes = if messages == self.left.messages {
+                self.left.bytes
+            } else {
+                (mean * messages).min(self.left.bytes)
+            };
+            self.left.messages -= messages;
+            self.left.bytes -= bytes;
+            let requests = u32::try_from(messages).unwrap_or(u32::MAX);
+            // The target's estimate: base64, and room for headers twice and the envelope.
+            let wire = bytes.saturating_mul(4) / 3 + messages * 4_096;
+            let cost = Cost { requests, upload_bytes: bytes.saturating_mul(4) / 3 + messages * 8_192 };
+            let batch = self.next;
+            self.next += 1;
+            let one = Batch { messages: requests, bytes, wire, ticket: Cost::default(), sent: now };
+            self.batches.insert(batch, one);
+            let id = self.admission.ask_reserve(now, cost);
+            self.asked.insert(id, Asked::Reserve(batch));
+        }
+    }
+
+    /// Gives fetched batches a lane, as far as there are any.
+    pub(super) fn store_ready(&mut self, now: Tick) {
+        while self.storing < self.lanes
+            && let Some(batch) = self.ready.pop_front()
+        {
+            let Some(one) = self.batches.get_mut(&batch) else { continue };
+            let cost = Cost { requests: one.messages, upload_bytes: one.wire };
+            let id = self.admission.ask_batch(now, &mut one.ticket, false, cost, 1);
+            self.asked.insert(id, Asked::Send(batch));
+            self.storing += 1;
+        }
+    }
+
+    /// A batch that was refused whole: its messages are to be stored again.
+    pub(super) fn put_back(&mut self, batch: &Batch) {
+        self.left.messages += u64::from(batch.messages);
+        self.left.bytes += batch.bytes;
+    }
+
+    /// Nothing is left, or nothing more will be begun, and nothing is under way.
+    pub(super) fn has_ended(&self) -> bool {
+        self.batches.is_empty() && (self.left.messages == 0 || self.has_failed())
+    }
+}

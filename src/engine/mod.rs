@@ -31,6 +31,7 @@ mod settle;
 mod views;
 mod wave;
 mod whereabouts;
+mod width;
 
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
 pub(crate) use lanes::{Do, Happened, Lanes};
@@ -38,3 +39,4 @@ pub use options::{Options, Parts};
 pub use order::{Expected, Order, longest_first};
 pub use settle::UNCONFIRMED;
 pub use wave::run;
+pub(crate) use width::Width;

@@ -10,17 +10,14 @@ use super::mailbox::{Asked, Open};
 use super::outcome::{Bounds, Ended, Outcome};
 use super::scenario::{Drawn, Ordering, Scenario};
 use super::shared::{App, Clock, Link};
-use crate::engine::{Do, Expected, Happened, Lanes, longest_first};
+use crate::engine::{Do, Expected, Happened, Lanes, Width, longest_first};
 use crate::env::Tick;
 use crate::limit::Answer;
 use crate::limit::machine::{Asked as Bytes, Grant, Line, LineId, Rules};
 use crate::model::{Hasher, Result};
 use crate::observe::Progress;
 
-/// No new mailbox is opened while a request waits longer than this for its app's rate: those open would slow down, and
-/// the longest of them ends the wave.
-const CROWDED: Duration = Duration::from_secs(2);
-/// How often that is looked at.
+/// How often the number of open mailboxes is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Sees what happens.
@@ -56,6 +53,7 @@ struct Night<'a> {
     mailboxes: Vec<Drawn>,
     open: BTreeMap<usize, Open>,
     lanes: Lanes,
+    width: Width,
     apps: Vec<App<(usize, u32)>>,
     memory: Line,
     for_memory: BTreeMap<LineId, (usize, u32)>,
@@ -94,6 +92,7 @@ pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn W
     let bounds = Bounds::of(scenario, &mailboxes);
     let clock = Clock::default();
     let target = &scenario.target;
+    let mut width = Width::new(scenario.open_mailboxes);
     let mut night = Night {
         rules: Arc::new(Rules::of(&scenario.limits())),
         now: Tick::ZERO,
@@ -101,7 +100,8 @@ pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn W
         events: 0,
         log: Hasher::new(),
         open: BTreeMap::new(),
-        lanes: Lanes::new(scenario.open_mailboxes, order.mailboxes),
+        lanes: Lanes::new(width.look(0, Duration::ZERO), order.mailboxes),
+        width,
         apps: (0..target.apps).map(|_| App::new(target.app_requests_per_second, &clock)).collect(),
         clock,
         memory: Line::new(scenario.memory),
@@ -206,9 +206,8 @@ impl Night<'_> {
             self.lanes(Happened::Drain);
             waiting.into_iter().for_each(|m| self.go_on(m));
         }
-        let crowded = self.apps.iter().any(|app| app.delay() > CROWDED);
-        let width = if crowded { self.open.len().max(1) } else { self.scenario.open_mailboxes };
-        self.lanes.set_width(width);
+        let wait = self.apps.iter().map(App::delay).max().unwrap_or_default();
+        self.lanes.set_width(self.width.look(self.open.len(), wait));
         self.lanes(Happened::Time);
         if !self.over {
             self.at(self.now + LOOK, Event::Second);

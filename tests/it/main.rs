@@ -31,6 +31,7 @@ mod numbered_passes;
 mod passes;
 mod quickstart;
 mod road;
+mod simulate;
 mod support;
 mod trial;
 mod troubles;

@@ -11,7 +11,7 @@ use super::args::{SimulateArgs, SimulateOrder};
 use super::exit::Exit;
 use super::talk::Talk;
 use crate::env::{Env, Tick};
-use crate::model::{Error, Kind, Result, Scope};
+use crate::model::{Error, Kind, MailboxKey, Result, Scope};
 use crate::observe::{Lines, Progress};
 use crate::report::{About, Align, Report, count, table, write};
 use crate::simulate::{self, Ordering, Outcome, Scenario, View, Watch};
@@ -39,6 +39,10 @@ pub(super) fn run(args: &SimulateArgs, env: &Env, talk: &Talk) -> Result<Exit, F
         SimulateOrder::Shuffled => Ordering::Shuffled,
     };
     let began = env.now();
+    let too_long = simulate::too_long(&scenario, args.seed)?;
+    if !args.json {
+        name(&too_long, talk);
+    }
     let mut watching = Watching {
         lines: Lines::every(EVERY, std::io::stderr(), Tick::ZERO),
         events: args.events.as_deref().map(open).transpose()?,
@@ -60,7 +64,7 @@ pub(super) fn run(args: &SimulateArgs, env: &Env, talk: &Talk) -> Result<Exit, F
     }
     let took = env.now().saturating_sub(began);
     if args.json {
-        talk.data(&json(&scenario, &outcome, took).to_string());
+        talk.data(&json(&scenario, &outcome, &too_long, took).to_string());
     } else {
         print(&scenario, &outcome, took, talk);
     }
@@ -119,6 +123,23 @@ impl Watch for Nobody {
     fn second(&mut self, _: Tick, _: &Progress) {}
 }
 
+/// Names those that cannot end within the window.
+fn name(too_long: &[(MailboxKey, Duration)], talk: &Talk) {
+    if too_long.is_empty() {
+        return;
+    }
+    let many = count(too_long.len() as u64);
+    talk.say(&format!(
+        "{many} mailboxes cannot end within the window and are begun last; the longest by themselves:"
+    ));
+    for (key, time) in too_long.iter().take(MOST_NAMED) {
+        talk.say(&format!("  {key}  {}", hours(*time)));
+    }
+    if too_long.len() > MOST_NAMED {
+        talk.say("  … all of them with --json");
+    }
+}
+
 fn hours(d: Duration) -> String {
     let s = d.as_secs();
     format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
@@ -132,7 +153,12 @@ fn number(outcome: &Outcome, of: fn(&simulate::Ended) -> bool) -> u64 {
     outcome.mailboxes.iter().filter(|m| of(m)).count() as u64
 }
 
-fn json(scenario: &Scenario, outcome: &Outcome, took: Duration) -> serde_json::Value {
+fn json(
+    scenario: &Scenario,
+    outcome: &Outcome,
+    too_long: &[(MailboxKey, Duration)],
+    took: Duration,
+) -> serde_json::Value {
     let bounds = &outcome.bounds;
     serde_json::json!({
         "verb": "simulate",
@@ -143,7 +169,7 @@ fn json(scenario: &Scenario, outcome: &Outcome, took: Duration) -> serde_json::V
         "failed": number(outcome, |m| m.failed),
         "stopped": number(outcome, |m| !m.failed && !m.is_complete()),
         "not_begun": outcome.not_begun,
-        "too_long": outcome.too_long.iter().map(|(key, time)| serde_json::json!({"mailbox": key.as_str(), "seconds": time.as_secs()})).collect::<Vec<_>>(),
+        "too_long": too_long.iter().map(|(key, time)| serde_json::json!({"mailbox": key.as_str(), "seconds": time.as_secs()})).collect::<Vec<_>>(),
         "seconds": outcome.took.as_secs_f64(),
         "bounds_seconds": { "bytes": bounds.bytes.as_secs_f64(), "requests": bounds.requests.as_secs_f64(), "longest_mailbox": bounds.longest.as_secs_f64() },
         "over_the_bound": outcome.over_the_bound(),
@@ -177,15 +203,6 @@ fn print(scenario: &Scenario, outcome: &Outcome, took: Duration, talk: &Talk) {
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     talk.data(&table(&[("the night", Align::Left), ("", Align::Right)], &rows));
-    if !outcome.too_long.is_empty() {
-        talk.say(&format!(
-            "{} mailboxes cannot end within the window, as was known before it began; they were begun last:",
-            count(outcome.too_long.len() as u64)
-        ));
-        for (key, time) in outcome.too_long.iter().take(MOST_NAMED) {
-            talk.say(&format!("  {key} takes {} by itself", hours(*time)));
-        }
-    }
     talk.say(&format!("simulated in {:.1} s", took.as_secs_f64()));
 }
 

@@ -22,6 +22,6 @@ mod scenario;
 mod service;
 mod shared;
 
-pub use night::{Watch, run};
+pub use night::{Watch, run, too_long};
 pub use outcome::{Bounds, Ended, Outcome, View};
 pub use scenario::{Ordering, Scenario, Sizes, SourceModel, TargetModel};

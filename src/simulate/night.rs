@@ -14,7 +14,7 @@ use crate::engine::{Do, Expected, Happened, Lanes, Width, longest_first};
 use crate::env::Tick;
 use crate::limit::Answer;
 use crate::limit::machine::{Asked as Bytes, Grant, Line, LineId, Rules};
-use crate::model::{Hasher, Result};
+use crate::model::{Hasher, MailboxKey, Result};
 use crate::observe::Progress;
 
 /// How often the number of open mailboxes is looked at.
@@ -70,6 +70,26 @@ struct Night<'a> {
     most_open: usize,
 }
 
+/// The mailboxes of a seed that cannot end within the window, as is known before it begins; with the time each takes by
+/// itself, the longest first.
+///
+/// # Errors
+/// None that a caller can cause.
+pub fn too_long(scenario: &Scenario, seed: u64) -> Result<Vec<(MailboxKey, Duration)>> {
+    let mailboxes = scenario.draw(&mut fastrand::Rng::with_seed(seed))?;
+    let times = times(scenario, &mailboxes);
+    let order = longest_first(&times, Some(scenario.window()));
+    let named =
+        order.too_long.iter().map(|i| (mailboxes[*i].key.clone(), times[*i].time.unwrap_or_default()));
+    Ok(named.collect())
+}
+
+/// What is expected of each before it begins.
+fn times(scenario: &Scenario, mailboxes: &[Drawn]) -> Vec<Expected> {
+    let ceilings = scenario.ceilings();
+    mailboxes.iter().map(|m| Expected { priority: 0, time: Some(ceilings.time(m.expected)) }).collect()
+}
+
 /// Runs the night of a seed to its end.
 ///
 /// # Errors
@@ -77,18 +97,13 @@ struct Night<'a> {
 pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn Watch) -> Result<Outcome> {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mailboxes = scenario.draw(&mut dice)?;
-    let ceilings = scenario.ceilings();
-    let expected: Vec<Expected> =
-        mailboxes.iter().map(|m| Expected { priority: 0, time: Some(ceilings.time(m.expected)) }).collect();
+    let expected = times(scenario, &mailboxes);
     let mut order = longest_first(&expected, Some(scenario.window()));
     match ordering {
         Ordering::LongestFirst => {}
         Ordering::AsListed => order.mailboxes.sort_unstable(),
         Ordering::Shuffled => dice.shuffle(&mut order.mailboxes),
     }
-    let too_long =
-        order.too_long.iter().map(|i| (mailboxes[*i].key.clone(), ceilings.time(mailboxes[*i].expected)));
-    let too_long: Vec<_> = too_long.collect();
     let bounds = Bounds::of(scenario, &mailboxes);
     let clock = Clock::default();
     let target = &scenario.target;
@@ -137,7 +152,6 @@ pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn W
         bounds,
         mailboxes: night.ended,
         not_begun,
-        too_long,
         requests: night.requests,
         refused: night.refused,
         events: night.events,

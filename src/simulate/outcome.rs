@@ -88,8 +88,6 @@ pub struct Outcome {
     pub mailboxes: Vec<Ended>,
     /// Those that were not.
     pub not_begun: u64,
-    /// Those named before the start: they cannot end within the window; with the time they take.
-    pub too_long: Vec<(MailboxKey, Duration)>,
     /// Requests sent.
     pub requests: u64,
     /// Of these, refused by the service.

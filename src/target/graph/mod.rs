@@ -13,6 +13,7 @@ mod config;
 mod find;
 mod folders;
 mod import_mime;
+mod probe;
 mod read;
 mod session;
 mod store;
@@ -27,7 +28,7 @@ pub use crate::transform::graph::Original;
 pub use config::{AppRegistration, GraphSettings, TokenSettings};
 
 use super::{
-    Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    Copy, CopyRef, FolderWanted, Probe, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
     TargetMailbox,
 };
 use crate::env::Env;
@@ -112,6 +113,18 @@ impl Target for GraphTarget {
             settles_within: Duration::from_secs(600),
         };
         Ok(Arc::new(GraphMailbox { session, folders, capabilities, modes, import: Import::default() }))
+    }
+
+    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
+        let tokens = match self.tokens(mailbox) {
+            Ok(tokens) => tokens,
+            Err(error) => return Probe::closed(error),
+        };
+        let login = tokens.get().await.map(|token| token.claims());
+        let (http, base, bounds) = (self.http.clone(), self.base.clone(), self.settings.bounds);
+        let session = Session::new(&self.env, http, base, tokens, gate, bounds, mailbox);
+        let app = self.apps.get(app_of(&self.apps, mailbox)).map_or("", String::as_str);
+        probe::probe(&session, login, app, self.settings.max_message_bytes).await
     }
 }
 

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use super::config::EwsLogin;
 use crate::env::{Env, Tick};
 use crate::http::HttpClient;
-use crate::http::oauth::{Token, TokenSource};
+use crate::http::oauth::{Claims, Token, TokenSource};
 use crate::model::{Error, Kind, Result, Scope};
 
 /// How long a refused password is not tried again.
@@ -93,6 +93,14 @@ impl Auth {
             EwsLogin::Token(settings) => {
                 Ok(Auth::Token(Box::new(TokenSource::new(env, http, settings, plain_http)?)))
             }
+        }
+    }
+
+    /// What the token says of itself; `None`: no token is used.
+    pub(super) async fn claims(&self) -> Option<Result<Claims>> {
+        match self {
+            Auth::Token(tokens) => Some(tokens.get().await.map(|token| token.claims())),
+            Auth::Basic { .. } => None,
         }
     }
 

@@ -12,6 +12,7 @@
 //! | `session` | one mailbox's requests |
 //! | `sizing` | how much goes into one request |
 //! | `store`, `find`, `change`, `folders`, `listing` | what is done with them |
+//! | `probe` | what is told before anything is done |
 
 mod answer;
 mod auth;
@@ -20,6 +21,7 @@ mod config;
 mod find;
 mod folders;
 mod listing;
+mod probe;
 mod read;
 mod session;
 mod sizing;
@@ -34,7 +36,7 @@ use async_trait::async_trait;
 pub use config::{EwsLogin, EwsSettings, MAX_BATCH, MAX_MESSAGE, Version};
 
 use super::{
-    Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
+    Copy, CopyRef, FolderWanted, Probe, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
     TargetMailbox,
 };
 use crate::env::Env;
@@ -91,6 +93,16 @@ impl Target for EwsTarget {
         };
         let sizing = Sizing::new(batch_messages, batch_bytes);
         Ok(Arc::new(EwsMailbox { session, folders, sizing, capabilities }))
+    }
+
+    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
+        let login = self.endpoint.claims().await;
+        match Session::new(self.endpoint.clone(), gate, mailbox) {
+            Ok(session) => {
+                probe::probe(&session, login, self.endpoint.settings().max_message_bytes).await
+            }
+            Err(error) => Probe { login, ..Probe::closed(error) },
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::auth::{Auth, Pass};
 use super::config::EwsSettings;
 use super::tree::Element;
 use crate::env::{Env, Step};
+use crate::http::oauth::Claims;
 use crate::http::{Exchange, HttpClient, HttpError, check_url, retry_after};
 use crate::limit::{Answer, Gate, Ticket};
 use crate::model::{Error, Kind, Result, Scope};
@@ -60,6 +61,11 @@ impl Endpoint {
 
     pub(super) fn settings(&self) -> &EwsSettings {
         &self.settings
+    }
+
+    /// What the token says of itself; `None`: no token is used.
+    pub(super) async fn claims(&self) -> Option<Result<Claims>> {
+        self.auth.claims().await
     }
 }
 

@@ -127,8 +127,7 @@ impl Act<'_> {
         self.room(input.size)?;
         let (message, shown) = (item.number, item.id.clone());
         let (session, secret) = (self.ids.text(40), self.ids.text(120));
-        let expires =
-            self.now.saturating_add(i64::try_from(sizes.upload_seconds).unwrap_or(0).saturating_mul(1000));
+        let expires = self.now.saturating_add(self.options.scaled_seconds(sizes.upload_seconds));
         let url = format!(
             "{}/api/v2.0/Users('{}')/Messages('{shown}')/AttachmentSessions('{session}')?authtoken={secret}",
             self.upload_base, self.mailbox.guid,

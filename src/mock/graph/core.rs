@@ -117,14 +117,14 @@ impl Core {
             return self.token(head, tenant, body, now);
         }
         let who = self.who(head, now)?;
-        self.apps.entry(who.0.clone()).or_default().enter(&self.options.limits, now).inspect_err(|_| {
+        self.apps.entry(who.0.clone()).or_default().enter(&self.options, now).inspect_err(|_| {
             self.counters.throttled += 1;
         })?;
         let meter = self.meters.entry(who.clone()).or_default();
         if meter.impatient(now) {
             self.counters.violation("asked again before Retry-After had passed");
         }
-        if let Err(refusal) = meter.enter(&self.options.limits, now, upload) {
+        if let Err(refusal) = meter.enter(&self.options, now, upload) {
             self.counters.throttled += 1;
             return Err(refusal);
         }
@@ -140,14 +140,14 @@ impl Core {
             | Fault::DoneBut { retry_after: Some(seconds), .. },
         ) = &fault
         {
-            meter.tell(now, *seconds);
+            meter.tell(now, self.options.scaled_wait(*seconds));
         }
         let latency = self.options.latency;
         let mut ms = latency.base_ms + latency.per_mib_ms * (body.len() as u64) / (1 << 20);
         if latency.jitter_ms > 0 {
             ms += self.dice.below(latency.jitter_ms + 1);
         }
-        Ok(Entry::Admit(Admission { who, fault, wait: Duration::from_millis(ms) }))
+        Ok(Entry::Admit(Admission { who, fault, wait: self.options.scaled(ms) }))
     }
 
     fn token(&mut self, head: &Head, tenant: &str, body: &Bytes, now: i64) -> Result<Entry, Refusal> {
@@ -380,7 +380,7 @@ impl Core {
             _ => ("ErrorInternalServerError", "An internal server error occurred. The operation failed."),
         };
         let mut refusal = Refusal::new(status, code, message);
-        refusal.retry_after = retry_after;
+        refusal.retry_after = retry_after.map(|s| self.options.scaled_wait(s));
         let reply = refusal.reply(&date::write(now), &self.request_id());
         self.count(reply)
     }

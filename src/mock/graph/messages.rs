@@ -281,7 +281,8 @@ impl Act<'_> {
     }
 
     fn passes(&self, filter: &Filter, item: &Item) -> bool {
-        if self.now < item.created.saturating_add(self.options.filter_delay_ms) {
+        let delay = u64::try_from(self.options.filter_delay_ms).unwrap_or(0);
+        if self.now < item.created.saturating_add(self.options.scaled_ms(delay)) {
             return false;
         }
         filter.holds(self.options.filter_ignores_case, &|id| item.property(id), &|field| {

@@ -39,7 +39,8 @@ mod work;
 
 pub use faults::{Fault, FaultRule, FaultScript, When};
 pub use options::{
-    App, Federated, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox,
+    App, DeltaExpired, Federated, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox,
+    Windows,
 };
 pub use truth::{AttachmentTruth, Counters, FolderTruth, MailboxTruth, MessageTruth, Truth};
 
@@ -225,7 +226,7 @@ impl GraphMock {
             }
         };
         if let Some(Fault::LateCommit { after_ms, gateway_timeout }) = admission.fault {
-            let due = self.world.now().saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+            let due = self.world.now().saturating_add(self.options.scaled_ms(after_ms));
             self.core().defer(work, due, true);
             self.pause(admission.wait).await;
             if !gateway_timeout {
@@ -248,7 +249,7 @@ impl GraphMock {
         if wait.is_zero() {
             return Some(self.core().act(&work, now));
         }
-        let due = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        let due = now.saturating_add(i64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i64::MAX));
         let number = self.core().defer(work, due, false);
         let watch = Watch { mock: self.clone(), number };
         self.world.sleep(wait).await;
@@ -274,7 +275,7 @@ impl GraphMock {
                 reply.headers = vec![("content-type", "text/html".into())];
             }
             Some(Fault::Lost) => self.core().undo(&reply),
-            Some(Fault::Slow { ms }) => self.pause(Duration::from_millis(ms)).await,
+            Some(Fault::Slow { ms }) => self.pause(self.options.scaled(ms)).await,
             Some(Fault::Truncated { keep }) => {
                 let announced = Announced(reply.body.len());
                 reply.body.truncate(keep);

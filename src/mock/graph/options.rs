@@ -1,5 +1,7 @@
 //! What a tenant is like: everything that differs between tenants, or that nobody outside knows for sure.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// The tenant the mock plays.
@@ -67,6 +69,16 @@ pub struct GraphOptions {
     pub commit_abandoned: bool,
     /// Save the state after so many requests; 0: only when asked and at a graceful stop.
     pub save_every: u64,
+    /// The state a delta token stands for is kept for so many seconds; 0: for ever.
+    pub delta_seconds: u64,
+    /// How a delta token whose state is gone is refused.
+    pub delta_expired: DeltaExpired,
+    /// A delta says of a message that was moved or can be recovered that it was `changed`, else `deleted` (documented
+    /// both ways).
+    pub delta_says_changed: bool,
+    /// Time passes so many times faster (1 and up): limits' windows, latencies, lives of tokens and upload sessions,
+    /// delays, and the waits told, which are rounded up to seconds.
+    pub time_scale: u32,
 }
 
 impl Default for GraphOptions {
@@ -101,8 +113,48 @@ impl Default for GraphOptions {
             keep_content: true,
             commit_abandoned: true,
             save_every: 0,
+            delta_seconds: 0,
+            delta_expired: DeltaExpired::SyncStateNotFound,
+            delta_says_changed: false,
+            time_scale: 1,
         }
     }
+}
+
+impl GraphOptions {
+    fn scale(&self) -> u64 {
+        u64::from(self.time_scale.max(1))
+    }
+
+    /// How many milliseconds so many seconds last here; at least one.
+    pub(super) fn scaled_seconds(&self, seconds: u64) -> i64 {
+        let ms = seconds.saturating_mul(1000).div_ceil(self.scale());
+        i64::try_from(ms).unwrap_or(i64::MAX / 4)
+    }
+
+    /// A wait of so many seconds as it is told: whole seconds, rounded up.
+    pub(super) fn scaled_wait(&self, seconds: u64) -> u64 {
+        seconds.div_ceil(self.scale())
+    }
+
+    /// How long so many milliseconds last here.
+    pub(super) fn scaled(&self, ms: u64) -> Duration {
+        Duration::from_micros(ms.saturating_mul(1000).div_ceil(self.scale()))
+    }
+
+    /// As [`GraphOptions::scaled`], in milliseconds, rounded up.
+    pub(super) fn scaled_ms(&self, ms: u64) -> i64 {
+        i64::try_from(ms.div_ceil(self.scale())).unwrap_or(i64::MAX / 4)
+    }
+}
+
+/// The refusal of a delta token whose state is gone: 410 both times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeltaExpired {
+    /// `SyncStateNotFound`.
+    SyncStateNotFound,
+    /// `resyncRequired`, with a `Location` to begin anew at.
+    ResyncRequired,
 }
 
 /// An app registration.
@@ -166,22 +218,37 @@ pub enum RetryAfter {
     Absent,
     /// Always so many seconds.
     Seconds(u64),
+    /// As [`RetryAfter::Exact`], but as an HTTP date (RFC 9110 §10.2.3).
+    Date,
 }
 
-/// Throttling, per app and mailbox unless said. Refused requests count too.
+/// How the windows of [`Limits`] go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Windows {
+    /// What happened within the last so many seconds counts.
+    Sliding,
+    /// What happened since the last full multiple of so many seconds of the wall clock (since 1970) counts.
+    Fixed,
+}
+
+/// Throttling, per app and mailbox unless said. Refused requests count too. Which kind of window the service has is not
+/// documented.
 /// Source: Microsoft Graph documentation, `throttling-limits`, Outlook service limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// How all the windows go.
+    pub windows: Windows,
     /// Requests in `window_seconds`.
     pub requests: u64,
-    /// The sliding window of `requests`, in seconds.
+    /// The window of `requests`, in seconds.
     pub window_seconds: u64,
     /// Requests at once.
     pub concurrent: u32,
     /// Octets of POST, PATCH and PUT bodies in `upload_window_seconds`.
     pub upload_bytes: u64,
-    /// The sliding window of `upload_bytes`, in seconds.
+    /// The window of `upload_bytes`, in seconds.
     pub upload_window_seconds: u64,
     /// Requests of one app over all mailboxes in ten seconds.
     pub app_requests: u64,
@@ -194,6 +261,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            windows: Windows::Sliding,
             requests: 10_000,
             window_seconds: 600,
             concurrent: 4,

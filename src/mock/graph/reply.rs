@@ -74,11 +74,19 @@ pub(super) struct Refusal {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) retry_after: Option<u64>,
+    /// What `Retry-After` says instead, word for word.
+    pub(super) retry_text: Option<String>,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Refusal {
-        Refusal { status, code: code.to_owned(), message: message.into(), retry_after: None }
+        Refusal {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            retry_after: None,
+            retry_text: None,
+        }
     }
 
     /// 400 for a body whose shape is wrong.
@@ -125,8 +133,8 @@ impl Refusal {
             }}),
         );
         reply.code = Some(self.code.clone());
-        match self.retry_after {
-            Some(seconds) => reply.header("retry-after", seconds.to_string()),
+        match self.retry_text.clone().or_else(|| self.retry_after.map(|s| s.to_string())) {
+            Some(text) => reply.header("retry-after", text),
             None => reply,
         }
     }

@@ -67,14 +67,15 @@ impl Tokens {
         }
         let claims = encodify::base64::URL_SAFE_NO_PAD.encode(claims.to_string());
         let token = format!("eyJ0eXAiOiJKV1QifQ.{claims}.{}", ids.text(200));
-        let end = now.saturating_add(i64::try_from(options.token_seconds).unwrap_or(i64::MAX / 1000) * 1000);
+        let end = now.saturating_add(options.scaled_seconds(options.token_seconds));
+        let told = options.scaled_wait(options.token_seconds);
         self.given.insert(token.clone(), (id.to_owned(), end));
         Reply::json(
             200,
             &json!({
                 "token_type": "Bearer",
-                "expires_in": options.token_seconds,
-                "ext_expires_in": options.token_seconds,
+                "expires_in": told,
+                "ext_expires_in": told,
                 "access_token": token,
             }),
         )

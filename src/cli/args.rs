@@ -93,6 +93,12 @@ pub(super) struct CheckArgs {
     /// the listings of a first run.
     #[arg(long, conflicts_with = "servers")]
     pub(super) inventory: bool,
+    /// Only so many mailboxes, chosen by `--seed` from those there are: the same ones each time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["servers", "canary"])]
+    pub(super) sample: Option<u64>,
+    /// What `--sample` chooses by.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "sample")]
+    pub(super) seed: u64,
     /// Instead: writes trial messages into this mailbox of a target (its name there, not the source's) in every way the
     /// target knows, reads them back, tells what each way keeps, and removes them. Take a test mailbox.
     #[arg(long, num_args = 2, value_names = ["TARGET", "MAILBOX"], conflicts_with_all = ["servers", "inventory", "json"])]

@@ -44,6 +44,8 @@ pub struct GraphOptions {
     pub filter_ignores_case: bool,
     /// The app holds `Mail-Advanced.ReadWrite.All`.
     pub mail_advanced: bool,
+    /// Application permissions that tokens name; `None`: `Mail.ReadWrite`, and what `mail_advanced` says.
+    pub roles: Option<Vec<String>>,
     /// Subject, body, recipients and message id of a non-draft need `mail_advanced` (the service, from 2026-12-31);
     /// without this switch a change to them is ignored.
     pub guard_sensitive: bool,
@@ -102,6 +104,7 @@ impl Default for GraphOptions {
             filter_delay_ms: 0,
             filter_ignores_case: false,
             mail_advanced: false,
+            roles: None,
             guard_sensitive: false,
             mime_to_folder: true,
             import_mime: false,

@@ -65,6 +65,13 @@ impl Tokens {
         if let Some(directory) = directory {
             claims["tid"] = json!(directory);
         }
+        let usual = ["Mail.ReadWrite", "Mail-Advanced.ReadWrite.All"];
+        let usual = || usual[..1 + usize::from(options.mail_advanced)].iter().map(ToString::to_string).collect();
+        let roles = options.roles.clone().unwrap_or_else(usual);
+        // An app without permissions has no such claim.
+        if !roles.is_empty() {
+            claims["roles"] = json!(roles);
+        }
         let claims = encodify::base64::URL_SAFE_NO_PAD.encode(claims.to_string());
         let token = format!("eyJ0eXAiOiJKV1QifQ.{claims}.{}", ids.text(200));
         let end = now.saturating_add(options.scaled_seconds(options.token_seconds));

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod canary;
+mod check;
 mod cli;
 mod contract_http;
 mod contract_ledger;

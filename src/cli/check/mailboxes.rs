@@ -214,10 +214,16 @@ fn print_targets(all: &[Checked<'_>], talk: &Talk) {
         .iter()
         .flat_map(|checked| {
             let name = checked.endpoint();
-            let server = checked.target.server.as_ref().map(|server| format!("{name}: the server is {server}"));
+            let server =
+                checked.target.server.as_ref().map(|server| format!("{name}: the server is {server}"));
             let token = checked.claims().map(|claims| {
-                let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "it does not name".to_owned());
-                format!("{name}: a token was obtained, for app {} of tenant {}", word(&claims.app), word(&claims.tenant))
+                let word =
+                    |text: &Option<String>| text.clone().unwrap_or_else(|| "it does not name".to_owned());
+                format!(
+                    "{name}: a token was obtained, for app {} of tenant {}",
+                    word(&claims.app),
+                    word(&claims.tenant)
+                )
             });
             let why = checked.target.room.why().filter(|_| checked.target.opened.is_ok());
             let room = why.map(|why| format!("{name}: whether mailboxes have room is not known: {why}"));

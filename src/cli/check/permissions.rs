@@ -84,7 +84,9 @@ impl Line {
         }
         let (endpoint, way, missing) = (&self.endpoint, self.way.name, missing.join(" and "));
         let meanwhile = match way {
-            "json" | "ews" => "unless Exchange grants it as a role (RBAC for Applications), which no token names",
+            "json" | "ews" => {
+                "unless Exchange grants it as a role (RBAC for Applications), which no token names"
+            }
             _ => "or take the mode out of `modes`; until then messages go by the next one",
         };
         Some(format!(
@@ -211,7 +213,11 @@ mod tests {
 
     #[test]
     fn a_token_that_names_all_or_says_nothing_asks_for_nothing() {
-        assert!(Line::new("new", &claims(Some(&["Mail.ReadWrite", "User.Read.All"])), 1, &JSON).advice().is_none());
+        assert!(
+            Line::new("new", &claims(Some(&["Mail.ReadWrite", "User.Read.All"])), 1, &JSON)
+                .advice()
+                .is_none()
+        );
         assert!(Line::new("new", &claims(None), 1, &IMPORT_STREAM).advice().is_none());
     }
 }

@@ -32,7 +32,12 @@ impl Sample {
     }
 
     pub(super) fn words(&self) -> String {
-        format!("only {} of {} mailboxes were looked at (a sample, seed {})", self.taken(), self.of, self.seed)
+        format!(
+            "only {} of {} mailboxes were looked at (a sample, seed {})",
+            self.taken(),
+            self.of,
+            self.seed
+        )
     }
 
     pub(super) fn json(&self) -> serde_json::Value {

@@ -10,16 +10,16 @@ use serde_json::Value;
 
 /// Longest payload that is looked at, in bytes of its text.
 const LONGEST: usize = 256 << 10;
-/// Permissions that are told, and the longest, in bytes.
+/// Permissions that are told, and the longest name, in bytes.
 const MOST_ROLES: usize = 256;
-const LONGEST_ROLE: usize = 100;
+const LONGEST_WORD: usize = 100;
 
 /// What a token says of itself; `None` where it says nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The directory (`tid`), in lower case.
     pub tenant: Option<String>,
-    /// The app's client id (`appid`, or `azp` of newer tokens), in lower case.
+    /// The app's client id (`appid`, or `azp` of newer tokens).
     pub app: Option<String>,
     /// Application permissions (`roles`). `None` also where the app has none: then the claim is left out. Roles that
     /// Exchange gave an app (RBAC for Applications) never stand here.
@@ -30,14 +30,13 @@ impl Claims {
     /// Reads a token that is a JWT (RFC 7519); any other says nothing.
     pub(super) fn of(token: &str) -> Claims {
         let Some(claims) = payload(token) else { return Claims::default() };
-        let guid = |name: &str| {
-            claims[name].as_str().filter(|id| is_guid(id)).map(str::to_ascii_lowercase)
-        };
         let roles = claims["roles"].as_array().map(|all| {
-            let all = all.iter().filter_map(Value::as_str).filter(|role| is_role(role));
+            let all = all.iter().filter_map(Value::as_str).filter(|role| is_word(role));
             all.take(MOST_ROLES).map(str::to_owned).collect()
         });
-        Claims { tenant: guid("tid"), app: guid("appid").or_else(|| guid("azp")), roles }
+        let word = |name: &str| claims[name].as_str().filter(|text| is_word(text)).map(str::to_owned);
+        let tenant = claims["tid"].as_str().filter(|id| is_guid(id)).map(str::to_ascii_lowercase);
+        Claims { tenant, app: word("appid").or_else(|| word("azp")), roles }
     }
 }
 
@@ -58,8 +57,9 @@ pub(super) fn is_guid(text: &str) -> bool {
         })
 }
 
-fn is_role(text: &str) -> bool {
-    (1..=LONGEST_ROLE).contains(&text.len())
+/// A name without a blank, as permissions and apps have.
+fn is_word(text: &str) -> bool {
+    (1..=LONGEST_WORD).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
@@ -89,6 +89,9 @@ mod tests {
         for text in ["", "opaque", "a.b.c", "a.b.c.d", "e30.e30.e30.e30", long.as_str()] {
             assert_eq!(Claims::of(text), Claims::default(), "{} octets", text.len());
         }
-        assert_eq!(Claims::of(&token(&serde_json::json!({"tid": 5, "roles": "all", "appid": "me"}))), Claims::default());
+        assert_eq!(
+            Claims::of(&token(&serde_json::json!({"tid": 5, "roles": "all", "appid": "m e"}))),
+            Claims::default()
+        );
     }
 }

@@ -66,7 +66,8 @@ impl Tokens {
             claims["tid"] = json!(directory);
         }
         let usual = ["Mail.ReadWrite", "Mail-Advanced.ReadWrite.All"];
-        let usual = || usual[..1 + usize::from(options.mail_advanced)].iter().map(ToString::to_string).collect();
+        let usual =
+            || usual[..1 + usize::from(options.mail_advanced)].iter().map(ToString::to_string).collect();
         let roles = options.roles.clone().unwrap_or_else(usual);
         // An app without permissions has no such claim.
         if !roles.is_empty() {

@@ -98,9 +98,7 @@ impl Target for EwsTarget {
     async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
         let login = self.endpoint.claims().await;
         match Session::new(self.endpoint.clone(), gate, mailbox) {
-            Ok(session) => {
-                probe::probe(&session, login, self.endpoint.settings().max_message_bytes).await
-            }
+            Ok(session) => probe::probe(&session, login, self.endpoint.settings().max_message_bytes).await,
             Err(error) => Probe { login, ..Probe::closed(error) },
         }
     }

@@ -46,7 +46,9 @@ pub(super) async fn probe(session: &Session, login: Option<Result<Claims>>, max_
         Err(fault) => (Told::Failed(fault.into_error()), None),
     };
     let room = match quota {
-        Some(quota) => Told::Yes(Room { limit: u64::try_from(quota).ok().map(|n| n * 1024), used, shared: false }),
+        Some(quota) => {
+            Told::Yes(Room { limit: u64::try_from(quota).ok().map(|n| n * 1024), used, shared: false })
+        }
         None => Told::No(NO_QUOTA),
     };
     Probe { login, opened: Ok(()), server, folders, room, max_message_bytes: Some(max_message_bytes) }

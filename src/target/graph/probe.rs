@@ -158,7 +158,10 @@ mod tests {
         for (claims, named) in [(of(None, Some(&["User.Read.All"])), "typed"), (of(None, None), "typed")] {
             let remedy = scope_remedy(&claims, named);
             assert!(remedy.contains("-Identity typed -Resource MAILBOX"), "{remedy}");
-            assert!(remedy.contains("-Role \"Application Mail.ReadWrite\" -CustomResourceScope SCOPE"), "{remedy}");
+            assert!(
+                remedy.contains("-Role \"Application Mail.ReadWrite\" -CustomResourceScope SCOPE"),
+                "{remedy}"
+            );
             assert!(!remedy.contains("holds the permission"), "{remedy}");
         }
     }

@@ -25,8 +25,8 @@ use crate::guard::files::{Place, confined, say};
 use crate::limit::{Answer, Cost, Gate, Ticket};
 use crate::model::{Error, Flags, Kind, Outcome, Result, Scope, StampPrefix};
 use crate::target::{
-    Copy, CopyRef, FolderWanted, Probe, ReadBack, Room, StoreItem, Target, TargetCapabilities, TargetFolderId,
-    TargetMailbox, Told,
+    Copy, CopyRef, FolderWanted, Probe, ReadBack, Room, StoreItem, Target, TargetCapabilities,
+    TargetFolderId, TargetMailbox, Told,
 };
 pub use crate::transform::names::Layout;
 

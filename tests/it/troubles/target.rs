@@ -126,6 +126,33 @@ fn a_store_whose_answer_is_lost_is_settled_and_nothing_is_doubled() {
 }
 
 #[test]
+fn a_target_folder_numbered_anew_in_the_middle_of_a_pass_gets_nothing_twice() {
+    for capabilities in ["", "MULTIAPPEND"] {
+        for without in ["", "UIDPLUS"] {
+            let mut fired = 0;
+            for nth in 1..=6 {
+                let both = Both::new(ImapOptions::default().without(without).offering(capabilities));
+                both.fill("INBOX", 20);
+                both.put("INBOX", mail("twin", 1), &[]);
+                both.put("INBOX", mail("twin", 1), &[]);
+                both.fill("Work", 6);
+                let renumber = Act::RenumberBefore("INBOX".to_owned());
+                both.target.mock.script([Rule::on("APPEND", renumber).nth(nth)]);
+                both.desk.run();
+                fired += usize::from(both.target.mock.unfired().is_empty());
+                both.target.mock.script([]);
+                both.desk.run();
+                let ran = both.desk.run();
+                assert_eq!(ran.code, 0, "{capabilities} {without} {nth}: {}", ran.json);
+                assert_eq!(ran.count("stored"), 0, "{capabilities} {without} {nth}: {}", ran.json);
+                both.is_whole();
+            }
+            assert!(fired >= 1, "{capabilities} {without}: it never happened");
+        }
+    }
+}
+
+#[test]
 fn a_message_the_target_refuses_is_skipped_by_name_and_the_others_arrive() {
     let long = format!("Subject: canary\r\n\r\n{}\r\n", "x".repeat(12_000)).into_bytes();
     let eight = b"Subject: canary \xe4\r\n\r\nx\r\n".to_vec();

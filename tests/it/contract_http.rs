@@ -420,12 +420,18 @@ async fn nothing_but_http_1_1_is_offered_to_a_server() {
     let error = client().execute(request(url), &Exchange::default()).await.expect_err("it hung up");
     assert!(matches!(error, HttpError::NotSent(_)), "{error:?}");
     let offered = protocols(&hello.await.unwrap());
-    assert!(offered.iter().all(|name| name == "http/1.1"), "no GOAWAY and no RST_STREAM can come: {offered:?}");
+    assert!(
+        offered.iter().all(|name| name == "http/1.1"),
+        "no GOAWAY and no RST_STREAM can come: {offered:?}"
+    );
 }
 
 /// A server that answers each request with these octets, a piece at a time; ends when its reader has had enough. Tells how
 /// much it was rid of.
-async fn slow(pieces: Vec<Vec<u8>>, pause: Duration) -> (String, tokio::sync::mpsc::UnboundedReceiver<usize>) {
+async fn slow(
+    pieces: Vec<Vec<u8>>,
+    pause: Duration,
+) -> (String, tokio::sync::mpsc::UnboundedReceiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (ended, gone) = tokio::sync::mpsc::unbounded_channel();
@@ -479,7 +485,8 @@ async fn an_answer_that_would_unpack_into_gigabytes_is_neither_asked_for_nor_unp
     assert_eq!(answer.body().len(), bomb.len(), "not unpacked");
     gone.recv().await;
     let stage = OverTcp.stage(Does::Answers(201, &[("content-encoding", "gzip")], bomb.clone())).await;
-    let error = super::contract_http::exchange(&stage, bomb.len() - 1, 5000).await.expect_err("too much of it");
+    let error =
+        super::contract_http::exchange(&stage, bomb.len() - 1, 5000).await.expect_err("too much of it");
     assert!(matches!(error, HttpError::MayHaveBeenSent(_)), "{error:?}");
     // And one without end is left when the limit is reached.
     let mut pieces = vec![b"HTTP/1.1 200 X\r\n\r\n".to_vec()];

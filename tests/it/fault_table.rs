@@ -22,7 +22,8 @@ fn tests_below(dir: &Path) -> BTreeSet<String> {
 }
 
 fn module(file: &Path) -> String {
-    let mut parts: Vec<String> = file.with_extension("").iter().map(|p| p.to_str().unwrap().to_owned()).collect();
+    let mut parts: Vec<String> =
+        file.with_extension("").iter().map(|p| p.to_str().unwrap().to_owned()).collect();
     parts.retain(|part| !matches!(part.as_str(), "mod" | "main" | "lib"));
     parts.into_iter().map(|part| part + "::").collect()
 }
@@ -33,7 +34,9 @@ fn tests_in(text: &str) -> Vec<String> {
     for line in text.lines().map(str::trim) {
         if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             test = true;
-        } else if let Some((_, rest)) = line.split_once("fn ").filter(|(before, _)| matches!(*before, "" | "async ")) {
+        } else if let Some((_, rest)) =
+            line.split_once("fn ").filter(|(before, _)| matches!(*before, "" | "async "))
+        {
             if std::mem::take(&mut test) {
                 names.push(rest.split('(').next().unwrap().to_owned());
             }
@@ -50,7 +53,8 @@ fn rows(table: &str) -> Vec<(String, Vec<String>)> {
     rows.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [case, _, tests] = cells[..] else { panic!("three cells: {line}") };
-        let tests = tests.trim_end_matches(" |").split(", ").map(|t| t.trim_matches('`').to_owned()).collect();
+        let tests =
+            tests.trim_end_matches(" |").split(", ").map(|t| t.trim_matches('`').to_owned()).collect();
         (case.to_owned(), tests)
     })
     .collect()
@@ -65,7 +69,8 @@ fn every_fault_of_a_target_has_a_test_that_exists() {
     let cases: Vec<&str> = rows.iter().map(|(case, _)| case.as_str()).collect();
     let meant = (1..=28).map(|n| format!("C{n:02}")).chain((1..=8).map(|n| format!("D{n:02}")));
     assert_eq!(cases, meant.collect::<Vec<_>>());
-    let missing: Vec<_> = rows.iter().flat_map(|(_, tests)| tests).filter(|test| !all.contains(*test)).collect();
+    let missing: Vec<_> =
+        rows.iter().flat_map(|(_, tests)| tests).filter(|test| !all.contains(*test)).collect();
     assert!(missing.is_empty(), "named in tests/FAULTS.md and nowhere to be found: {missing:#?}");
 }
 

@@ -223,7 +223,11 @@ fn after_twenty_minutes_of_answers_fifty_times_slower_the_pace_is_back_within_te
         within.map(|(_, octets)| *octets).sum::<u64>() as f64 / (UPLOAD * (to - from) / 5) as f64
     };
     let (during, after) = (rate(10, 25), rate(30, 35));
-    println!("{:.1} % of the upload allowed while it lasts, {:.1} % afterwards", during * 100.0, after * 100.0);
+    println!(
+        "{:.1} % of the upload allowed while it lasts, {:.1} % afterwards",
+        during * 100.0,
+        after * 100.0
+    );
     assert_eq!(sent.refused, 0);
     assert!(during < 0.5, "the brown-out was felt: {during}");
     assert!(after >= 0.8, "{after}");

@@ -58,8 +58,9 @@ async fn several_messages_refused_for_the_seventh_of_twenty_are_none_and_then_al
 async fn a_server_that_kept_a_part_of_what_it_refused_is_not_believed() {
     let manner = Manner {
         keeps_of_refused: 6,
-        ..Manner::offering(ALL)
-            .judging(|_, mail| (mail.len() > 1 && holds(mail, "Subject: 3\r")).then(|| "NO failed".to_owned()))
+        ..Manner::offering(ALL).judging(|_, mail| {
+            (mail.len() > 1 && holds(mail, "Subject: 3\r")).then(|| "NO failed".to_owned())
+        })
     };
     let desk = desk(manner).await;
     // As the engine does before each batch.

@@ -142,7 +142,7 @@ fn the_permissions_each_mode_needs_now_and_later_are_held_against_the_token() {
             "from 2026-12-31 on, import-mime needs Mail-Advanced.ReadWrite.All now and then",
             "from 2026-12-31 on, json works without Mail-Advanced.ReadWrite.All: copies get only flags, categories, \
              attachments and a property of our own after their creation, and the announcement names none of these",
-            "new: a token was obtained, for app mover of tenant it does not name",
+            "new: a token was obtained (app mover, tenant not named in it)",
         ] {
             assert!(text.err.contains(line), "{line}\n{}", text.err);
         }

@@ -218,9 +218,9 @@ fn print_targets(all: &[Checked<'_>], talk: &Talk) {
                 checked.target.server.as_ref().map(|server| format!("{name}: the server is {server}"));
             let token = checked.claims().map(|claims| {
                 let word =
-                    |text: &Option<String>| text.clone().unwrap_or_else(|| "it does not name".to_owned());
+                    |text: &Option<String>| text.clone().unwrap_or_else(|| "not named in it".to_owned());
                 format!(
-                    "{name}: a token was obtained, for app {} of tenant {}",
+                    "{name}: a token was obtained (app {}, tenant {})",
                     word(&claims.app),
                     word(&claims.tenant)
                 )

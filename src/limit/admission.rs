@@ -34,7 +34,7 @@ const PIECES: u32 = 4;
 const LARGE_SHARE: u64 = 16;
 /// … only this share is reserved. Whole ones would leave the window half empty while they wait for all of their room; the
 /// rest is overdrawn, piece by piece, and meanwhile nothing new is reserved.
-const BEGINNING_SHARE: u64 = 64;
+const BEGINNING_SHARE: u64 = 256;
 
 /// Names one waiter of one machine.
 pub(super) type Id = u64;

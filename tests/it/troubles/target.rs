@@ -132,11 +132,12 @@ fn a_target_folder_numbered_anew_in_the_middle_of_a_pass_gets_nothing_twice() {
             let mut fired = 0;
             for nth in 1..=6 {
                 let both = Both::new(ImapOptions::default().without(without).offering(capabilities));
-                both.fill("INBOX", 20);
-                both.put("INBOX", mail("twin", 1), &[]);
-                both.put("INBOX", mail("twin", 1), &[]);
-                both.fill("Work", 6);
-                let renumber = Act::RenumberBefore("INBOX".to_owned());
+                // Not the inbox: its UIDVALIDITY stands for the mailbox, and a new one for a mailbox made anew.
+                both.fill("INBOX", 2);
+                both.fill("Work", 20);
+                both.put("Work", mail("twin", 1), &[]);
+                both.put("Work", mail("twin", 1), &[]);
+                let renumber = Act::RenumberBefore("Work".to_owned());
                 both.target.mock.script([Rule::on("APPEND", renumber).nth(nth)]);
                 both.desk.run();
                 fired += usize::from(both.target.mock.unfired().is_empty());

@@ -46,7 +46,8 @@ impl Gate {
     }
 
     /// Waits until the windows have room for `cost` and reserves it. Of a cost near a window's capacity or above it
-    /// only what the window can hold is reserved, once it is empty; the rest waits when it is sent.
+    /// only what the window can hold is reserved, once it is empty, and of a large store in pieces only the beginning;
+    /// the rest waits when it is sent.
     pub async fn reserve(self: &Arc<Self>, cost: Cost) -> Ticket {
         let mut asked = Asked::new(self, None, |machine, now, _| machine.ask_reserve(now, cost));
         let left = match asked.granted().await {

@@ -380,7 +380,7 @@ async fn however_a_server_closes_idle_connections_no_post_arrives_twice() {
 
 /// The protocols offered in a TLS ClientHello (RFC 8446 §4.1.2; ALPN is RFC 7301).
 fn protocols(hello: &[u8]) -> Vec<String> {
-    let number = |at: usize| usize::from(hello[at]) << 8 | usize::from(hello[at + 1]);
+    let number = |at: usize| (usize::from(hello[at]) << 8) | usize::from(hello[at + 1]);
     // Record and handshake headers, version, random.
     let mut at = 5 + 4 + 2 + 32;
     at += 1 + usize::from(hello[at]); // session
@@ -413,7 +413,7 @@ async fn nothing_but_http_1_1_is_offered_to_a_server() {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut head = [0; 5];
         socket.read_exact(&mut head).await.unwrap();
-        let mut rest = vec![0; usize::from(head[3]) << 8 | usize::from(head[4])];
+        let mut rest = vec![0; (usize::from(head[3]) << 8) | usize::from(head[4])];
         socket.read_exact(&mut rest).await.unwrap();
         [&head[..], &rest].concat()
     });

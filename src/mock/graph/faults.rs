@@ -67,6 +67,33 @@ pub enum Fault {
         /// `Retry-After`, in seconds.
         retry_after: Option<u64>,
     },
+    /// Any refusal, word for word.
+    Answer {
+        /// The status, 400–599.
+        status: u16,
+        /// The error's code, `ErrorIrresolvableConflict` say; none: as [`Fault::Status`] has it.
+        #[serde(default)]
+        code: Option<String>,
+        /// `Retry-After`: seconds, a date, or nonsense.
+        #[serde(default)]
+        retry_after: Option<String>,
+        /// It is done all the same.
+        #[serde(default)]
+        done: bool,
+    },
+    /// 401, and the token is worth nothing from now on.
+    EndToken,
+    /// 404, and the upload session is gone. Only for requests to its URL.
+    EndUpload,
+    /// The range put is not kept, and the answer says so by what it expects next. Only for requests to an upload
+    /// session's URL.
+    ChunkLost,
+    /// The connection fails after so many octets of the request's body; nothing is done. A body that is shorter gets
+    /// through. (Over TCP the mock still reads what was sent before it closes.)
+    ResetAt {
+        /// How many are read.
+        octets: usize,
+    },
     /// The connection fails before the request is read.
     ResetBefore,
     /// The connection fails after the request was acted on.
@@ -82,7 +109,8 @@ pub enum Fault {
     EmptyBody,
     /// It is done; the answer has the right status and a web page as its body.
     HtmlBody,
-    /// The answer says it is done, but what was made is gone (a lost write).
+    /// The answer says it is done, but what was made (a message, an attachment, a range of an upload) is gone: a lost
+    /// write.
     Lost,
     /// It is done, the answer comes late.
     Slow {

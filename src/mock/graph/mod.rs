@@ -12,8 +12,10 @@ mod assertion;
 mod attachments;
 mod batch;
 mod call;
+mod copies;
 mod core;
 mod date;
+mod delta;
 mod faults;
 mod filter;
 mod folders;
@@ -207,9 +209,32 @@ impl GraphMock {
             Entry::Answer(reply) => return self.answer(Some(head), reply),
             Entry::Admit(admission) => admission,
         };
+        if let Area::Upload { session } = &head.area {
+            let now = self.world.now();
+            let reply = match admission.fault {
+                Some(Fault::EndUpload) => Some(self.core().end_upload(session, now)),
+                Some(Fault::ChunkLost) => Some(self.core().lose_chunk(session, now)),
+                _ => None,
+            };
+            if let Some(reply) = reply {
+                self.core().leave(&admission.who);
+                return self.answer(Some(head), reply);
+            }
+        }
         let slot = Slot { mock: self.clone(), who: admission.who };
-        match admission.fault {
+        match admission.fault.clone() {
             Some(Fault::ResetBefore) => return Wire::NeverArrived,
+            Some(Fault::ResetAt { octets }) if body.len() > octets => return Wire::NeverArrived,
+            Some(Fault::EndToken) => {
+                let reply = self.core().end_token(head, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+            Some(Fault::Answer { status, code, retry_after, done: false }) => {
+                self.pause(admission.wait).await;
+                let (code, wait) = (code.as_deref(), retry_after.as_deref());
+                let reply = self.core().fault_answer(status, code, wait, self.world.now());
+                return self.answer(Some(head), reply);
+            }
             Some(Fault::Status { status, retry_after }) => {
                 self.pause(admission.wait).await;
                 let reply = self.core().fault_reply(status, retry_after, self.world.now());
@@ -265,6 +290,11 @@ impl GraphMock {
             Some(Fault::ResetAfter) => return Wire::NoAnswer,
             Some(Fault::DoneBut { status, retry_after }) => {
                 let reply = self.core().fault_reply(status, retry_after, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+            Some(Fault::Answer { status, code, retry_after, .. }) => {
+                let (code, wait) = (code.as_deref(), retry_after.as_deref());
+                let reply = self.core().fault_answer(status, code, wait, self.world.now());
                 return self.answer(Some(head), reply);
             }
             Some(Fault::EmptyBody) => reply.body = Bytes::new(),

@@ -69,6 +69,8 @@ pub struct GraphOptions {
     pub commit_abandoned: bool,
     /// Save the state after so many requests; 0: only when asked and at a graceful stop.
     pub save_every: u64,
+    /// A range that an upload session holds already is taken once more and ignored, else it is 416 (not documented).
+    pub upload_takes_again: bool,
     /// The state a delta token stands for is kept for so many seconds; 0: for ever.
     pub delta_seconds: u64,
     /// How a delta token whose state is gone is refused.
@@ -113,6 +115,7 @@ impl Default for GraphOptions {
             keep_content: true,
             commit_abandoned: true,
             save_every: 0,
+            upload_takes_again: false,
             delta_seconds: 0,
             delta_expired: DeltaExpired::SyncStateNotFound,
             delta_says_changed: false,

@@ -85,6 +85,9 @@ pub(super) struct Item {
     pub(super) id: String,
     pub(super) immutable: String,
     pub(super) change: u64,
+    /// The change by which it came into its folder.
+    #[serde(default)]
+    pub(super) entered: u64,
     pub(super) created: i64,
     pub(super) modified: i64,
     pub(super) received: i64,

@@ -142,6 +142,11 @@ impl Core {
         {
             meter.tell(now, self.options.scaled_wait(*seconds));
         }
+        if let Some(Fault::Answer { retry_after: Some(text), .. }) = &fault
+            && let Ok(seconds) = text.parse()
+        {
+            meter.tell(now, seconds);
+        }
         let latency = self.options.latency;
         let mut ms = latency.base_ms + latency.per_mib_ms * (body.len() as u64) / (1 << 20);
         if latency.jitter_ms > 0 {

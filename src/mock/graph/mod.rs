@@ -31,6 +31,7 @@ mod options;
 mod persist;
 mod property;
 mod query;
+mod record;
 mod render;
 mod reply;
 mod shapes;
@@ -69,6 +70,7 @@ pub struct GraphMock {
     options: Arc<GraphOptions>,
     core: Mutex<Core>,
     dir: Option<PathBuf>,
+    recorder: std::sync::OnceLock<record::Recorder>,
     /// Requests since the last save.
     unsaved: std::sync::atomic::AtomicU64,
 }
@@ -109,7 +111,14 @@ impl GraphMock {
         core: Core,
         dir: Option<PathBuf>,
     ) -> Arc<GraphMock> {
-        Arc::new(GraphMock { world, options, core: Mutex::new(core), dir, unsaved: 0.into() })
+        Arc::new(GraphMock {
+            world,
+            options,
+            core: Mutex::new(core),
+            dir,
+            recorder: std::sync::OnceLock::new(),
+            unsaved: 0.into(),
+        })
     }
 
     /// Writes the state to its directory, all or nothing. Does nothing for a tenant in memory.
@@ -162,6 +171,18 @@ impl GraphMock {
         self.core().fault_counts()
     }
 
+    /// Writes what is asked and answered from now on to a file, as JSON lines, without tokens and secrets; see `record`
+    /// for their form. A second call changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn record(&self, path: &Path) -> Result<(), String> {
+        let recorder = record::Recorder::new(path)
+            .map_err(|e| format!("the record of requests cannot be written: {e}"))?;
+        let _ = self.recorder.set(recorder);
+        Ok(())
+    }
+
     /// Makes every token given so far invalid: the next request of each client is refused with 401.
     pub fn revoke_tokens(&self) {
         self.core().revoke_tokens();
@@ -188,6 +209,7 @@ impl GraphMock {
 
     /// Takes one request and says what became of it. The URI may be absolute, or a path with a `Host` header.
     pub async fn handle(self: &Arc<Self>, request: http::Request<Bytes>) -> Wire {
+        let asked = self.recorder.get().map(|_| record::Asked::read(&request));
         let head = Head::read(&request, self.options.base_url.as_deref());
         let body = request.into_body();
         let wire = match head {
@@ -198,6 +220,9 @@ impl GraphMock {
             Ok(head) if head.area == Area::Batch => self.batch(&head, &body).await,
             Ok(head) => self.single(&head, body).await,
         };
+        if let (Some(recorder), Some(asked)) = (self.recorder.get(), asked) {
+            recorder.write(asked, &wire);
+        }
         self.save_if_due();
         wire
     }

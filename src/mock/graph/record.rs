@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::mock::Wire;
 
-/// Strings longer than this are cut.
+/// Strings longer than this are cut, but for the addresses (`url`) of a batch's parts.
 const LONG: usize = 256;
 /// What is left of them: of base64 a whole number of groups, so that it stays base64.
 const KEPT: usize = 24;
@@ -109,7 +109,7 @@ fn shorten(value: &mut Value, at: &mut String, cut: &mut Map<String, Value>) {
             // Links hold tokens.
             if let Some(begin) = SECRET.iter().find_map(|s| text.find(&format!("{s}="))) {
                 text.truncate(begin);
-            } else if text.len() > LONG {
+            } else if text.len() > LONG && !at.ends_with("/url") {
                 cut.insert(at.clone(), json!(text.len()));
                 let end = text.char_indices().map(|(i, _)| i).take_while(|i| *i <= KEPT).last().unwrap_or(0);
                 text.truncate(end);

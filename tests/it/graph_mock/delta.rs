@@ -61,7 +61,8 @@ async fn a_delta_tells_everything_in_pages_and_then_only_what_changed() {
     let (told, link) = round(&tenant, &inbox(), "odata.maxpagesize=7").await;
     let mut seen: Vec<&String> = told.iter().map(|(id, _)| id).collect();
     let mut all: Vec<&String> = ids.iter().collect();
-    (seen.sort(), all.sort());
+    seen.sort();
+    all.sort();
     assert_eq!(seen, all);
     let (nothing, link) = round(&tenant, &link, "").await;
     assert_eq!(nothing, [], "a delta of nothing is empty, and its token good for ever");

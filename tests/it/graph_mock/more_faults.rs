@@ -261,3 +261,44 @@ async fn what_is_asked_and_answered_can_be_recorded_without_secrets() {
     assert_eq!(lines[1]["body"]["subject"], "Grüße");
     assert_eq!(lines[1]["cut"]["/body/content"], 5000);
 }
+
+#[tokio::test]
+async fn the_programs_mock_takes_faults_a_scale_of_time_and_a_file_to_record_to() {
+    use std::io::{BufRead, BufReader};
+
+    let dir = tempfile::tempdir().unwrap();
+    let (faults, record) = (dir.path().join("faults.json"), dir.path().join("record.jsonl"));
+    let wait = json!({"Status": {"status": 429, "retry_after": 600}});
+    std::fs::write(&faults, json!({"rules": [rule("GET", "/mailFolders", &[1], wait)]}).to_string()).unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_mailwave"))
+        .args(["mock", "graph", "--time-scale", "100", "--faults"])
+        .arg(&faults)
+        .arg("--record")
+        .arg(&record)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let base = line.trim().strip_prefix("base_url ").unwrap().trim_end_matches("/v1.0").to_owned();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let token = tcp_token(&base, &client).await;
+    let get = || client.get(format!("{base}/v1.0/users/{ANN}/mailFolders")).bearer_auth(&token).send();
+    let first = get().await.unwrap();
+    assert_eq!((first.status().as_u16(), &first.headers()["retry-after"]), (429, &"6".parse().unwrap()));
+    assert_eq!(get().await.unwrap().status().as_u16(), 200);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let lines = std::fs::read_to_string(&record).unwrap();
+    assert_eq!(lines.lines().count(), 3, "{lines}");
+    let bad = dir.path().join("bad.json");
+    std::fs::write(&bad, "{\"rules\": [{\"fault\": \"Meteor\"}]}").unwrap();
+    let refused = std::process::Command::new(env!("CARGO_BIN_EXE_mailwave"))
+        .args(["mock", "graph", "--faults"])
+        .arg(&bad)
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("bad.json"));
+}

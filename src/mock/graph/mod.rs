@@ -35,6 +35,7 @@ mod record;
 mod render;
 mod reply;
 mod shapes;
+mod spoiled;
 mod state;
 mod token;
 mod truth;

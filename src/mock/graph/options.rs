@@ -18,6 +18,9 @@ pub struct GraphOptions {
     pub tenants: Vec<String>,
     /// The directory (`tid`) tokens are for; `None`: the tenant asked for, if it is an id, else they do not say.
     pub tenant_id: Option<String>,
+    /// The resource apps' tokens must be for (`https://graph.microsoft.us`, say: each cloud has its own); others are given
+    /// and refused when they are used. `None`: any.
+    pub audience: Option<String>,
     /// App registrations; empty: any client id with the secret `secret`.
     pub apps: Vec<App>,
     /// Lifetime of a token, in seconds.
@@ -91,6 +94,7 @@ impl Default for GraphOptions {
             upload_base_url: None,
             tenants: Vec::new(),
             tenant_id: None,
+            audience: None,
             apps: Vec::new(),
             token_seconds: 3599,
             auto_provision: true,

@@ -23,6 +23,8 @@ struct Given {
     app: String,
     /// The person who signed in, if one did.
     user: Option<String>,
+    /// The resource an app's token is for.
+    audience: Option<String>,
     /// Milliseconds since 1970.
     end: i64,
 }
@@ -85,7 +87,8 @@ impl Tokens {
         let token = format!("eyJ0eXAiOiJKV1QifQ.{claims}.{}", ids.text(200));
         let end = now.saturating_add(options.scaled_seconds(options.token_seconds));
         let told = options.scaled_wait(options.token_seconds);
-        let given = Given { app: id.to_owned(), user: person.map(str::to_lowercase), end };
+        let audience = field("scope").strip_suffix("/.default").map(str::to_owned);
+        let given = Given { app: id.to_owned(), user: person.map(str::to_lowercase), audience, end };
         self.given.insert(token.clone(), given);
         Reply::json(
             200,
@@ -106,6 +109,12 @@ impl Tokens {
     /// The person a token was given to; `None`: it is an app's own.
     pub(super) fn user(&self, token: &str) -> Option<&str> {
         self.given.get(token)?.user.as_deref()
+    }
+
+    /// Is it for another resource than `audience`?
+    pub(super) fn is_for_another(&self, token: &str, audience: Option<&str>) -> bool {
+        let given = self.given.get(token).and_then(|given| given.audience.as_deref());
+        matches!((audience, given), (Some(audience), Some(given)) if !audience.eq_ignore_ascii_case(given))
     }
 
     /// Makes one token invalid.

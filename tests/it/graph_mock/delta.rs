@@ -321,6 +321,17 @@ async fn me_is_whoever_signed_in_and_reaches_no_other_mailbox() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_of_another_cloud_is_given_and_refused() {
+    for (audience, status) in
+        [(None, 200), (Some("https://graph.test"), 200), (Some("https://graph.microsoft.us"), 401)]
+    {
+        let options = GraphOptions { audience: audience.map(str::to_owned), ..GraphOptions::default() };
+        let tenant = Tenant::new(options).await;
+        assert_eq!(tenant.get(&format!("/users/{ANN}/mailFolders")).await.status, status, "{audience:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attached_item_is_told_only_when_expanded() {
     let tenant = Tenant::new(GraphOptions::default()).await;
     let inner = json!({"@odata.type": "#microsoft.graph.message", "subject": "inner"});

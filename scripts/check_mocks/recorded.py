@@ -7,8 +7,10 @@ changed flags, a message moved, one removed, a folder renamed, a second run that
 """
 
 import base64
+import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +54,26 @@ def change(root):
     moved = next((box / "cur").glob("*.M6P1.*"))
     moved.rename(box / ".R&-D" / "cur" / moved.name)
     (box / ".a.b.c.d").rename(box / ".a.b.c.renamed")
+
+
+WANTED = {
+    "json": {
+        "a message": r"^POST \S*/messages$", "an upload session": r"^POST \S*/createUploadSession$", "a range": r"^PUT ",
+        "a move": r"^POST \S*/messages/\*/move$", "changed flags": r"^PATCH \S*/messages/\*$",
+        "a renamed folder": r"^PATCH \S*/mailFolders/\*$", "a batch": r"^POST /v1.0/\$batch$",
+    },
+    "mime": {"a message of MIME": r"^POST /beta/\S*/importMime$"},
+}
+
+
+def kinds(record):
+    """Each kind of request, ids left out; those within batches too."""
+    found = set()
+    for line in map(json.loads, record.read_text().splitlines()):
+        found.add(f"{line['method']} {line['path']}")
+        for part in (line.get("body") or {}).get("requests", []) if line["path"].endswith("/$batch") else []:
+            found.add(f"{part['method']} /v1.0{part['url'].partition('?')[0]}")
+    return {re.sub(r"[A-Za-z0-9_=-]{40,}", "*", kind) for kind in found}
 
 
 def run(directory, verb, *more, good=(0,)):
@@ -110,6 +132,9 @@ client_secret = {{ env = "MAILWAVE_GRAPH_SECRET" }}
         writes = [line[:100] for line in later if '"method":"PATCH"' in line or '"method":"DELETE"' in line or '/messages","' in line and '"method":"POST"' in line]
         check(f"{name}: the third run writes nothing", not writes, writes)
         check(f"{name}: the copies are verified", run(directory, "verify", good=(0, 1)) in (0, 1))
+        seen = kinds(work / f"{name}.jsonl")
+        for what, pattern in WANTED[name].items():
+            check(f"{name}: {what} is on record", any(re.search(pattern, kind) for kind in seen), sorted(seen))
         if name == "json":
             code = run(directory, "check", "--canary", "new", "canary@example.net", good=(0, 1))
             check(f"{name}: trial messages are written and read back", code in (0, 1), code)

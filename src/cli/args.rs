@@ -168,6 +168,15 @@ pub(super) struct MockGraphArgs {
     /// What the tenant is like, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) options: Option<PathBuf>,
+    /// What goes wrong and when, as JSON: a script of faults.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
+    /// Write what is asked and answered to this file as JSON lines, without tokens. What was in it is gone.
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+    /// Time passes so many times faster: limits' windows, latencies, lives of tokens, and the waits told (rounded up).
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) time_scale: Option<u32>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -190,6 +199,9 @@ pub(super) struct MockEwsArgs {
     /// What the server is like, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) options: Option<PathBuf>,
+    /// What goes wrong and when, as JSON: a script of faults.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
     /// Time passes so many times faster: latencies, the minute a request may take, budgets and the waits told.
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) time_scale: Option<u32>,

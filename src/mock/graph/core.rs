@@ -31,8 +31,8 @@ pub(super) struct Core {
     dice: Ids,
     pub(super) mailboxes: BTreeMap<String, Mailbox>,
     pub(super) counters: Counters,
-    tokens: Tokens,
-    uploads: Uploads,
+    pub(super) tokens: Tokens,
+    pub(super) uploads: Uploads,
     meters: BTreeMap<Who, Meter>,
     apps: BTreeMap<String, AppMeter>,
     faults: Faults,
@@ -142,6 +142,11 @@ impl Core {
         {
             meter.tell(now, self.options.scaled_wait(*seconds));
         }
+        if let Some(Fault::Answer { retry_after: Some(text), .. }) = &fault
+            && let Ok(seconds) = text.parse()
+        {
+            meter.tell(now, seconds);
+        }
         let latency = self.options.latency;
         let mut ms = latency.base_ms + latency.per_mib_ms * (body.len() as u64) / (1 << 20);
         if latency.jitter_ms > 0 {
@@ -194,13 +199,37 @@ impl Core {
                 "Lifetime validation failed, the token is expired.",
             ));
         };
+        if self.tokens.is_for_another(bearer, self.options.audience.as_deref()) {
+            return Err(Refusal::new(
+                401,
+                "InvalidAuthenticationToken",
+                "Access token validation failure. Invalid audience.",
+            ));
+        }
         match &head.area {
-            Area::Mailbox { user, .. } => Ok((app, self.mailbox(user, now)?)),
-            Area::Me => Err(Refusal::new(
-                400,
-                "BadRequest",
-                "/me request is only valid with delegated authentication flow.",
-            )),
+            Area::Mailbox { user, .. } => {
+                let signed_in = self.tokens.user(bearer).map(str::to_owned);
+                let address = match (user.as_str(), &signed_in) {
+                    ("me", Some(signed_in)) => self.mailbox(signed_in, now)?,
+                    ("me", None) => {
+                        return Err(Refusal::new(
+                            400,
+                            "BadRequest",
+                            "/me request is only valid with delegated authentication flow.",
+                        ));
+                    }
+                    (user, _) => self.mailbox(user, now)?,
+                };
+                // A person reaches the own mailbox alone.
+                if signed_in.is_some_and(|s| s != address) {
+                    return Err(Refusal::new(
+                        403,
+                        "ErrorAccessDenied",
+                        "Access is denied. Check credentials and try again.",
+                    ));
+                }
+                Ok((app, address))
+            }
             Area::Unknown(segment) => Err(Refusal::no_such_path(segment)),
             Area::Batch => Err(Refusal::new(400, "BadRequest", "A batch cannot hold a batch.")),
             Area::Token { .. } | Area::Upload { .. } => Err(Refusal::no_such_path("")),
@@ -346,15 +375,6 @@ impl Core {
         std::mem::take(&mut self.pending).len()
     }
 
-    /// Takes back the message a reply says was made.
-    pub(super) fn undo(&mut self, reply: &Reply) {
-        if let Some((mailbox, number)) = &reply.created
-            && let Some(mailbox) = self.mailboxes.get_mut(mailbox)
-        {
-            mailbox.purge(*number);
-        }
-    }
-
     /// Counts an answer.
     pub(super) fn count(&mut self, reply: Reply) -> Reply {
         *self.counters.answers.entry(reply.status).or_insert(0) += 1;
@@ -366,21 +386,6 @@ impl Core {
         if matches!(refusal.status, 400 | 405 | 413 | 415 | 416) {
             self.counters.violation(&refusal.code);
         }
-        let reply = refusal.reply(&date::write(now), &self.request_id());
-        self.count(reply)
-    }
-
-    /// The answer a fault gives.
-    pub(super) fn fault_reply(&mut self, status: u16, retry_after: Option<u64>, now: i64) -> Reply {
-        let (code, message) = match status {
-            429 => ("ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
-            503 => ("ErrorServerBusy", "The server cannot service this request right now. Try again later."),
-            504 => ("UnknownError", ""),
-            507 => ("ErrorQuotaExceeded", "The mailbox has exceeded its quota."),
-            _ => ("ErrorInternalServerError", "An internal server error occurred. The operation failed."),
-        };
-        let mut refusal = Refusal::new(status, code, message);
-        refusal.retry_after = retry_after.map(|s| self.options.scaled_wait(s));
         let reply = refusal.reply(&date::write(now), &self.request_id());
         self.count(reply)
     }

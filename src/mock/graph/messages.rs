@@ -56,12 +56,15 @@ impl Act<'_> {
 
     fn make(&mut self, number: u64, folder: u32, input: &MessageInput, how: How) -> Item {
         let now = self.now;
+        let (id, immutable) = (self.ids.message(), self.ids.immutable());
+        let change = self.mailbox.next_change();
         let mut item = Item {
             number,
             folder,
-            id: self.ids.message(),
-            immutable: self.ids.immutable(),
-            change: self.mailbox.next_change(),
+            id,
+            immutable,
+            change,
+            entered: change,
             created: now,
             modified: now,
             received: now,
@@ -280,7 +283,7 @@ impl Act<'_> {
         numbers
     }
 
-    fn passes(&self, filter: &Filter, item: &Item) -> bool {
+    pub(super) fn passes(&self, filter: &Filter, item: &Item) -> bool {
         let delay = u64::try_from(self.options.filter_delay_ms).unwrap_or(0);
         if self.now < item.created.saturating_add(self.options.scaled_ms(delay)) {
             return false;

@@ -12,8 +12,10 @@ mod assertion;
 mod attachments;
 mod batch;
 mod call;
+mod copies;
 mod core;
 mod date;
+mod delta;
 mod faults;
 mod filter;
 mod folders;
@@ -29,9 +31,11 @@ mod options;
 mod persist;
 mod property;
 mod query;
+mod record;
 mod render;
 mod reply;
 mod shapes;
+mod spoiled;
 mod state;
 mod token;
 mod truth;
@@ -67,6 +71,7 @@ pub struct GraphMock {
     options: Arc<GraphOptions>,
     core: Mutex<Core>,
     dir: Option<PathBuf>,
+    recorder: std::sync::OnceLock<record::Recorder>,
     /// Requests since the last save.
     unsaved: std::sync::atomic::AtomicU64,
 }
@@ -107,7 +112,14 @@ impl GraphMock {
         core: Core,
         dir: Option<PathBuf>,
     ) -> Arc<GraphMock> {
-        Arc::new(GraphMock { world, options, core: Mutex::new(core), dir, unsaved: 0.into() })
+        Arc::new(GraphMock {
+            world,
+            options,
+            core: Mutex::new(core),
+            dir,
+            recorder: std::sync::OnceLock::new(),
+            unsaved: 0.into(),
+        })
     }
 
     /// Writes the state to its directory, all or nothing. Does nothing for a tenant in memory.
@@ -160,6 +172,18 @@ impl GraphMock {
         self.core().fault_counts()
     }
 
+    /// Writes what is asked and answered from now on to a file, as JSON lines, without tokens and secrets; see `record`
+    /// for their form. A second call changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn record(&self, path: &Path) -> Result<(), String> {
+        let recorder = record::Recorder::new(path)
+            .map_err(|e| format!("the record of requests cannot be written: {e}"))?;
+        let _ = self.recorder.set(recorder);
+        Ok(())
+    }
+
     /// Makes every token given so far invalid: the next request of each client is refused with 401.
     pub fn revoke_tokens(&self) {
         self.core().revoke_tokens();
@@ -186,6 +210,7 @@ impl GraphMock {
 
     /// Takes one request and says what became of it. The URI may be absolute, or a path with a `Host` header.
     pub async fn handle(self: &Arc<Self>, request: http::Request<Bytes>) -> Wire {
+        let asked = self.recorder.get().map(|_| record::Asked::read(&request));
         let head = Head::read(&request, self.options.base_url.as_deref());
         let body = request.into_body();
         let wire = match head {
@@ -196,6 +221,9 @@ impl GraphMock {
             Ok(head) if head.area == Area::Batch => self.batch(&head, &body).await,
             Ok(head) => self.single(&head, body).await,
         };
+        if let (Some(recorder), Some(asked)) = (self.recorder.get(), asked) {
+            recorder.write(asked, &wire);
+        }
         self.save_if_due();
         wire
     }
@@ -207,9 +235,32 @@ impl GraphMock {
             Entry::Answer(reply) => return self.answer(Some(head), reply),
             Entry::Admit(admission) => admission,
         };
+        if let Area::Upload { session } = &head.area {
+            let now = self.world.now();
+            let reply = match admission.fault {
+                Some(Fault::EndUpload) => Some(self.core().end_upload(session, now)),
+                Some(Fault::ChunkLost) => Some(self.core().lose_chunk(session, now)),
+                _ => None,
+            };
+            if let Some(reply) = reply {
+                self.core().leave(&admission.who);
+                return self.answer(Some(head), reply);
+            }
+        }
         let slot = Slot { mock: self.clone(), who: admission.who };
-        match admission.fault {
+        match admission.fault.clone() {
             Some(Fault::ResetBefore) => return Wire::NeverArrived,
+            Some(Fault::ResetAt { octets }) if body.len() > octets => return Wire::NeverArrived,
+            Some(Fault::EndToken) => {
+                let reply = self.core().end_token(head, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+            Some(Fault::Answer { status, code, retry_after, done: false }) => {
+                self.pause(admission.wait).await;
+                let (code, wait) = (code.as_deref(), retry_after.as_deref());
+                let reply = self.core().fault_answer(status, code, wait, self.world.now());
+                return self.answer(Some(head), reply);
+            }
             Some(Fault::Status { status, retry_after }) => {
                 self.pause(admission.wait).await;
                 let reply = self.core().fault_reply(status, retry_after, self.world.now());
@@ -265,6 +316,11 @@ impl GraphMock {
             Some(Fault::ResetAfter) => return Wire::NoAnswer,
             Some(Fault::DoneBut { status, retry_after }) => {
                 let reply = self.core().fault_reply(status, retry_after, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+            Some(Fault::Answer { status, code, retry_after, .. }) => {
+                let (code, wait) = (code.as_deref(), retry_after.as_deref());
+                let reply = self.core().fault_answer(status, code, wait, self.world.now());
                 return self.answer(Some(head), reply);
             }
             Some(Fault::EmptyBody) => reply.body = Bytes::new(),

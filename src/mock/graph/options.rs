@@ -18,6 +18,9 @@ pub struct GraphOptions {
     pub tenants: Vec<String>,
     /// The directory (`tid`) tokens are for; `None`: the tenant asked for, if it is an id, else they do not say.
     pub tenant_id: Option<String>,
+    /// The resource apps' tokens must be for (`https://graph.microsoft.us`, say: each cloud has its own); others are given
+    /// and refused when they are used. `None`: any.
+    pub audience: Option<String>,
     /// App registrations; empty: any client id with the secret `secret`.
     pub apps: Vec<App>,
     /// Lifetime of a token, in seconds.
@@ -71,6 +74,8 @@ pub struct GraphOptions {
     pub commit_abandoned: bool,
     /// Save the state after so many requests; 0: only when asked and at a graceful stop.
     pub save_every: u64,
+    /// A range that an upload session holds already is taken once more and ignored, else it is 416 (not documented).
+    pub upload_takes_again: bool,
     /// The state a delta token stands for is kept for so many seconds; 0: for ever.
     pub delta_seconds: u64,
     /// How a delta token whose state is gone is refused.
@@ -91,6 +96,7 @@ impl Default for GraphOptions {
             upload_base_url: None,
             tenants: Vec::new(),
             tenant_id: None,
+            audience: None,
             apps: Vec::new(),
             token_seconds: 3599,
             auto_provision: true,
@@ -116,6 +122,7 @@ impl Default for GraphOptions {
             keep_content: true,
             commit_abandoned: true,
             save_every: 0,
+            upload_takes_again: false,
             delta_seconds: 0,
             delta_expired: DeltaExpired::SyncStateNotFound,
             delta_says_changed: false,

@@ -2,42 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub(super) use crate::mock::kept::Content;
 
 use super::date;
 use super::property::PropertyId;
-
-/// Octets, or what is left of them: their digest and length are always known.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Content {
-    /// BLAKE3, hexadecimal.
-    pub(super) digest: String,
-    pub(super) length: u64,
-    /// Where they lie in the content file, once saved.
-    pub(super) at: Option<u64>,
-    #[serde(skip)]
-    pub(super) octets: Option<Bytes>,
-}
-
-impl Content {
-    pub(super) fn new(octets: Bytes) -> Content {
-        Content {
-            digest: blake3::hash(&octets).to_hex().to_string(),
-            length: octets.len() as u64,
-            at: None,
-            octets: Some(octets),
-        }
-    }
-
-    pub(super) fn octets(&self) -> Bytes {
-        self.octets.clone().unwrap_or_default()
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(self.octets.as_deref().unwrap_or_default()).into_owned()
-    }
-}
 
 /// A name and an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +55,9 @@ pub(super) struct Item {
     pub(super) id: String,
     pub(super) immutable: String,
     pub(super) change: u64,
+    /// The change by which it came into its folder.
+    #[serde(default)]
+    pub(super) entered: u64,
     pub(super) created: i64,
     pub(super) modified: i64,
     pub(super) received: i64,

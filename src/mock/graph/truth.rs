@@ -123,6 +123,7 @@ pub struct AttachmentTruth {
 
 /// What was asked and answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Requests of any kind; a `$batch` counts each part.
     pub requests: u64,
@@ -132,6 +133,8 @@ pub struct Counters {
     pub creates: u64,
     /// Messages changed.
     pub patches: u64,
+    /// Messages copied.
+    pub copies: u64,
     /// Messages moved.
     pub moves: u64,
     /// Messages removed.
@@ -159,6 +162,7 @@ impl Counters {
     pub fn writes(&self) -> u64 {
         self.creates
             + self.patches
+            + self.copies
             + self.moves
             + self.deletes
             + self.attachments

@@ -7,6 +7,7 @@ pub mod ews;
 pub mod graph;
 pub mod imap;
 pub mod server;
+mod stream;
 
 use std::future::Future;
 use std::pin::Pin;

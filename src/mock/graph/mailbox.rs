@@ -18,6 +18,9 @@ pub(super) struct Folder {
     pub(super) name: String,
     pub(super) hidden: bool,
     pub(super) well_known: Option<String>,
+    /// Its class, where it is not `IPF.Note`.
+    #[serde(default)]
+    pub(super) class: Option<String>,
     #[serde(skip)]
     pub(super) items: BTreeSet<u64>,
 }
@@ -180,6 +183,7 @@ impl Mailbox {
                 name: name.to_owned(),
                 hidden,
                 well_known: None,
+                class: None,
                 items: BTreeSet::new(),
             },
         );

@@ -14,6 +14,8 @@ mod batch;
 mod call;
 mod core;
 mod date;
+mod exchange;
+mod exchange_items;
 mod faults;
 mod filter;
 mod folders;
@@ -162,6 +164,11 @@ impl GraphMock {
     /// Makes every token given so far invalid: the next request of each client is refused with 401.
     pub fn revoke_tokens(&self) {
         self.core().revoke_tokens();
+    }
+
+    /// Ends every import session: its address is worth nothing from now on.
+    pub fn end_import_sessions(&self) {
+        self.core().end_import_sessions();
     }
 
     /// The client's world is frozen: every request whose octets were sent is acted on now. The number of acts.

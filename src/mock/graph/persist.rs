@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::core::Core;
 use super::ids::Ids;
 use super::mailbox::Mailbox;
-use super::state::Content;
+use super::state::{Content, Item};
 use super::truth::Counters;
 
 const VERSION: u32 = 1;
@@ -69,11 +69,7 @@ fn append(path: &Path, core: &mut Core) -> std::io::Result<()> {
 }
 
 fn contents(core: &mut Core) -> impl Iterator<Item = &mut Content> {
-    core.mailboxes.values_mut().flat_map(|m| m.items.values_mut()).flat_map(|item| {
-        std::iter::once(&mut item.body)
-            .chain(item.raw.as_mut())
-            .chain(item.attachments.iter_mut().map(|a| &mut a.content))
-    })
+    core.mailboxes.values_mut().flat_map(|m| m.items.values_mut()).flat_map(Item::contents_mut)
 }
 
 /// Reads a saved state into `core`; leaves `core` alone if there is none.

@@ -45,6 +45,9 @@ pub(super) enum Of {
     Messages,
     Attachment,
     Attachments,
+    StoreFolders,
+    StoreItem,
+    StoreItems,
 }
 
 impl Of {
@@ -62,12 +65,18 @@ impl Of {
             }
             Of::Attachment => &["$select"],
             Of::Attachments => &["$top", "$skip", "$select", "$count"],
+            Of::StoreFolders => &["$top", "$skip", "$skiptoken"],
+            Of::StoreItem => &["$select", "$expand"],
+            Of::StoreItems => &["$top", "$skip", "$skiptoken", "$select", "$filter", "$count", "$expand"],
         }
     }
 
     fn properties(self) -> &'static [&'static str] {
         match self {
-            Of::Nothing => &[],
+            Of::Nothing | Of::StoreFolders => &[],
+            Of::StoreItem | Of::StoreItems => {
+                &["id", "changeKey", "type", "size", "categories", "createdDateTime", "lastModifiedDateTime"]
+            }
             Of::User => &["id", "displayName", "mail", "userPrincipalName"],
             Of::Folder | Of::Folders => &[
                 "id",

@@ -1,0 +1,502 @@
+//! Write mode `import-stream` (v1.0 `createImportSession`): an item as the opaque stream a store exported it as.
+//!
+//! Awkward truths: a stream cannot be looked into, so it cannot carry our stamp, and the import interface writes no
+//! properties; one request is one item, its answer is all we learn, and what it made cannot be told from anybody's mail.
+//! So an item is imported into a hidden folder of ours (`staging`), stamped there through `/messages` (the stamp says
+//! *done* at once), and only then moved to its folder; its immutable id stays. **Nothing in the staging folder is a copy.**
+//!
+//! | cut after | what is there | who resolves it |
+//! |---|---|---|
+//! | the import | an item without a stamp, in staging | the look-up does not see it; the sweep removes it |
+//! | the stamp | a stamped item, in staging | the look-up says *incomplete*: it is removed, and the item imported again |
+//! | the move | a copy | the look-up finds it |
+//!
+//! A stamped item in staging could be moved on instead. It is redone, for the engine does so with every incomplete copy
+//! of any target, and the one that finds it does not know which folder it was meant for.
+//!
+//! What arrives late arrives in staging, unstamped, and is swept. Stamps and moves go several at a time, each kind in a
+//! batch of its own and not in pairs that depend on each other: the service works on such pairs one after the other, and
+//! with more than ten items it would be no round trip less.
+//!
+//! Items that are not shown as messages (contacts, appointments, tasks, notes) can be imported but neither stamped nor
+//! found again, and a copy that nothing finds would be stored twice after a cut, or counted as lost by the recount. They
+//! are refused: those of known classes before anything is sent, others once the service does not know them as messages.
+//! Flags, read state and dates are in the stream and are not touched.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use encodify::base64::STANDARD;
+use http::Method;
+
+use super::answer::{Fault, id};
+use super::change;
+use super::session::{Call, Session, segment, unreadable};
+use super::staging::Staging;
+use super::stream_door::{Door, of_stream};
+use crate::env::Step;
+use crate::limit::{Cost, Ticket};
+use crate::model::{Error, Form, Kind, Outcome, Result, Scope, WriteMode};
+use crate::target::{CopyRef, Exported, StoreItem, TargetFolderId};
+use crate::transform::base64::Content;
+use crate::transform::graph::{props, unreadable as unreadable_body};
+use crate::transform::json::Object;
+use crate::transform::octets::Octets;
+
+/// Largest stream, in bytes: in base64 one request takes what a mailbox may be sent in five minutes (150 MB).
+pub(super) const LARGEST: u64 = 112_000_000;
+/// Streams above this are built one at a time for the whole endpoint, in bytes: a request holds all of its item.
+const LARGE: u64 = 8 << 20;
+/// Bytes of a request beside its stream; of a stamp and a move.
+const AROUND: u64 = 1_024;
+const STAMP_AND_MOVE: u64 = 1_024;
+
+const WHAT: &str = "importing an item";
+const STAMPING: &str = "stamping an imported item";
+/// What the stream of an export that was cut ends with.
+const CUT: &[u8] = b"=== Truncated Data ===";
+
+/// Classes of items that are never shown as messages (MS-OXCMSG and the pages of each kind), in lower case.
+const NO_MAIL: &[&str] = &[
+    "ipm.contact",
+    "ipm.distlist",
+    "ipm.abchperson",
+    "ipm.appointment",
+    "ipm.task",
+    "ipm.stickynote",
+    "ipm.activity",
+    "ipm.ole.class",
+    "ipm.microsoft.scheduledata",
+];
+
+/// What the opened mailboxes of an endpoint share.
+#[derive(Default)]
+pub(super) struct Common {
+    /// One large stream at a time.
+    large: tokio::sync::Mutex<()>,
+    /// The staging of each mailbox that is open, perhaps more than once: two mailboxes may be merged into one.
+    stagings: Mutex<BTreeMap<String, Weak<Staging>>>,
+}
+
+impl Common {
+    /// The staging of a mailbox, the same for all who have it open.
+    pub(super) fn staging(&self, mailbox: &str) -> Arc<Staging> {
+        let mut all = self.stagings.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, staging| staging.strong_count() > 0);
+        let mailbox = mailbox.to_lowercase();
+        if let Some(staging) = all.get(&mailbox).and_then(Weak::upgrade) {
+            return staging;
+        }
+        let staging = Arc::new(Staging::default());
+        all.insert(mailbox, Arc::downgrade(&staging));
+        staging
+    }
+}
+
+/// The mode in one opened mailbox.
+pub(super) struct Streams {
+    common: Arc<Common>,
+    pub(super) staging: Arc<Staging>,
+    door: Door,
+    /// Why the mode cannot be used here.
+    closed: Option<Error>,
+    /// Items that were imported and not stamped, for tests and logs.
+    abandoned: AtomicU64,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streams")
+    }
+}
+
+/// An item that lies in staging.
+struct Staged {
+    at: usize,
+    id: String,
+}
+
+impl Streams {
+    pub(super) fn new(common: Arc<Common>, staging: Arc<Staging>, hosts: Vec<String>) -> Streams {
+        Streams { common, staging, door: Door::new(hosts), closed: None, abandoned: AtomicU64::new(0) }
+    }
+
+    /// For a mailbox whose settings name the mode: is it offered, and are we let in? Removes what an earlier run left in
+    /// staging.
+    ///
+    /// # Errors
+    /// It cannot be asked now.
+    pub(super) async fn open(mut self, session: &Session) -> Result<Streams> {
+        match self.door.store(session).await {
+            Ok(store) => {
+                self.staging.sweep_old(session, &store).await;
+            }
+            Err(e) if e.may_pass() => return Err(e),
+            Err(e) => {
+                tracing::warn!("items cannot be imported as streams here: {e}");
+                self.closed = Some(e);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Are streams taken?
+    pub(super) fn is_open(&self) -> bool {
+        self.closed.is_none()
+    }
+
+    /// Before a look-up: what an unknown outcome left behind is removed, unless others are at work in there.
+    pub(super) async fn tidy(&self, session: &Session) {
+        if self.staging.is_dirty()
+            && let Ok(store) = self.door.store(session).await
+        {
+            self.staging.sweep(session, &store).await;
+        }
+    }
+
+    /// Stores items. In order: an outcome for each of them. Ends early with a fault that concerns more than its item: the
+    /// rest is *not sent*, too.
+    pub(super) async fn store(
+        &self,
+        session: &Session,
+        folder: &TargetFolderId,
+        items: &[StoreItem],
+        ticket: &Ticket,
+    ) -> Vec<Option<Outcome>> {
+        let mut outcomes: Vec<Option<Outcome>> = items.iter().map(refusal).collect();
+        let ready = match &self.closed {
+            Some(why) => Err(why.clone()),
+            None => self.ready(session).await,
+        };
+        let (store, staging) = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                fill(&mut outcomes, &error);
+                return outcomes;
+            }
+        };
+        let inside = self.staging.enter().await;
+        let mut staged = Vec::new();
+        for (at, item) in
+            items.iter().enumerate().filter(|(at, _)| outcomes[*at].is_none()).collect::<Vec<_>>()
+        {
+            match self.import(session, &staging, item, ticket).await {
+                Ok(id) => staged.push(Staged { at, id }),
+                Err(fault) => {
+                    if matches!(fault, Fault::Unknown(_)) {
+                        self.leave_one();
+                    }
+                    let outcome = fault.into_outcome();
+                    let stop =
+                        if let Outcome::NotSent(error) = &outcome { Some(error.clone()) } else { None };
+                    outcomes[at] = Some(outcome);
+                    if let Some(error) = stop {
+                        for (later, slot) in outcomes.iter_mut().enumerate().skip(at + 1) {
+                            if staged.iter().all(|s: &Staged| s.at != later) {
+                                slot.get_or_insert_with(|| Outcome::NotSent(error.clone()));
+                            }
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        let place = Place { session, store: &store, staging: &staging, ticket };
+        let stamped = self.stamp(&place, items, staged, &mut outcomes).await;
+        self.hand_over(&place, folder, stamped, &mut outcomes).await;
+        drop(inside);
+        self.tidy(session).await;
+        outcomes
+    }
+
+    /// The path of the store and the staging folder, swept once.
+    async fn ready(&self, session: &Session) -> Result<(String, String)> {
+        let store = self.door.store(session).await?;
+        let staging = self.staging.make(session).await?;
+        self.staging.sweep_once(session, &store).await;
+        Ok((store, staging))
+    }
+
+    fn leave_one(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
+        self.staging.soil();
+    }
+
+    /// Imports one item into staging; gives its id there.
+    async fn import(
+        &self,
+        session: &Session,
+        staging: &str,
+        item: &StoreItem,
+        ticket: &Ticket,
+    ) -> Result<String, Fault> {
+        let large = if item.body.len() > LARGE { Some(self.common.large.lock().await) } else { None };
+        let body = Octets::of(&item.body).and_then(|octets| {
+            let length = octets.len();
+            session.transform(length, || body(staging, octets))
+        });
+        let body = body.map_err(|e| Fault::NotSent(unreadable_body(&e)))?;
+        let reply = self.door.post(session, ticket, body, WHAT).await;
+        drop(large);
+        let reply = match reply {
+            // The folder was removed under our hands; the next try makes it anew.
+            Err(Fault::NotSent(e)) if e.kind == Kind::NotFound => {
+                self.staging.forget().await;
+                let what = "importing an item: the staging folder is not there any more";
+                return Err(Fault::NotSent(Error::temporary(Kind::NotFound, Scope::Mailbox, what)));
+            }
+            reply => reply?,
+        };
+        let answer = reply.json().unwrap_or_default();
+        let made = serde_json::json!({ "id": answer["itemId"] });
+        id(&made).map(str::to_owned).ok_or_else(|| {
+            let what = "importing an item: the answer is not about that item";
+            Fault::Unknown(Error::temporary(Kind::Protocol, Scope::Message, what))
+        })
+    }
+
+    /// Stamps what lies in staging, several at a time; gives what is stamped, by its lasting id.
+    async fn stamp(
+        &self,
+        place: &Place<'_>,
+        items: &[StoreItem],
+        staged: Vec<Staged>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Vec<Staged> {
+        let session = place.session;
+        let call = |one: &Staged| {
+            let body = items.get(one.at).map(|item| props::done_body(&item.stamp)).unwrap_or_default();
+            let path = format!("/messages/{}", segment(&one.id));
+            session.call(Method::PATCH, &path, body.into(), Step::TargetStoreDone, STAMPING)
+        };
+        let calls: Vec<Call> = staged.iter().map(call).collect();
+        let replies = session.batch(&calls).await;
+        let mut stamped = Vec::with_capacity(staged.len());
+        for ((one, call), reply) in staged.into_iter().zip(calls).zip(replies) {
+            // The same value again does no harm, and nothing moves the item meanwhile: its id is good.
+            let reply = match reply {
+                Some(reply) => reply.expect(&[200], STAMPING),
+                None => session.insist(place.ticket, &call, &[200]).await,
+            };
+            match reply {
+                Ok(reply) => {
+                    let lasting = reply.json().as_ref().and_then(id).unwrap_or(&one.id).to_owned();
+                    stamped.push(Staged { at: one.at, id: lasting });
+                }
+                Err(fault) => {
+                    let outcome = self.unstamped(place, &one.id, fault).await;
+                    if let Some(slot) = outcomes.get_mut(one.at) {
+                        *slot = Some(outcome);
+                    }
+                }
+            }
+        }
+        stamped
+    }
+
+    /// An item that could not be stamped: it is removed, and then nothing was done; if it cannot be, nobody knows.
+    async fn unstamped(&self, place: &Place<'_>, id: &str, fault: Fault) -> Outcome {
+        let outcome = match fault {
+            Fault::NotSent(e) if e.kind == Kind::NotFound => match place.has(id).await {
+                Ok(true) => Outcome::Refused(no_message()),
+                // Removed by somebody: by another program that takes the staging folder for its own, say.
+                Ok(false) => Outcome::Unknown(Error::temporary(Kind::Conflict, Scope::Message, e.what)),
+                Err(e) => Outcome::Unknown(e),
+            },
+            fault => fault.into_outcome(),
+        };
+        if let Outcome::Unknown(_) = outcome {
+            self.leave_one();
+            return outcome;
+        }
+        match place.discard(id).await {
+            Ok(()) => outcome,
+            Err(e) => {
+                self.leave_one();
+                Outcome::Unknown(e)
+            }
+        }
+    }
+
+    /// Moves what is stamped into its folder.
+    async fn hand_over(
+        &self,
+        place: &Place<'_>,
+        folder: &TargetFolderId,
+        stamped: Vec<Staged>,
+        outcomes: &mut [Option<Outcome>],
+    ) {
+        let lies = TargetFolderId(place.staging.to_owned());
+        let copies: Vec<CopyRef> =
+            stamped.iter().map(|one| CopyRef { folder: lies.clone(), id: one.id.clone() }).collect();
+        let moved = change::relocate(place.session, &copies, folder).await;
+        for ((one, copy), moved) in stamped.into_iter().zip(copies).zip(moved) {
+            let outcome = match moved {
+                Ok(id) => Outcome::Stored { id, losses: Vec::new(), mode: WriteMode::ImportStream },
+                Err(e) => self.kept_back(place.session, copy, e).await,
+            };
+            if let Some(slot) = outcomes.get_mut(one.at) {
+                *slot = Some(outcome);
+            }
+        }
+    }
+
+    /// An item that could not be moved on. Removed by its id, wherever it is now, it is no copy for certain.
+    async fn kept_back(&self, session: &Session, copy: CopyRef, error: Error) -> Outcome {
+        let gone = error.kind == Kind::NotFound && error.scope == Scope::Message;
+        if !gone && change::remove(session, &[copy]).await.iter().all(Result::is_ok) {
+            return Outcome::NotSent(error);
+        }
+        self.leave_one();
+        Outcome::Unknown(error)
+    }
+
+    /// Exports an item as a stream.
+    pub(super) async fn export(&self, session: &Session, copy: &CopyRef) -> Result<Exported> {
+        let what = "exporting an item";
+        let store = self.door.store(session).await?;
+        let id = segment(&copy.id);
+        let url = format!("{store}/folders/{}/items/{id}", segment(&copy.folder.0));
+        let item = session.read_url(url, Step::TargetFind, what).await.map_err(of_stream)?;
+        let class = item["type"].as_str().ok_or_else(|| unreadable(what))?.to_owned();
+        let mut body = String::new();
+        let mut object = Object::begin(&mut body);
+        object.key("itemIds").push_str(&serde_json::json!([copy.id]).to_string());
+        object.end();
+        let url = format!("{store}/exportItems");
+        let call = Call::to(Method::POST, url, body.into(), Step::TargetFind, what);
+        let reply = session.insist(&session.lookup(), &call, &[200]).await.map_err(of_stream)?;
+        let mut answer = reply.json().ok_or_else(|| unreadable(what))?;
+        let one = &mut answer["value"][0];
+        if !one["error"].is_null() {
+            return Err(Error::new(Kind::NotFound, Scope::Message, "the item cannot be exported"));
+        }
+        let data = one["data"].take();
+        let octets = data.as_str().and_then(|data| STANDARD.decode(data).ok());
+        let octets = octets.filter(|o| !o.is_empty()).ok_or_else(|| unreadable(what))?;
+        if octets.ends_with(CUT) {
+            let what = "exporting an item: the stream was cut by the target";
+            return Err(Error::temporary(Kind::Protocol, Scope::Message, what));
+        }
+        Ok(Exported { class, octets: octets.into() })
+    }
+}
+
+/// Where the items of one store lie until they are moved on.
+struct Place<'a> {
+    session: &'a Session,
+    store: &'a str,
+    staging: &'a str,
+    ticket: &'a Ticket,
+}
+
+impl Place<'_> {
+    fn url(&self, id: &str) -> String {
+        format!("{}/folders/{}/items/{}", self.store, segment(self.staging), segment(id))
+    }
+
+    /// Is the item there, of whatever class?
+    async fn has(&self, id: &str) -> Result<bool> {
+        match self.session.read_url(self.url(id), Step::TargetFind, STAMPING).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.error().kind == Kind::NotFound => Ok(false),
+            Err(fault) => Err(of_stream(fault)),
+        }
+    }
+
+    async fn discard(&self, id: &str) -> Result<()> {
+        let what = "removing an imported item";
+        let call = Call::to(Method::DELETE, self.url(id), Bytes::new(), Step::TargetRemove, what);
+        self.session.insist(self.ticket, &call, &[200, 204, 404]).await.map(|_| ()).map_err(of_stream)
+    }
+}
+
+/// What is refused before anything is sent.
+fn refusal(item: &StoreItem) -> Option<Outcome> {
+    let Form::Stream { class } = &item.form else {
+        return Some(Outcome::Refused(Error::new(
+            Kind::Refused,
+            Scope::Message,
+            "a message is no stream of an item",
+        )));
+    };
+    let class = class.to_ascii_lowercase();
+    let begins =
+        |known: &str| class.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if NO_MAIL.iter().any(|known| begins(known)) {
+        return Some(Outcome::Refused(no_message()));
+    }
+    if item.body.is_empty() {
+        let error = Error::new(Kind::Refused, Scope::Message, "the item's stream is empty");
+        return Some(Outcome::Refused(error.remedy("export the item again")));
+    }
+    (item.body.len() > LARGEST).then(|| {
+        let what = "the item is larger than one import may be (112 MB)";
+        Outcome::Refused(
+            Error::new(Kind::TooLarge, Scope::Message, what).remedy("hand the item over as a file"),
+        )
+    })
+}
+
+fn no_message() -> Error {
+    let what = "items of this class are not shown as messages: a copy could not be marked, nor found again";
+    Error::new(Kind::Refused, Scope::Message, what)
+        .remedy("move contacts, calendars and tasks by another way, a PST file for one")
+}
+
+fn fill(outcomes: &mut [Option<Outcome>], error: &Error) {
+    outcomes.iter_mut().for_each(|o| {
+        o.get_or_insert_with(|| Outcome::NotSent(error.clone()));
+    });
+}
+
+/// The request's body. Octets in the spool are read a window at a time: it alone is in memory.
+fn body(staging: &str, octets: Octets) -> std::io::Result<Bytes> {
+    let content = Content::from(octets);
+    let mut out = String::with_capacity(content.base64_len() + staging.len() + 64);
+    let mut object = Object::begin(&mut out);
+    object.text("FolderId", staging);
+    object.text("Mode", "create");
+    let data = object.key("Data");
+    data.push('"');
+    content.push_base64(data)?;
+    data.push('"');
+    object.end();
+    Ok(Bytes::from(out))
+}
+
+/// An upper estimate for one item of `size` bytes: the import, its stamp and its move.
+pub(super) fn cost(size: u64) -> Cost {
+    let upload_bytes = size.div_ceil(3).saturating_mul(4).saturating_add(AROUND + STAMP_AND_MOVE);
+    Cost { requests: 3, upload_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_travels_whole_and_costs_what_was_said() {
+        for length in [1usize, 2, 3, 4, 100_000, 3_000_001] {
+            let octets: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            let body = body("folder\"id", Octets::from(Bytes::from(octets.clone()))).expect("in memory");
+            assert!(body.len() as u64 <= cost(length as u64).upload_bytes);
+            let read: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(read["FolderId"], "folder\"id");
+            assert_eq!(read["Mode"], "create");
+            let data = read["Data"].as_str().expect("text");
+            assert_eq!(STANDARD.decode(data).expect("strict base64"), octets);
+        }
+        assert!(cost(LARGEST).upload_bytes < 150_000_000, "it can be sent at all");
+    }
+
+    #[test]
+    fn one_mailbox_has_one_staging_however_it_is_written() {
+        let common = Common::default();
+        let first = common.staging("Ann@example.org");
+        assert!(Arc::ptr_eq(&first, &common.staging("ann@EXAMPLE.org")));
+        assert!(!Arc::ptr_eq(&first, &common.staging("bob@example.org")));
+    }
+}

@@ -139,8 +139,10 @@ impl Item {
 
     /// Is it shown as a message?
     pub(super) fn is_mail(&self) -> bool {
-        let class = self.class().to_ascii_lowercase();
-        MAIL.iter().any(|begin| class.starts_with(begin))
+        self.properties.get(CLASS).is_none_or(|class| {
+            let class = class.to_ascii_lowercase();
+            MAIL.iter().any(|begin| class.starts_with(begin))
+        })
     }
 
     /// Its contents, always in the same order.

@@ -24,7 +24,6 @@
 //! Flags, read state and dates are in the stream and are not touched.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -102,8 +101,6 @@ pub(super) struct Streams {
     door: Door,
     /// Why the mode cannot be used here.
     closed: Option<Error>,
-    /// Items that were imported and not stamped, for tests and logs.
-    abandoned: AtomicU64,
 }
 
 impl std::fmt::Debug for Streams {
@@ -120,7 +117,7 @@ struct Staged {
 
 impl Streams {
     pub(super) fn new(common: Arc<Common>, staging: Arc<Staging>, hosts: Vec<String>) -> Streams {
-        Streams { common, staging, door: Door::new(hosts), closed: None, abandoned: AtomicU64::new(0) }
+        Streams { common, staging, door: Door::new(hosts), closed: None }
     }
 
     /// For a mailbox whose settings name the mode: is it offered, and are we let in? Removes what an earlier run left in
@@ -166,6 +163,9 @@ impl Streams {
         ticket: &Ticket,
     ) -> Vec<Option<Outcome>> {
         let mut outcomes: Vec<Option<Outcome>> = items.iter().map(refusal).collect();
+        if outcomes.iter().all(Option::is_some) {
+            return outcomes;
+        }
         let ready = match &self.closed {
             Some(why) => Err(why.clone()),
             None => self.ready(session).await,
@@ -186,7 +186,7 @@ impl Streams {
                 Ok(id) => staged.push(Staged { at, id }),
                 Err(fault) => {
                     if matches!(fault, Fault::Unknown(_)) {
-                        self.leave_one();
+                        self.staging.soil();
                     }
                     let outcome = fault.into_outcome();
                     let stop =
@@ -219,11 +219,6 @@ impl Streams {
         Ok((store, staging))
     }
 
-    fn leave_one(&self) {
-        self.abandoned.fetch_add(1, Ordering::Relaxed);
-        self.staging.soil();
-    }
-
     /// Imports one item into staging; gives its id there.
     async fn import(
         &self,
@@ -242,7 +237,7 @@ impl Streams {
         drop(large);
         let reply = match reply {
             // The folder was removed under our hands; the next try makes it anew.
-            Err(Fault::NotSent(e)) if e.kind == Kind::NotFound => {
+            Err(Fault::NotSent(e)) if e.kind == Kind::NotFound && e.scope == Scope::Folder => {
                 self.staging.forget().await;
                 let what = "importing an item: the staging folder is not there any more";
                 return Err(Fault::NotSent(Error::temporary(Kind::NotFound, Scope::Mailbox, what)));
@@ -308,13 +303,13 @@ impl Streams {
             fault => fault.into_outcome(),
         };
         if let Outcome::Unknown(_) = outcome {
-            self.leave_one();
+            self.staging.soil();
             return outcome;
         }
         match place.discard(id).await {
             Ok(()) => outcome,
             Err(e) => {
-                self.leave_one();
+                self.staging.soil();
                 Outcome::Unknown(e)
             }
         }
@@ -349,7 +344,7 @@ impl Streams {
         if !gone && change::remove(session, &[copy]).await.iter().all(Result::is_ok) {
             return Outcome::NotSent(error);
         }
-        self.leave_one();
+        self.staging.soil();
         Outcome::Unknown(error)
     }
 

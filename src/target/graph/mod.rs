@@ -206,15 +206,18 @@ impl TargetMailbox for GraphMailbox {
             for (at, outcome) in open.into_iter().zip(told) {
                 outcomes[at] = outcome;
             }
-            // What concerns the whole mailbox concerns the next mode as well.
-            if let Some(error) = outcomes.iter().flatten().find_map(ends_the_batch) {
-                let error = error.clone();
+            // What concerns the whole mailbox concerns the next mode as well; but streams have a way of their own.
+            let same = outcomes.iter().zip(&items).filter(|(_, item)| takes(*mode, &item.form));
+            let error = same.filter_map(|(outcome, _)| ends_the_batch(outcome.as_ref()?)).next().cloned();
+            if let Some(error) = error {
                 if error.kind == Kind::NotFound {
                     self.folders.forget().await;
                 }
-                outcomes.iter_mut().for_each(|o| {
-                    o.get_or_insert_with(|| Outcome::NotSent(error.clone()));
-                });
+                for (outcome, item) in outcomes.iter_mut().zip(&items) {
+                    if takes(*mode, &item.form) {
+                        outcome.get_or_insert_with(|| Outcome::NotSent(error.clone()));
+                    }
+                }
             }
         }
         let no_mode = |item: &StoreItem| {
@@ -279,10 +282,16 @@ impl GraphMailbox {
         }
         let known = self.folders.asked_for().await;
         let elsewhere = copies.iter().any(|copy| !known.contains(&copy.folder.0));
-        if elsewhere && let Some(staging) = self.streams.staging.look(&self.session).await? {
-            for copy in copies.iter_mut().filter(|copy| copy.folder.0 == staging) {
-                copy.complete = false;
-            }
+        if !elsewhere {
+            return Ok(copies);
+        }
+        let staging = match self.streams.staging.look(&self.session).await {
+            // A service that cannot be asked like this was never given a stream.
+            Err(e) if !e.may_pass() && !self.modes.contains(&WriteMode::ImportStream) => None,
+            staging => staging?,
+        };
+        for copy in copies.iter_mut().filter(|copy| Some(&copy.folder.0) == staging.as_ref()) {
+            copy.complete = false;
         }
         Ok(copies)
     }

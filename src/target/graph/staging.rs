@@ -131,7 +131,6 @@ impl Staging {
     /// At the first store: what an earlier run left is removed.
     pub(super) async fn sweep_once(&self, session: &Session, store: &str) {
         if !self.swept.load(Ordering::Relaxed) {
-            self.soil();
             self.sweep(session, store).await;
         }
     }

@@ -258,6 +258,12 @@ async fn what_is_missing_is_named_and_mail_goes_on() {
         }
         tells_nothing(&outcomes);
         ids(&store(&mailbox, &gate, &folder, vec![item(3, &plain(3), "")]).await);
+        let mixed = vec![piece(4, "IPM.Note"), item(5, &plain(5), "")];
+        let outcomes = store(&mailbox, &gate, &folder, mixed).await;
+        assert!(
+            matches!((&outcomes[0], &outcomes[1]), (Outcome::NotSent(_), Outcome::Stored { .. })),
+            "{outcomes:?}"
+        );
     }
 }
 

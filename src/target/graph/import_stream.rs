@@ -27,25 +27,24 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use encodify::base64::STANDARD;
 use http::Method;
 
 use super::answer::{Fault, id};
 use super::change;
-use super::session::{Call, Session, segment, unreadable};
+use super::export;
+use super::session::{Call, Session, segment};
 use super::staging::Staging;
+use super::stream_class::{no_message, refusal};
 use super::stream_door::{Door, of_stream};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
-use crate::model::{Error, Form, Kind, Outcome, Result, Scope, WriteMode};
+use crate::model::{Error, Kind, Outcome, Result, Scope, WriteMode};
 use crate::target::{CopyRef, Exported, StoreItem, TargetFolderId};
 use crate::transform::base64::Content;
 use crate::transform::graph::{props, unreadable as unreadable_body};
 use crate::transform::json::Object;
 use crate::transform::octets::Octets;
 
-/// Largest stream, in bytes: in base64 one request takes what a mailbox may be sent in five minutes (150 MB).
-pub(super) const LARGEST: u64 = 112_000_000;
 /// Streams above this are built one at a time for the whole endpoint, in bytes: a request holds all of its item.
 const LARGE: u64 = 8 << 20;
 /// Bytes of a request beside its stream; of a stamp and a move.
@@ -54,21 +53,6 @@ const STAMP_AND_MOVE: u64 = 1_024;
 
 const WHAT: &str = "importing an item";
 const STAMPING: &str = "stamping an imported item";
-/// What the stream of an export that was cut ends with.
-const CUT: &[u8] = b"=== Truncated Data ===";
-
-/// Classes of items that are never shown as messages (MS-OXCMSG and the pages of each kind), in lower case.
-const NO_MAIL: &[&str] = &[
-    "ipm.contact",
-    "ipm.distlist",
-    "ipm.abchperson",
-    "ipm.appointment",
-    "ipm.task",
-    "ipm.stickynote",
-    "ipm.activity",
-    "ipm.ole.class",
-    "ipm.microsoft.scheduledata",
-];
 
 /// What the opened mailboxes of an endpoint share.
 #[derive(Default)]
@@ -350,32 +334,7 @@ impl Streams {
 
     /// Exports an item as a stream.
     pub(super) async fn export(&self, session: &Session, copy: &CopyRef) -> Result<Exported> {
-        let what = "exporting an item";
-        let store = self.door.store(session).await?;
-        let id = segment(&copy.id);
-        let url = format!("{store}/folders/{}/items/{id}", segment(&copy.folder.0));
-        let item = session.read_url(url, Step::TargetFind, what).await.map_err(of_stream)?;
-        let class = item["type"].as_str().ok_or_else(|| unreadable(what))?.to_owned();
-        let mut body = String::new();
-        let mut object = Object::begin(&mut body);
-        object.key("itemIds").push_str(&serde_json::json!([copy.id]).to_string());
-        object.end();
-        let url = format!("{store}/exportItems");
-        let call = Call::to(Method::POST, url, body.into(), Step::TargetFind, what);
-        let reply = session.insist(&session.lookup(), &call, &[200]).await.map_err(of_stream)?;
-        let mut answer = reply.json().ok_or_else(|| unreadable(what))?;
-        let one = &mut answer["value"][0];
-        if !one["error"].is_null() {
-            return Err(Error::new(Kind::NotFound, Scope::Message, "the item cannot be exported"));
-        }
-        let data = one["data"].take();
-        let octets = data.as_str().and_then(|data| STANDARD.decode(data).ok());
-        let octets = octets.filter(|o| !o.is_empty()).ok_or_else(|| unreadable(what))?;
-        if octets.ends_with(CUT) {
-            let what = "exporting an item: the stream was cut by the target";
-            return Err(Error::temporary(Kind::Protocol, Scope::Message, what));
-        }
-        Ok(Exported { class, octets: octets.into() })
+        export::export(session, &self.door, copy).await
     }
 }
 
@@ -408,39 +367,6 @@ impl Place<'_> {
     }
 }
 
-/// What is refused before anything is sent.
-fn refusal(item: &StoreItem) -> Option<Outcome> {
-    let Form::Stream { class } = &item.form else {
-        return Some(Outcome::Refused(Error::new(
-            Kind::Refused,
-            Scope::Message,
-            "a message is no stream of an item",
-        )));
-    };
-    let class = class.to_ascii_lowercase();
-    let begins =
-        |known: &str| class.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    if NO_MAIL.iter().any(|known| begins(known)) {
-        return Some(Outcome::Refused(no_message()));
-    }
-    if item.body.is_empty() {
-        let error = Error::new(Kind::Refused, Scope::Message, "the item's stream is empty");
-        return Some(Outcome::Refused(error.remedy("export the item again")));
-    }
-    (item.body.len() > LARGEST).then(|| {
-        let what = "the item is larger than one import may be (112 MB)";
-        Outcome::Refused(
-            Error::new(Kind::TooLarge, Scope::Message, what).remedy("hand the item over as a file"),
-        )
-    })
-}
-
-fn no_message() -> Error {
-    let what = "items of this class are not shown as messages: a copy could not be marked, nor found again";
-    Error::new(Kind::Refused, Scope::Message, what)
-        .remedy("move contacts, calendars and tasks by another way, a PST file for one")
-}
-
 fn fill(outcomes: &mut [Option<Outcome>], error: &Error) {
     outcomes.iter_mut().for_each(|o| {
         o.get_or_insert_with(|| Outcome::NotSent(error.clone()));
@@ -470,6 +396,9 @@ pub(super) fn cost(size: u64) -> Cost {
 
 #[cfg(test)]
 mod tests {
+    use encodify::base64::STANDARD;
+
+    use super::super::stream_class::LARGEST;
     use super::*;
 
     #[test]

@@ -10,6 +10,7 @@ mod answer;
 mod batch;
 mod change;
 mod config;
+mod export;
 mod find;
 mod folders;
 mod import_mime;
@@ -18,6 +19,7 @@ mod read;
 mod session;
 mod staging;
 mod store;
+mod stream_class;
 mod stream_door;
 mod upload;
 
@@ -110,7 +112,7 @@ impl Target for GraphTarget {
         }
         let mut max_message_bytes = self.settings.max_message_bytes;
         if modes == [WriteMode::ImportStream] {
-            max_message_bytes = max_message_bytes.min(import_stream::LARGEST);
+            max_message_bytes = max_message_bytes.min(stream_class::LARGEST);
         }
         let capabilities = TargetCapabilities {
             stamps: true,

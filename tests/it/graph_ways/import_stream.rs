@@ -226,7 +226,7 @@ async fn a_poisoned_item_is_refused_and_a_full_mailbox_is_parked() {
     assert!(matches!(&outcomes[1], Outcome::Refused(e) if e.scope == Scope::Message), "{outcomes:?}");
     assert_eq!(desk.truth().folders["Work"].messages.len(), 2);
 
-    let sizes = Sizes { mailbox: 100, ..Sizes::default() };
+    let sizes = Sizes { mailbox: 10, ..Sizes::default() };
     let desk = Desk::new(GraphOptions { sizes, ..importing() });
     let (mailbox, gate) = desk.open(streams()).await;
     let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");

@@ -45,8 +45,9 @@ use crate::transform::graph::{props, unreadable as unreadable_body};
 use crate::transform::json::Object;
 use crate::transform::octets::Octets;
 
-/// Streams above this are built one at a time for the whole endpoint, in bytes: a request holds all of its item.
-const LARGE: u64 = 8 << 20;
+/// Streams above this are sent one at a time for the whole endpoint, in bytes: a request holds all of its item, 32 MiB of
+/// base64 then.
+const LARGE: u64 = 24 << 20;
 /// Bytes of a request beside its stream; of a stamp and a move.
 const AROUND: u64 = 1_024;
 const STAMP_AND_MOVE: u64 = 1_024;

@@ -34,7 +34,7 @@ use super::change;
 use super::export;
 use super::session::{Call, Session, segment};
 use super::staging::Staging;
-use super::stream_class::{no_message, refusal};
+use super::stream_class::{is_mail, no_message, refusal};
 use super::stream_door::{Door, of_stream};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
@@ -266,7 +266,8 @@ impl Streams {
                     stamped.push(Staged { at: one.at, id: lasting });
                 }
                 Err(fault) => {
-                    let outcome = self.unstamped(place, &one.id, fault).await;
+                    let mail = items.get(one.at).is_some_and(is_mail);
+                    let outcome = self.unstamped(place, &one.id, mail, fault).await;
                     if let Some(slot) = outcomes.get_mut(one.at) {
                         *slot = Some(outcome);
                     }
@@ -277,9 +278,13 @@ impl Streams {
     }
 
     /// An item that could not be stamped: it is removed, and then nothing was done; if it cannot be, nobody knows.
-    async fn unstamped(&self, place: &Place<'_>, id: &str, fault: Fault) -> Outcome {
+    async fn unstamped(&self, place: &Place<'_>, id: &str, mail: bool, fault: Fault) -> Outcome {
         let outcome = match fault {
             Fault::NotSent(e) if e.kind == Kind::NotFound => match place.has(id).await {
+                // Mail is a message, sooner or later.
+                Ok(true) if mail => {
+                    Outcome::NotSent(Error::temporary(Kind::Conflict, Scope::Message, e.what))
+                }
                 Ok(true) => Outcome::Refused(no_message()),
                 // Removed by somebody: by another program that takes the staging folder for its own, say.
                 Ok(false) => Outcome::Unknown(Error::temporary(Kind::Conflict, Scope::Message, e.what)),

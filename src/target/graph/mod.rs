@@ -43,8 +43,9 @@ use crate::model::{Error, Flags, Form, Kind, Outcome, Result, Scope, StampPrefix
 use config::Base;
 use folders::Folders;
 use import_mime::Import;
-use import_stream::{Common, Streams};
+use import_stream::Streams;
 use session::Session;
+use staging::Common;
 
 /// Messages and bytes of one batch: about one request's worth of octets.
 const BATCH_MESSAGES: usize = 20;

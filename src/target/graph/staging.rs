@@ -7,7 +7,9 @@
 //! `check` open mailboxes beside a run. So whoever only opens a mailbox removes what is older than any store takes, and
 //! only whoever stores removes all of it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::Method;
@@ -29,6 +31,30 @@ const OLD: i64 = 3_600_000;
 const SWEEPS: u32 = 3;
 /// Items of one page.
 const PAGE: usize = 200;
+
+/// What the opened mailboxes of an endpoint share.
+#[derive(Default)]
+pub(super) struct Common {
+    /// One large stream at a time.
+    pub(super) large: Mutex<()>,
+    /// The staging of each mailbox that is open, perhaps more than once: two mailboxes may be merged into one.
+    stagings: std::sync::Mutex<BTreeMap<String, Weak<Staging>>>,
+}
+
+impl Common {
+    /// The staging of a mailbox, the same for all who have it open.
+    pub(super) fn staging(&self, mailbox: &str) -> Arc<Staging> {
+        let mut all = self.stagings.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, staging| staging.strong_count() > 0);
+        let mailbox = mailbox.to_lowercase();
+        if let Some(staging) = all.get(&mailbox).and_then(Weak::upgrade) {
+            return staging;
+        }
+        let staging = Arc::new(Staging::default());
+        all.insert(mailbox, Arc::downgrade(&staging));
+        staging
+    }
+}
 
 /// The staging folder of one mailbox.
 #[derive(Default)]
@@ -198,4 +224,17 @@ async fn ask(session: &Session) -> Result<Looked> {
     })?;
     let ours = list.iter().find(|f| f["displayName"] == NAME && f["isHidden"] == true);
     Ok(ours.and_then(id).map_or(Looked::Absent, |id| Looked::There(id.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mailbox_has_one_staging_however_it_is_written() {
+        let common = Common::default();
+        let first = common.staging("Ann@example.org");
+        assert!(Arc::ptr_eq(&first, &common.staging("ann@EXAMPLE.org")));
+        assert!(!Arc::ptr_eq(&first, &common.staging("bob@example.org")));
+    }
 }

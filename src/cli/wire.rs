@@ -181,13 +181,18 @@ pub(super) fn ways(env: &Env, settings: &Settings, name: &str) -> Result<Vec<(St
         return Err(Error::new(Kind::Config, Scope::Run, what).remedy("name one of them"));
     };
     let ways = match kind {
-        TargetKind::Graph(graph) => [WriteMode::Json, WriteMode::ImportMime]
-            .into_iter()
-            .map(|mode| {
-                let one = config::GraphSettings { modes: vec![mode], ..graph.as_ref().clone() };
+        TargetKind::Graph(graph) => {
+            let way = |mode: WriteMode| {
+                // A stream is made of a copy that another way wrote.
+                let modes = match mode {
+                    WriteMode::ImportStream => vec![mode, WriteMode::Json],
+                    _ => vec![mode],
+                };
+                let one = config::GraphSettings { modes, ..graph.as_ref().clone() };
                 (mode.word(), TargetKind::Graph(Box::new(one)))
-            })
-            .collect(),
+            };
+            [WriteMode::Json, WriteMode::ImportMime, WriteMode::ImportStream].into_iter().map(way).collect()
+        }
         TargetKind::Ews(_) => vec![("CreateItem", kind.clone())],
         TargetKind::Imap(_) => vec![("APPEND", kind.clone())],
         TargetKind::Maildir(_) => vec![("files", kind.clone())],

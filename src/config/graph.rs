@@ -187,7 +187,7 @@ fn pool(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<Vec<GraphApp>> {
 
 /// `modes = ["import-mime", "json"]`. `None`: it is wrong (and told).
 fn modes(s: &Section<'_, '_>, base_url: Option<&str>) -> Option<Vec<WriteMode>> {
-    const KNOWN: [WriteMode; 2] = [WriteMode::Json, WriteMode::ImportMime];
+    const KNOWN: [WriteMode; 3] = [WriteMode::Json, WriteMode::ImportMime, WriteMode::ImportStream];
     if !s.has("modes") {
         return Some(vec![WriteMode::Json]);
     }
@@ -199,7 +199,7 @@ fn modes(s: &Section<'_, '_>, base_url: Option<&str>) -> Option<Vec<WriteMode>> 
                 s.wrong(
                     "modes",
                     "names a mode that is not known or there twice",
-                    "write `modes = [\"json\"]` or `modes = [\"import-mime\", \"json\"]`",
+                    "write `modes = [\"json\"]`, with \"import-mime\" before it or \"import-stream\" beside it",
                 );
                 return None;
             }
@@ -213,6 +213,14 @@ fn modes(s: &Section<'_, '_>, base_url: Option<&str>) -> Option<Vec<WriteMode>> 
             "base_url",
             "does not end with /v1.0, and `import-mime` is asked of /beta beside it",
             "write an address that ends with /v1.0, or leave `import-mime` out of `modes`",
+        );
+    }
+    let national = CLOUDS.iter().skip(1).any(|(_, cloud)| base_url == Some(cloud.graph));
+    if modes.contains(&WriteMode::ImportStream) && national {
+        s.wrong(
+            "modes",
+            "names `import-stream`, which national clouds do not have",
+            "leave `import-stream` out of `modes`",
         );
     }
     Some(modes)

@@ -411,12 +411,15 @@ fn an_app_has_one_proof_and_several_apps_are_a_pool() {
 
 #[test]
 fn modes_are_tried_in_the_order_of_the_file() {
-    use crate::model::WriteMode::{ImportMime, Json};
+    use crate::model::WriteMode::{ImportMime, ImportStream, Json};
     let token = "token = { env = \"T\" }\n";
     assert_eq!(graph_settings(token).modes, [Json]);
     let settings = graph_settings(&format!("{token}modes = [\"import-mime\", \"json\"]"));
     assert_eq!(settings.modes, [ImportMime, Json]);
+    let settings = graph_settings(&format!("{token}modes = [\"json\", \"import-stream\"]"));
+    assert_eq!(settings.modes, [Json, ImportStream]);
     for (keys, error) in [
+        ("modes = [\"json\", \"import-stream\"]\ncloud = \"china\"", "national clouds do not have"),
         ("modes = []", "names no mode"),
         ("modes = [\"mime\"]", "names a mode that is not known"),
         ("modes = [\"json\", \"json\"]", "there twice"),

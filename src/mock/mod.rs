@@ -10,6 +10,7 @@ pub mod imap;
 mod kept;
 mod script;
 pub mod server;
+mod stream;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -2,6 +2,7 @@
 
 use super::attachments::Uploads;
 use super::call::{At, Call};
+use super::exchange_items::ImportSessions;
 use super::ids::Ids;
 use super::mailbox::Mailbox;
 use super::options::GraphOptions;
@@ -20,6 +21,7 @@ pub(super) struct Act<'a> {
     pub(super) options: &'a GraphOptions,
     pub(super) counters: &'a mut Counters,
     pub(super) uploads: &'a mut Uploads,
+    pub(super) imports: &'a mut ImportSessions,
     pub(super) show: &'a Show,
     /// The absolute address of the request, without its query.
     pub(super) address: &'a str,
@@ -57,6 +59,7 @@ impl Act<'_> {
             Call::AttachmentValue { at, id } => self.attachment_value(at, id),
             Call::DeleteAttachment { at, id } => self.delete_attachment(at, id),
             Call::OpenUpload { at, input } => self.open_upload(at, input),
+            Call::Exchange(call) => self.exchange(call),
         }
     }
 
@@ -67,7 +70,8 @@ impl Act<'_> {
 
     /// A message that must be there, in the folder named if one is.
     pub(super) fn item(&self, at: &At) -> Result<&Item, Refusal> {
-        let item = self.mailbox.item(&at.id).ok_or_else(|| {
+        // What is no mail is not there for who asks for messages.
+        let item = self.mailbox.item(&at.id).filter(|item| item.is_mail()).ok_or_else(|| {
             // Ids have a form; what lacks it is malformed, not missing.
             if at.id.len() < 40 {
                 Refusal::new(400, "ErrorInvalidIdMalformed", "Id is malformed.")

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::exchange;
 use super::head::Head;
 use super::input::{self, AttachmentInput, MessageInput, UploadInput};
 use super::mime;
@@ -52,6 +53,7 @@ pub(super) enum Call {
     AttachmentValue { at: At, id: String },
     DeleteAttachment { at: At, id: String },
     OpenUpload { at: At, input: UploadInput },
+    Exchange(Box<exchange::Call>),
 }
 
 /// Reads a request below `/users/{user}`.
@@ -94,6 +96,7 @@ pub(super) fn read(
             request.only(&Method::POST)?;
             request.import(id, options)
         }
+        ["settings", "exchange"] => exchange::settings(head, options),
         ["messages"] => request.messages(None, options),
         ["mailFolders", id, "messages"] => request.messages(Some(id), options),
         ["messages", id, more @ ..] => request.message(None, id, more),

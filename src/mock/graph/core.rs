@@ -9,6 +9,8 @@ use bytes::Bytes;
 use super::act::Act;
 use super::attachments::Uploads;
 use super::date;
+use super::exchange;
+use super::exchange_items::ImportSessions;
 use super::faults::{Fault, FaultScript, Faults};
 use super::head::{Area, Head};
 use super::ids::Ids;
@@ -33,6 +35,7 @@ pub(super) struct Core {
     pub(super) counters: Counters,
     pub(super) tokens: Tokens,
     pub(super) uploads: Uploads,
+    imports: ImportSessions,
     meters: BTreeMap<Who, Meter>,
     apps: BTreeMap<String, AppMeter>,
     faults: Faults,
@@ -74,6 +77,7 @@ impl Core {
             counters: Counters::default(),
             tokens: Tokens::default(),
             uploads: Uploads::new(),
+            imports: ImportSessions::new(),
             meters: BTreeMap::new(),
             apps: BTreeMap::new(),
             faults: Faults::new(FaultScript::default()),
@@ -129,7 +133,11 @@ impl Core {
             return Err(refusal);
         }
         self.counters.peak_in_flight = self.counters.peak_in_flight.max(meter.peak);
-        if body.len() > self.options.sizes.request {
+        let largest = match head.area {
+            Area::Import { .. } => self.options.sizes.import_request,
+            _ => self.options.sizes.request,
+        };
+        if body.len() > largest {
             meter.leave();
             self.counters.violation("request body too large");
             return Ok(Entry::Answer(self.count(Reply::empty(413))));
@@ -189,6 +197,16 @@ impl Core {
             let upload = self.uploads.get(session).ok_or_else(Refusal::not_found)?;
             return Ok((upload.app.clone(), upload.mailbox.clone()));
         }
+        if let Area::Import { secret } = &head.area {
+            if head.has_authorization {
+                self.counters.violation("Authorization sent to an import URL");
+            }
+            let live = self.imports.get(secret).filter(|session| session.expires > now);
+            return live.map(|s| (s.app.clone(), s.mailbox.clone())).ok_or_else(|| {
+                let status = self.options.import_expired_status;
+                Refusal::new(status, "InvalidAuthenticationToken", "The import session is not valid.")
+            });
+        }
         let Some(bearer) = &head.bearer else {
             return Err(Refusal::new(401, "InvalidAuthenticationToken", "Access token is empty."));
         };
@@ -230,9 +248,14 @@ impl Core {
                 }
                 Ok((app, address))
             }
+            Area::Store { id, .. } => {
+                let guid = exchange::guid_of(id, &self.options).unwrap_or("").to_owned();
+                let address = self.mailboxes.values().find(|m| m.guid == guid).map(|m| m.address.clone());
+                Ok((app, self.mailbox(&address.ok_or_else(Refusal::not_found)?, now)?))
+            }
             Area::Unknown(segment) => Err(Refusal::no_such_path(segment)),
             Area::Batch => Err(Refusal::new(400, "BadRequest", "A batch cannot hold a batch.")),
-            Area::Token { .. } | Area::Upload { .. } => Err(Refusal::no_such_path("")),
+            Area::Token { .. } | Area::Upload { .. } | Area::Import { .. } => Err(Refusal::no_such_path("")),
         }
     }
 
@@ -288,7 +311,7 @@ impl Core {
 
     /// Acts, and counts the answer.
     pub(super) fn act(&mut self, work: &Work, now: i64) -> Reply {
-        let Core { mailboxes, ids, options, counters, uploads, .. } = self;
+        let Core { mailboxes, ids, options, counters, uploads, imports, .. } = self;
         let result = match mailboxes.get_mut(&work.mailbox) {
             None => Err(Refusal::not_found()),
             Some(mailbox) => {
@@ -298,6 +321,7 @@ impl Core {
                     options,
                     counters,
                     uploads,
+                    imports,
                     show: &work.show,
                     address: &work.address,
                     if_match: work.if_match.as_deref(),
@@ -407,6 +431,11 @@ impl Core {
         self.tokens.revoke();
     }
 
+    /// Ends every import session.
+    pub(super) fn end_import_sessions(&mut self) {
+        self.imports.clear();
+    }
+
     pub(super) fn truth(&self) -> Truth {
         Truth {
             mailboxes: self.mailboxes.iter().map(|(a, m)| (a.clone(), truth::mailbox(m))).collect(),
@@ -421,6 +450,7 @@ impl Core {
         self.mailboxes.clear();
         self.counters = Counters::default();
         self.uploads.clear();
+        self.imports.clear();
         self.meters.clear();
         self.apps.clear();
         self.pending.clear();

@@ -45,6 +45,15 @@ pub(super) enum Area {
     Upload {
         session: String,
     },
+    /// `/v1.0/admin/exchange/mailboxes/{id}/…`
+    Store {
+        id: String,
+        rest: Vec<String>,
+    },
+    /// An import session's URL.
+    Import {
+        secret: String,
+    },
     Unknown(String),
 }
 
@@ -124,6 +133,13 @@ fn area(path: &str, query: Option<&str>) -> Result<Area, Refusal> {
             rest: rest.iter().map(|s| (*s).to_owned()).collect(),
             beta: *version == "beta",
         },
+        ["v1.0" | "beta", "admin", "exchange", "mailboxes", id, rest @ ..] => {
+            Area::Store { id: (*id).to_owned(), rest: rest.iter().map(|s| (*s).to_owned()).collect() }
+        }
+        ["api", "gv1.0", "Mailboxes", _, "importItem"] => {
+            let secret = query.and_then(|q| q.strip_prefix("authtoken=")).unwrap_or("");
+            Area::Import { secret: secret.to_owned() }
+        }
         ["api", "v2.0", .., "AttachmentSessions", session] => {
             let token = query.and_then(|q| q.strip_prefix("authtoken=")).unwrap_or("");
             Area::Upload { session: format!("{session}.{token}") }

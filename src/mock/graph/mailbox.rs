@@ -23,6 +23,9 @@ pub(super) struct Folder {
     pub(super) change: u64,
     #[serde(default)]
     pub(super) entered: u64,
+    /// Its class, where it is not `IPF.Note`.
+    #[serde(default)]
+    pub(super) class: Option<String>,
     #[serde(skip)]
     pub(super) items: BTreeSet<u64>,
 }
@@ -226,6 +229,7 @@ impl Mailbox {
                 well_known: None,
                 change,
                 entered: change,
+                class: None,
                 items: BTreeSet::new(),
             },
         );

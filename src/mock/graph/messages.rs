@@ -54,7 +54,7 @@ impl Act<'_> {
         Ok(reply)
     }
 
-    fn make(&mut self, number: u64, folder: u32, input: &MessageInput, how: How) -> Item {
+    pub(super) fn make(&mut self, number: u64, folder: u32, input: &MessageInput, how: How) -> Item {
         let now = self.now;
         let (id, immutable) = (self.ids.message(), self.ids.immutable());
         let change = self.mailbox.next_change();
@@ -93,6 +93,8 @@ impl Act<'_> {
             properties: std::collections::BTreeMap::new(),
             attachments: Vec::new(),
             raw: input.raw.clone().map(|c| self.keep(c)),
+            stream: None,
+            imported: None,
         };
         if input.body.is_none() {
             item.body = Content::new(bytes::Bytes::new());
@@ -256,6 +258,9 @@ impl Act<'_> {
         let bin = self.mailbox.recoverable();
         let fits = |number: &u64| {
             let Some(item) = self.mailbox.items.get(number) else { return false };
+            if !item.is_mail() {
+                return false;
+            }
             let here = folder.map_or(item.folder != bin, |f| f == item.folder);
             here && view.filter.as_ref().is_none_or(|filter| self.passes(filter, item))
         };
@@ -267,7 +272,6 @@ impl Act<'_> {
             .and_then(|(id, value)| self.mailbox.having(id, value));
         let mut numbers: Vec<u64> = match (indexed, folder.and_then(|f| self.mailbox.folders.get(&f))) {
             (Some(found), _) => found.into_iter().filter(|n| fits(n)).collect(),
-            (None, Some(folder)) if view.filter.is_none() => folder.items.iter().copied().collect(),
             (None, Some(folder)) => folder.items.iter().copied().filter(|n| fits(n)).collect(),
             (None, None) => self.mailbox.items.keys().copied().filter(|n| fits(n)).collect(),
         };

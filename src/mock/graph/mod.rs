@@ -16,6 +16,8 @@ mod copies;
 mod core;
 mod date;
 mod delta;
+mod exchange;
+mod exchange_items;
 mod faults;
 mod filter;
 mod folders;
@@ -187,6 +189,11 @@ impl GraphMock {
     /// Makes every token given so far invalid: the next request of each client is refused with 401.
     pub fn revoke_tokens(&self) {
         self.core().revoke_tokens();
+    }
+
+    /// Ends every import session: its address is worth nothing from now on.
+    pub fn end_import_sessions(&self) {
+        self.core().end_import_sessions();
     }
 
     /// The client's world is frozen: every request whose octets were sent is acted on now. The number of acts.

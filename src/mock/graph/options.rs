@@ -67,6 +67,18 @@ pub struct GraphOptions {
     pub patch_dates: bool,
     /// `$select` with `$expand` of extended properties omits `internetMessageId` (reported by a live migrator).
     pub select_expand_drops: bool,
+    /// The app holds the roles of the import and export of items (`MailboxItem.ImportExport.All` and those around it).
+    pub import_export: bool,
+    /// Items can be imported and exported at all: in the global cloud alone.
+    pub global_cloud: bool,
+    /// An import session is answered with 201, not 200 (the documentation says both).
+    pub import_session_created: bool,
+    /// An import answers with the immutable id of its item, not with the classic one (not documented).
+    pub import_answers_immutable: bool,
+    /// How the address of an import session that is over, or is none, is refused (not documented): 401, 403, 404 or 410.
+    pub import_expired_status: u16,
+    /// Exports are cut, and say so at their end.
+    pub cut_exports: bool,
     /// Keep bodies and attachments; else only their digests and lengths are kept and reads of them are empty.
     pub keep_content: bool,
     /// A request whose caller vanished while it was under way is acted on all the same, when its time has come: its
@@ -119,6 +131,12 @@ impl Default for GraphOptions {
             mime_keeps_headers: true,
             patch_dates: false,
             select_expand_drops: false,
+            import_export: false,
+            global_cloud: true,
+            import_session_created: false,
+            import_answers_immutable: false,
+            import_expired_status: 401,
+            cut_exports: false,
             keep_content: true,
             commit_abandoned: true,
             save_every: 0,
@@ -290,6 +308,10 @@ impl Default for Limits {
 pub struct Sizes {
     /// A request's body.
     pub request: usize,
+    /// The body of a request that imports an item (not documented).
+    pub import_request: usize,
+    /// Lifetime of an import session, in seconds (not documented).
+    pub import_seconds: u64,
     /// An attachment added in one request, decoded.
     pub attachment_post: usize,
     /// The smallest attachment for which an upload session is given.
@@ -320,6 +342,8 @@ impl Default for Sizes {
     fn default() -> Self {
         Sizes {
             request: 4 << 20,
+            import_request: 200 << 20,
+            import_seconds: 3600,
             attachment_post: 3 << 20,
             upload_min: 3_000_000,
             upload_max: 150 << 20,

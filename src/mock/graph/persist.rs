@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::core::Core;
 use super::ids::Ids;
 use super::mailbox::Mailbox;
-use super::state::Content;
+use super::state::{Content, Item};
 use super::truth::Counters;
 use crate::mock::kept;
 
@@ -41,11 +41,7 @@ pub(super) fn save(dir: &Path, core: &mut Core) -> Result<(), String> {
 }
 
 fn contents(core: &mut Core) -> impl Iterator<Item = &mut Content> {
-    core.mailboxes.values_mut().flat_map(|m| m.items.values_mut()).flat_map(|item| {
-        std::iter::once(&mut item.body)
-            .chain(item.raw.as_mut())
-            .chain(item.attachments.iter_mut().map(|a| &mut a.content))
-    })
+    core.mailboxes.values_mut().flat_map(|m| m.items.values_mut()).flat_map(Item::contents_mut)
 }
 
 /// Reads a saved state into `core`; leaves `core` alone if there is none.

@@ -56,6 +56,9 @@ pub(super) enum Of {
     Attachments,
     FolderDelta,
     MessageDelta,
+    StoreFolders,
+    StoreItem,
+    StoreItems,
 }
 
 impl Of {
@@ -84,12 +87,18 @@ impl Of {
                 "$skiptoken",
                 "$deltatoken",
             ],
+            Of::StoreFolders => &["$top", "$skip", "$skiptoken"],
+            Of::StoreItem => &["$select", "$expand"],
+            Of::StoreItems => &["$top", "$skip", "$skiptoken", "$select", "$filter", "$count", "$expand"],
         }
     }
 
     fn properties(self) -> &'static [&'static str] {
         match self {
-            Of::Nothing => &[],
+            Of::Nothing | Of::StoreFolders => &[],
+            Of::StoreItem | Of::StoreItems => {
+                &["id", "changeKey", "type", "size", "categories", "createdDateTime", "lastModifiedDateTime"]
+            }
             Of::User => &["id", "displayName", "mail", "userPrincipalName"],
             Of::Folder | Of::Folders | Of::FolderDelta => &[
                 "id",

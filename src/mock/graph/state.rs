@@ -89,13 +89,52 @@ pub(super) struct Item {
     pub(super) attachments: Vec<Attachment>,
     /// The octets given, where it was made from MIME.
     pub(super) raw: Option<Content>,
+    /// The stream it was imported from, where that is none of the mock's own exports.
+    #[serde(default)]
+    pub(super) stream: Option<Content>,
+    /// BLAKE3 of the stream it was imported from, hexadecimal.
+    #[serde(default)]
+    pub(super) imported: Option<String>,
 }
 
+/// PidTagMessageClass, where it is not `IPM.Note`.
+pub(super) const CLASS: &str = "String 0x1a";
+
+/// How classes begin that are shown as messages.
+const MAIL: &[&str] =
+    &["ipm.note", "report.", "ipm.schedule.meeting", "ipm.taskrequest", "ipm.post", "ipm.sharing"];
+
 impl Item {
+    /// Its message class.
+    pub(super) fn class(&self) -> &str {
+        self.properties.get(CLASS).map_or("IPM.Note", String::as_str)
+    }
+
+    /// Is it shown as a message?
+    pub(super) fn is_mail(&self) -> bool {
+        self.properties.get(CLASS).is_none_or(|class| {
+            let class = class.to_ascii_lowercase();
+            MAIL.iter().any(|begin| class.starts_with(begin))
+        })
+    }
+
+    /// Its contents, always in the same order.
+    pub(super) fn contents(&self) -> impl Iterator<Item = &Content> {
+        let attached = self.attachments.iter().map(|a| &a.content);
+        std::iter::once(&self.body).chain(self.raw.as_ref()).chain(attached).chain(self.stream.as_ref())
+    }
+
+    /// As [`Item::contents`].
+    pub(super) fn contents_mut(&mut self) -> impl Iterator<Item = &mut Content> {
+        let attached = self.attachments.iter_mut().map(|a| &mut a.content);
+        std::iter::once(&mut self.body).chain(self.raw.as_mut()).chain(attached).chain(self.stream.as_mut())
+    }
+
     /// Octets it takes in the mailbox.
     pub(super) fn size(&self) -> u64 {
         512 + self.body.length
             + self.raw.as_ref().map_or(0, |r| r.length)
+            + self.stream.as_ref().map_or(0, |s| s.length)
             + self.attachments.iter().map(|a| a.content.length).sum::<u64>()
     }
 

@@ -11,8 +11,9 @@
 //! | `auth` | who we are |
 //! | `session` | one mailbox's requests |
 //! | `sizing` | how much goes into one request |
-//! | `store`, `upload`, `find`, `change`, `read`, `folders`, `listing` | what is done with them |
+//! | `store`, `upload`, `find`, `change`, `read`, `folders`, `ahead`, `listing` | what is done with them |
 
+mod ahead;
 mod answer;
 mod auth;
 mod change;
@@ -123,6 +124,11 @@ impl TargetMailbox for EwsMailbox {
     async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId> {
         self.staging.writes();
         self.folders.get(&self.session, wanted).await
+    }
+
+    async fn expect(&self, wanted: &[FolderWanted]) -> Result<()> {
+        self.staging.writes();
+        self.folders.expect(&self.session, wanted).await
     }
 
     async fn rename_folder(&self, folder: &TargetFolderId, to: &FolderWanted) -> Result<TargetFolderId> {

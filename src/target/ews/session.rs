@@ -210,7 +210,7 @@ impl Session {
             Attempt::Judged(reply) => Ok(reply),
             Attempt::Unauthorised(head) => match auth.after_refusal(env, &pass, &head).await {
                 Err(error) => Err(Fault::NotSent(error)),
-                Ok(_) => answer::read(StatusCode::UNAUTHORIZED, None, b"", call.op, call.what),
+                Ok(_) => Err(Fault::NotSent(super::auth::refused_again(&head))),
             },
         }
     }

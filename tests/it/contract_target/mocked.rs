@@ -10,7 +10,10 @@ use mailwave::mock::Wire;
 use mailwave::model::Timestamp;
 
 /// A client whose requests are handed to a mock in this process.
-pub fn client<F>(env: &Env, handle: impl Fn(http::Request<Bytes>) -> F + Send + Sync + 'static) -> Arc<dyn HttpClient>
+pub fn client<F>(
+    env: &Env,
+    handle: impl Fn(http::Request<Bytes>) -> F + Send + Sync + 'static,
+) -> Arc<dyn HttpClient>
 where
     F: Future<Output = Wire> + Send + 'static,
 {

@@ -12,7 +12,9 @@ use crate::contract_target::{TargetHarness, item, open, source_name, stamp, stor
 /// Requests by operation since `before`.
 fn since(harness: &EwsHarness, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let now = harness.mock.counters().operations.into_iter();
-    now.map(|(op, n)| (op.clone(), n - before.get(&op).copied().unwrap_or(0))).filter(|(_, n)| *n > 0).collect()
+    now.map(|(op, n)| (op.clone(), n - before.get(&op).copied().unwrap_or(0)))
+        .filter(|(_, n)| *n > 0)
+        .collect()
 }
 
 #[tokio::test]
@@ -39,7 +41,8 @@ async fn two_thousand_folders_are_made_and_searched_with_few_requests() {
     let mut number = 0;
     for (at, folder) in ids.iter().enumerate().filter(|(at, _)| at % 4 == 0) {
         let count = if at == 0 { 400 } else { 5 };
-        let items: Vec<_> = (0..count).map(|n| item(1, number + n, b"Subject: x\r\n\r\nx", "", None)).collect();
+        let items: Vec<_> =
+            (0..count).map(|n| item(1, number + n, b"Subject: x\r\n\r\nx", "", None)).collect();
         number += count;
         for batch in items.chunks(50) {
             let outcomes = store(&harness, &mailbox, folder, batch.to_vec()).await;
@@ -87,7 +90,8 @@ async fn what_a_run_removes_can_be_recovered_by_its_user_and_is_no_copy_any_more
     let left = mailbox.find(&whole).await.expect("find");
     assert_eq!(left.iter().map(|c| &c.stamp).collect::<Vec<_>>(), [&found[1].stamp]);
     let truth = harness.mock.truth();
-    let kept = truth.mailboxes[&harness.mailbox()].folders.iter().find(|(path, _)| path.ends_with("Deletions"));
+    let kept =
+        truth.mailboxes[&harness.mailbox()].folders.iter().find(|(path, _)| path.ends_with("Deletions"));
     let kept = &kept.expect("recoverable items").1.messages;
     assert_eq!(kept.len(), 1, "where its user finds it again");
     assert!(kept[0].named.values().flatten().any(|v| v.starts_with(&found[0].stamp.to_string())));

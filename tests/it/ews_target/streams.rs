@@ -24,7 +24,9 @@ fn stream(number: u64) -> Vec<u8> {
     out.extend_from_slice(&[0; 16]);
     out.extend_from_slice(&[0xc0, 0, 0, 0, 0, 0, 0, 0x46]);
     let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    for (tag, octets) in [(0x001A_001F_u32, wide("IPM.Contact")), (0x0037_001F, wide(&format!("number {number}")))] {
+    for (tag, octets) in
+        [(0x001A_001F_u32, wide("IPM.Contact")), (0x0037_001F, wide(&format!("number {number}")))]
+    {
         out.extend_from_slice(&tag.to_le_bytes());
         out.extend_from_slice(&u32::try_from(octets.len()).expect("small").to_le_bytes());
         out.extend_from_slice(&octets);
@@ -34,7 +36,10 @@ fn stream(number: u64) -> Vec<u8> {
 
 fn streams(numbers: impl IntoIterator<Item = u64>) -> Vec<StoreItem> {
     let form = Form::Stream { class: "IPM.Contact".to_owned() };
-    numbers.into_iter().map(|n| StoreItem { form: form.clone(), ..item(1, n, &stream(n), "", None) }).collect()
+    numbers
+        .into_iter()
+        .map(|n| StoreItem { form: form.clone(), ..item(1, n, &stream(n), "", None) })
+        .collect()
 }
 
 /// Stores until all are stored, as the engine does: an unknown outcome is looked up first, what is not finished is
@@ -286,7 +291,8 @@ async fn lanes_side_by_side_do_not_take_each_others_imports_for_left_over() {
         };
         tokio::join!(lane(1), lane(2), lane(3));
         mailbox.release().await;
-        let numbers = (1..=3).flat_map(|l| (0..4).flat_map(move |b| (0..4).map(move |n| l * 100 + b * 10 + n)));
+        let numbers =
+            (1..=3).flat_map(|l| (0..4).flat_map(move |b| (0..4).map(move |n| l * 100 + b * 10 + n)));
         whole(&harness, numbers, &name);
         let counts = harness.mock.fault_counts();
         assert!(counts.values().sum::<u64>() > 0, "{name}: {counts:?}");
@@ -300,7 +306,8 @@ async fn what_was_exported_comes_back_whole_and_an_older_stamp_in_it_counts_for_
     let inbox = mailbox.folder(&wanted(&["INBOX"])).await.expect("inbox");
     let other = mailbox.folder(&wanted(&["Other"])).await.expect("folder");
     let octets = b"Message-ID: <1@x>\r\nSubject: x\r\n\r\n8 bit \xe4 \0\r\n";
-    let outcomes = store(&harness, &mailbox, &inbox, vec![item(1, 1, octets, "FS later", Some(1_700_000_000))]).await;
+    let outcomes =
+        store(&harness, &mailbox, &inbox, vec![item(1, 1, octets, "FS later", Some(1_700_000_000))]).await;
     let copy = CopyRef { folder: inbox.clone(), id: id(&outcomes[0]) };
     let exported = mailbox.export(&copy).await.expect("exported");
     assert_eq!(exported.class, "IPM.Note");

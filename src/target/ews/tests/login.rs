@@ -122,3 +122,36 @@ fn a_password_travels_over_tls_or_to_this_machine_only() {
     assert_eq!(new("http://127.0.0.1:8080/EWS/Exchange.asmx", false), Ok(()));
     assert_eq!(new("https://mail.example.org/EWS/Exchange.asmx", false), Ok(()));
 }
+
+#[tokio::test]
+async fn a_refused_token_names_what_the_server_offers_instead() {
+    for (offer, word) in [("Negotiate, NTLM", "virtual directory"), ("Bearer realm=\"x\"", "audience")] {
+        let server = Server::default();
+        for _ in 0..3 {
+            server.then(move |_| challenge(offer));
+        }
+        let script = server.clone();
+        let target = server.target(|settings| {
+            let secret = crate::guard::Secret {
+                from: crate::guard::SecretFrom::Command(vec!["echo".to_owned(), "token".to_owned()]),
+                place: "x".to_owned(),
+            };
+            let life = Duration::from_secs(3_600);
+            settings.login = EwsLogin::Token(crate::http::oauth::TokenSettings::Command { secret, life });
+        });
+        let gate = Gate::unlimited(&Env::system());
+        let error = target.open("ann@example.org", "", gate).await.map(|_| ()).expect_err("refused");
+        assert_eq!(
+            (error.kind, error.scope, error.may_pass()),
+            (Kind::Auth, Scope::Endpoint, false),
+            "{error}"
+        );
+        assert!(error.remedy.contains(word), "{error}");
+        assert!(
+            error.what.contains(offer.split(' ').next().expect("a word").trim_end_matches(',')),
+            "{error}"
+        );
+        assert_eq!(script.asked().len(), 3);
+        assert!(script.asked().iter().all(|(token, ..)| token.as_deref() == Some("Bearer token")));
+    }
+}

@@ -76,11 +76,9 @@ async fn two_thousand_folders_are_made_and_searched_with_few_requests() {
 async fn what_a_run_removes_can_be_recovered_by_its_user_and_is_no_copy_any_more() {
     let harness = EwsHarness::in_process(EwsOptions::default(), false);
     let mailbox = open(&harness, "").await;
-    let bin = mailbox.folder(&FolderWanted {
-        special: Some(mailwave::model::SpecialUse::Trash),
-        ..wanted(&["Papierkorb"])
-    });
-    let bin = bin.await.expect("the deleted items");
+    let trash = Some(mailwave::model::SpecialUse::Trash);
+    let trash = FolderWanted { special: trash, ..wanted(&["Papierkorb"]) };
+    let bin = mailbox.folder(&trash).await.expect("the deleted items");
     let items = (1..=2).map(|n| item(1, n, b"Subject: x\r\n\r\nx", "", None)).collect();
     store(&harness, &mailbox, &bin, items).await;
     let whole = StampPrefix::mailbox(&source_name(), &stamp(1, 1).mailbox);

@@ -322,7 +322,7 @@ async fn what_was_exported_comes_back_whole_and_an_older_stamp_in_it_counts_for_
     assert!(held.iter().all(|(_, m)| m.is_read && m.flag == "Flagged" && m.categories == ["later"]));
     for (number, at) in [(stamp(1, 1), &copy), (stamp(2, 5), &imported)] {
         let found = mailbox.find(&StampPrefix::exactly(&number)).await.expect("find");
-        assert_eq!(found.iter().map(mailwave::target::Copy::to_ref).collect::<Vec<_>>(), [at.clone()]);
+        assert!(found.len() == 1 && found[0].to_ref() == *at, "{found:?}");
     }
     // An export that the server cut short is told as such.
     let rule = FaultRule {

@@ -14,7 +14,7 @@
 //!
 //! The order is the only one: stamped after the move, a copy without a stamp would lie among people's items after a cut;
 //! and a stamp cannot be set before the item is there. A cut is not made good by finishing the move, because only the
-//! ledger's intent knows where it should go, and because whoever searches must not change anything: `verify` does.
+//! ledger's intent knows where it should go, and because a search must not change anything: `verify` makes them too.
 //!
 //! What lies in the folder while nobody imports is therefore left over, stamped or not, never a copy on record, and removed
 //! for good: before the first import of an opened mailbox, before the next one after an unknown outcome, and when the

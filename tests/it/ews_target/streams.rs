@@ -149,7 +149,7 @@ async fn whatever_goes_wrong_at_each_of_the_three_requests_each_item_is_there_on
             ("late commit", Fault::LateCommit { after_ms: 20, gateway_timeout: false }),
             ("gateway timeout", Fault::LateCommit { after_ms: 20, gateway_timeout: true }),
             ("done but 504", Fault::DoneBut { status: 504, retry_after: None }),
-            ("done but 429", Fault::DoneButSoap { code: code("ErrorTimeoutExpired") }),
+            ("done but timeout", Fault::DoneButSoap { code: code("ErrorTimeoutExpired") }),
             ("503", Fault::Status { status: 503, retry_after: Some(0) }),
             ("500", Fault::Status { status: 500, retry_after: None }),
             ("transient", Fault::Soap { code: code("ErrorInternalServerTransientError") }),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::imap::token_settings;
+use super::oauth::token_settings;
 use crate::config::{self, EwsVersion};
 use crate::env::Env;
 use crate::http::oauth::TokenSettings;

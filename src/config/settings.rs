@@ -169,9 +169,9 @@ pub enum OAuth {
         token_url: String,
         /// The app's id.
         client_id: String,
-        /// The app's secret; alone, it stands for client credentials (§4.4).
-        client_secret: Option<Secret>,
-        /// A refresh token (§6).
+        /// What the app proves itself with; without a refresh token there is one (client credentials, §4.4).
+        proof: Option<AppProof>,
+        /// A refresh token (§6); beside it the proof is a secret, if there is one.
         refresh_token: Option<Secret>,
         /// What the token is for; may be empty beside a refresh token.
         scope: String,

@@ -192,7 +192,9 @@ pub(super) fn ways(env: &Env, settings: &Settings, name: &str) -> Result<Vec<(St
             };
             [WriteMode::Json, WriteMode::ImportMime, WriteMode::ImportStream].into_iter().map(way).collect()
         }
-        TargetKind::Ews(_) => vec![("CreateItem", kind.clone())],
+        TargetKind::Ews(_) => {
+            vec![("CreateItem", kind.clone()), (WriteMode::ImportStream.word(), kind.clone())]
+        }
         TargetKind::Imap(_) => vec![("APPEND", kind.clone())],
         TargetKind::Maildir(_) => vec![("files", kind.clone())],
     };

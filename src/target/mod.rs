@@ -201,6 +201,12 @@ pub trait TargetMailbox: Send + Sync {
     /// What storing messages of these sizes (bytes) will cost, for the reservation made before they are fetched.
     fn cost(&self, sizes: &[u64]) -> Cost;
 
+    /// Memory that the requests take beside the octets they are made of, in bytes, for messages of these sizes (bytes)
+    /// stored as one batch. 0: octets go as they are, in pieces.
+    fn building(&self, _sizes: &[u64]) -> u64 {
+        0
+    }
+
     /// Finds or creates a folder, and those above it. Idempotent: an existing one (also one made a moment ago by a
     /// call whose answer was lost) is returned. Names the target cannot hold are mapped injectively and the same
     /// way each time.

@@ -107,6 +107,39 @@ fn canaries_travel_through_an_export_and_an_import_and_keep_everything() {
     drop(mock);
 }
 
+#[test]
+fn exchange_takes_its_own_exports_back_and_keeps_everything_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut mock = mailwave(dir.path(), &["mock", "ews", "--tls"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(mock.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mock = Running(mock);
+    let url = line.trim().strip_prefix("url ").unwrap();
+    let config = format!(
+        "source_name = \"acme\"\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n[target.new]\nkind = \"ews\"\n\
+         url = \"{url}\"\nuser = 'EXAMPLE\\migrator'\npassword = {{ env = \"CANARY_SECRET\" }}\n\
+         ca_file = \"mailwave-mock-ca.pem\"\n"
+    );
+    fs::write(dir.path().join("mailwave.toml"), config).unwrap();
+    fs::write(dir.path().join("mailboxes.csv"), "source,target\nann,ann@example.org\n").unwrap();
+    let check = ["check", "mailwave.toml", "--canary", "new", "canary@example.org"];
+    let output = mailwave(dir.path(), &check).env("CANARY_SECRET", "secret").output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let ways = |way: &str| out.lines().filter(|line| line.contains(way)).count();
+    assert!(ways("CreateItem") >= 8 && ways("CreateItem") == ways("import-stream"), "{out}");
+    for row in out.lines().filter(|line| line.contains("import-stream")) {
+        let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells[1..], ["import-stream", "kept", "kept", "yes", "nothing"], "{row}");
+    }
+    assert!(err.contains("use CreateItem") && err.contains("import-stream takes what was exported"), "{err}");
+    drop(mock);
+}
+
 /// Ended with the test.
 struct Running(Child);
 

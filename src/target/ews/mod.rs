@@ -131,6 +131,14 @@ impl TargetMailbox for EwsMailbox {
         store::cost(sizes, self.capabilities.batch_messages)
     }
 
+    /// A request holds all its messages, as base64, beside the octets of the one it is just made of.
+    fn building(&self, sizes: &[u64]) -> u64 {
+        let largest = sizes.iter().max().copied().unwrap_or_default();
+        let all = sizes.iter().fold(0, |sum: u64, size| sum.saturating_add(*size));
+        let request = all.min(self.capabilities.batch_bytes.max(largest));
+        (request.saturating_mul(4) / 3).saturating_add(largest)
+    }
+
     async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId> {
         self.staging.writes();
         self.folders.get(&self.session, wanted).await

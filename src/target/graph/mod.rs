@@ -195,6 +195,12 @@ impl TargetMailbox for GraphMailbox {
         })
     }
 
+    /// One message at a time, and of a large one a piece at a time, as JSON around base64.
+    fn building(&self, sizes: &[u64]) -> u64 {
+        let request = self.session.bounds().request as u64;
+        sizes.iter().max().map_or(0, |largest| (*largest).min(request)).saturating_mul(3)
+    }
+
     async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId> {
         self.folders.get(&self.session, wanted).await
     }

@@ -241,9 +241,7 @@ fn print(endpoint: &str, all: &[Kept], talk: &Talk) -> bool {
         ));
     }
     match streams {
-        Some(true) => talk.say(&format!(
-            "{endpoint}: import-stream takes what was exported as streams; add it to the modes for such sources"
-        )),
+        Some(true) => talk.say(&format!("{endpoint}: import-stream takes what was exported as streams")),
         Some(false) => talk.say(&format!("{endpoint}: import-stream cannot be used here; see the table")),
         None => {}
     }

@@ -1,5 +1,5 @@
-//! What it costs to make Graph requests of messages: the transform, and the whole store up to where TLS would begin, with
-//! the requests of messages that need several. The messages are the seeded corpus; the processor time is that of the
+//! What it costs to make requests of messages, for Graph in its write modes and for EWS: the transform, and the whole store
+//! up to where TLS would begin, with the requests of messages that need several; and how much memory a message takes. The messages are the seeded corpus; the processor time is that of the
 //! one thread that works. Each figure is the median of rounds in which all cases take turns. Nothing is asserted about
 //! time: compare within one run.
 //!
@@ -23,12 +23,14 @@ use mailwave::env::Env;
 use mailwave::http::{Exchange, HttpClient, HttpError};
 use mailwave::limit::Gate;
 use mailwave::model::{
-    Bodies, Body, Digest, Flags, FolderId, Form, MailboxKey, Outcome, SourceName, Stamp, Timestamp,
+    Bodies, Body, Digest, Flags, FolderId, Form, MailboxKey, Outcome, SourceName, Stamp, Timestamp, WriteMode,
 };
+use mailwave::target::ews::{EwsLogin, EwsSettings, EwsTarget};
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use mailwave::target::{StoreItem, Target, TargetFolderId, TargetMailbox};
 use mailwave::transform::graph::{Bounds, Input, Original, build};
 use mailwave::transform::octets::Octets;
+use mailwave::transform::{ews, import_mime};
 
 const ROUNDS: usize = 5;
 /// Octets of the corpus, about, and its mailboxes.
@@ -52,6 +54,11 @@ impl HttpClient for AllIsWell {
         self.octets.fetch_add(request.body().len() as u64, Ordering::Relaxed);
         let path = request.uri().path();
         let (status, body) = match *request.method() {
+            _ if path.ends_with("Exchange.asmx") => (200, exchange(request.body())),
+            Method::GET if request.uri().query().is_some_and(|q| q.contains("$filter")) => {
+                (200, proof(&request))
+            }
+            Method::POST if path.ends_with("$batch") => (200, parts(request.body())),
             Method::GET => (200, r#"{"id":"root"}"#.to_owned()),
             Method::PUT => {
                 let range = request.headers()["content-range"].to_str().unwrap();
@@ -72,6 +79,50 @@ impl HttpClient for AllIsWell {
         };
         Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())
     }
+}
+
+/// The message a stamp is looked for by, as the write mode `import-mime` wants to see it.
+fn proof(request: &Request<Bytes>) -> String {
+    let query = percent_encoding::percent_decode_str(request.uri().query().unwrap()).decode_utf8().unwrap();
+    let from = query.find("mw1.").expect("a stamp");
+    let stamp: String = query[from..].chars().take_while(|c| !matches!(c, '\'' | '/')).collect();
+    serde_json::json!({"value": [{
+        "id": "m", "parentFolderId": "box", "isRead": true, "isDraft": false, "categories": [],
+        "flag": {"flagStatus": "notFlagged"}, "createdDateTime": "2026-11-22T00:00:00Z",
+        "singleValueExtendedProperties": [{"id": import_mime::STAMP_HEADER, "value": format!("{stamp}/open")}],
+    }]})
+    .to_string()
+}
+
+/// Every part of a batch was done.
+fn parts(body: &[u8]) -> String {
+    let all: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let answers: Vec<_> = all["requests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| serde_json::json!({"id": part["id"], "status": 200, "body": {"id": "m"}}))
+        .collect();
+    serde_json::json!({ "responses": answers }).to_string()
+}
+
+/// What an Exchange answers. Counting the messages is part of what is measured.
+fn exchange(body: &[u8]) -> String {
+    let (op, count, inner) = if memchr::memmem::find(body, b"<m:CreateItem").is_some() {
+        let messages = memchr::memmem::find_iter(body, b"</t:MimeContent>").count();
+        ("CreateItem", messages, "<m:Items><t:Message><t:ItemId Id=\"m\"/></t:Message></m:Items>")
+    } else {
+        let folders = memchr::memmem::find_iter(body, b"<t:DistinguishedFolderId").count();
+        ("GetFolder", folders, "<m:Folders><t:Folder><t:FolderId Id=\"f\"/></t:Folder></m:Folders>")
+    };
+    let one = format!(
+        "<m:{op}ResponseMessage ResponseClass=\"Success\"><m:ResponseCode>NoError</m:ResponseCode>{inner}</m:{op}ResponseMessage>"
+    );
+    format!(
+        "<s:Envelope xmlns:s=\"s\" xmlns:m=\"m\" xmlns:t=\"t\"><s:Body><m:{op}Response><m:ResponseMessages>{}\
+         </m:ResponseMessages></m:{op}Response></s:Body></s:Envelope>",
+        one.repeat(count)
+    )
 }
 
 /// Processor time of this thread, user and system.
@@ -128,6 +179,26 @@ fn transform(items: &[StoreItem]) {
     }
 }
 
+/// The body of `importMime` of each message that fits.
+fn transform_mime(items: &[StoreItem]) {
+    for item in items {
+        let octets = item.body.bytes().unwrap();
+        black_box(import_mime::body(black_box(&octets), &item.stamp, Bounds::default().request));
+    }
+}
+
+/// The part of a `CreateItem` that is one message.
+fn transform_ews(items: &[StoreItem]) {
+    for item in items {
+        let octets = item.body.bytes().unwrap();
+        let mut out = String::with_capacity(usize::try_from(ews::wire_size(item.body.len())).unwrap());
+        let input =
+            ews::Input { octets: &octets, stamp: &item.stamp, flags: &item.flags, received: item.received };
+        black_box(ews::message(&mut out, black_box(&input)).unwrap());
+        black_box(out);
+    }
+}
+
 struct Store {
     http: Arc<AllIsWell>,
     mailbox: Arc<dyn TargetMailbox>,
@@ -135,12 +206,26 @@ struct Store {
 }
 
 impl Store {
-    async fn new(env: &Env) -> Store {
+    /// Graph, by the first of these modes that takes a message.
+    async fn graph(env: &Env, modes: &[WriteMode]) -> Store {
         let http = Arc::new(AllIsWell::default());
-        let token = TokenSettings::Static("token".into());
-        let settings = GraphSettings::new("https://graph.test/v1.0", token);
-        let gate = Gate::unlimited(env);
+        let mut settings =
+            GraphSettings::new("https://graph.test/v1.0", TokenSettings::Static("token".into()));
+        settings.modes = modes.to_vec();
         let target = GraphTarget::new(env, http.clone(), settings).unwrap();
+        Store::of(env, http, &target).await
+    }
+
+    async fn exchange(env: &Env) -> Store {
+        let http = Arc::new(AllIsWell::default());
+        let login = EwsLogin::Token(TokenSettings::Static("token".into()));
+        let settings = EwsSettings::new("https://mail.test/EWS/Exchange.asmx", login);
+        let target = EwsTarget::new(env, http.clone(), settings).unwrap();
+        Store::of(env, http, &target).await
+    }
+
+    async fn of(env: &Env, http: Arc<AllIsWell>, target: &dyn Target) -> Store {
+        let gate = Gate::unlimited(env);
         let mailbox = target.open("ann@example.org", "", gate.clone()).await.unwrap();
         Store { http, mailbox, gate }
     }
@@ -193,20 +278,47 @@ async fn held(store: &Store, item: StoreItem) -> f64 {
     memory("VmHWM") - before
 }
 
+const JSON: &[WriteMode] = &[WriteMode::Json];
+const IMPORT_MIME: &[WriteMode] = &[WriteMode::ImportMime, WriteMode::Json];
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let spooled = large(148 << 20);
-    let spooled_size = spooled.body.len() as f64 / 1e6;
-    let above = runtime.block_on(async { held(&Store::new(&Env::system()).await, spooled).await });
+    // Before anything else is held: the largest message each mode takes, spooled.
+    let mut held_by = Vec::new();
+    for (mode, size) in [("json", 148 << 20), ("import-mime", 2_900_000), ("ews", 47_000_000)] {
+        let item = large(size);
+        let octets = item.body.len() as f64 / 1e6;
+        let above = runtime.block_on(async {
+            let env = Env::system();
+            let store = match mode {
+                "json" => Store::graph(&env, JSON).await,
+                "import-mime" => Store::graph(&env, IMPORT_MIME).await,
+                _ => Store::exchange(&env).await,
+            };
+            held(&store, item).await
+        });
+        held_by.push((mode, octets, above));
+    }
     let extent = corpus::Extent { seed: 1, mailboxes: MAILBOXES, octets: OCTETS };
     let all = items((0..MAILBOXES).flat_map(|n| extent.mailbox(n)));
     let mut free = corpus::MailboxMail::free(2);
     let small = items((0..SMALL).map(|_| free.sized(SMALL_SIZE)));
     let profile = corpus::Profile::of(all.iter().map(|i| i.body.len()).collect());
     let gigabytes = profile.octets as f64 / 1e9;
+    // `importMime` takes what fits one request; the rest goes by `json`.
+    let fits: Vec<StoreItem> = all
+        .iter()
+        .filter(|i| import_mime::wire_len(i.body.len()) <= Bounds::default().request as u64)
+        .cloned()
+        .collect();
+    let gigabytes_that_fit = fits.iter().map(|i| i.body.len()).sum::<u64>() as f64 / 1e9;
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    let (requests, sent) = runtime.block_on(async {
-        let store = Store::new(&Env::system()).await;
+    let mut sent: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    runtime.block_on(async {
+        let env = Env::system();
+        let json = Store::graph(&env, JSON).await;
+        let mime = Store::graph(&env, IMPORT_MIME).await;
+        let ews = Store::exchange(&env).await;
         let floor =
             |work: &dyn Fn(&Bytes)| taken(|| all.iter().for_each(|item| work(&item.body.bytes().unwrap())));
         for round in 0..=ROUNDS {
@@ -216,10 +328,17 @@ fn main() {
                     "2 base64 alone",
                     floor(&|o| _ = black_box(encodify::base64::STANDARD.encode(black_box(o)))),
                 ),
-                ("3 transform: first requests", taken(|| transform(&all))),
-                ("4 store: every request, decoded", store.store(&all).await),
-                ("small transform", taken(|| transform(&small))),
-                ("small store", store.store(&small).await),
+                ("3 json: first requests", taken(|| transform(&all))),
+                ("4 json: every request, stored", json.store(&all).await),
+                ("5 import-mime: bodies of those that fit", taken(|| transform_mime(&fits))),
+                ("5a import-mime: those that fit, stored", mime.store(&fits).await),
+                ("6 import-mime: every request, stored", mime.store(&all).await),
+                ("7 ews: each message", taken(|| transform_ews(&all))),
+                ("8 ews: every request, stored", ews.store(&all).await),
+                ("small json: first requests", taken(|| transform(&small))),
+                ("small json: every request, stored", json.store(&small).await),
+                ("small import-mime: every request, stored", mime.store(&small).await),
+                ("small ews: every request, stored", ews.store(&small).await),
             ];
             for (case, time) in cases.into_iter().filter(|_| round > 0) {
                 times.entry(case).or_default().push(time);
@@ -227,7 +346,9 @@ fn main() {
         }
         let rounds = (ROUNDS + 1) as u64;
         let count = |n: &AtomicU64| n.load(Ordering::Relaxed) / rounds;
-        (count(&store.http.requests), count(&store.http.octets))
+        for (mode, store) in [("json", &json), ("import-mime", &mime), ("ews", &ews)] {
+            sent.insert(mode, (count(&store.http.requests), count(&store.http.octets)));
+        }
     });
     println!(
         "{} messages, {:.0} MB (median {} B, {:.0} % in messages over 1 MB), medians of {ROUNDS} rounds, one thread",
@@ -236,8 +357,11 @@ fn main() {
         profile.median,
         profile.over_1_mb * 100.0
     );
-    println!("a round of both makes {requests} requests of {:.0} MB", sent as f64 / 1e6);
-    println!("{:<34} {:>12} {:>12} {:>12}", "", "CPU s/GB", "of base64", "messages/s");
+    println!("{} of them, {:.0} MB, fit one request of importMime", fits.len(), gigabytes_that_fit * 1e3);
+    for (mode, (requests, octets)) in &sent {
+        println!("a round makes {requests} requests of {:.0} MB, {mode}", *octets as f64 / 1e6);
+    }
+    println!("{:<42} {:>10} {:>11} {:>11}", "", "CPU s/GB", "of base64", "messages/s");
     let median = |case: &str| {
         let mut all = times[case].clone();
         all.sort_by(f64::total_cmp);
@@ -246,12 +370,20 @@ fn main() {
     let base = median("2 base64 alone");
     for case in times.keys().filter(|case| !case.starts_with("small")) {
         let time = median(case);
-        let rate = profile.messages as f64 / time;
-        println!("{case:<34} {:>12.3} {:>11.2}x {rate:>12.0}", time / gigabytes, time / base);
+        let fit = case.starts_with('5');
+        let (of, messages) = if fit { (gigabytes_that_fit, fits.len()) } else { (gigabytes, all.len()) };
+        let cost = time / of;
+        println!(
+            "{case:<42} {cost:>10.3} {:>10.2}x {:>11.0}",
+            cost / (base / gigabytes),
+            messages as f64 / time
+        );
     }
     println!("messages of {:.1} KB, one core:", small[0].body.len() as f64 / 1e3);
-    for case in ["small transform", "small store"] {
-        println!("{case:<34} {:>38.0}", SMALL as f64 / median(case));
+    for case in times.keys().filter(|case| case.starts_with("small")) {
+        println!("{case:<42} {:>34.0}", SMALL as f64 / median(case));
     }
-    println!("memory while a spooled message of {spooled_size:.0} MB is stored: {above:.1} MB more");
+    for (mode, octets, above) in held_by {
+        println!("memory while a spooled message of {octets:.1} MB is stored, {mode}: {above:.1} MB more");
+    }
 }

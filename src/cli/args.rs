@@ -96,6 +96,12 @@ pub(super) struct CheckArgs {
     /// the listings of a first run.
     #[arg(long, conflicts_with = "servers")]
     pub(super) inventory: bool,
+    /// Only so many mailboxes, chosen by `--seed` from those there are: the same ones each time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["servers", "canary"])]
+    pub(super) sample: Option<u64>,
+    /// What `--sample` chooses by.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "sample")]
+    pub(super) seed: u64,
     /// Instead: writes trial messages into this mailbox of a target (its name there, not the source's) in every way the
     /// target knows, reads them back, tells what each way keeps, and removes them. Take a test mailbox.
     #[arg(long, num_args = 2, value_names = ["TARGET", "MAILBOX"], conflicts_with_all = ["servers", "inventory", "json"])]
@@ -200,6 +206,15 @@ pub(super) struct MockGraphArgs {
     /// What the tenant is like, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) options: Option<PathBuf>,
+    /// What goes wrong and when, as JSON: a script of faults.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
+    /// Write what is asked and answered to this file as JSON lines, without tokens. What was in it is gone.
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+    /// Time passes so many times faster: limits' windows, latencies, lives of tokens, and the waits told (rounded up).
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) time_scale: Option<u32>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -222,6 +237,9 @@ pub(super) struct MockEwsArgs {
     /// What the server is like, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) options: Option<PathBuf>,
+    /// What goes wrong and when, as JSON: a script of faults.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
     /// Time passes so many times faster: latencies, the minute a request may take, budgets and the waits told.
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) time_scale: Option<u32>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::imap::token_settings;
+use super::oauth::token_settings;
 use crate::config::{self, EwsVersion};
 use crate::env::Env;
 use crate::http::oauth::TokenSettings;
@@ -52,6 +52,7 @@ pub(super) fn limits(typed: &config::LimitSettings) -> TargetLimits {
         upload_window: typed.upload_per,
         concurrency: typed.at_once,
         app_requests_per_second: typed.rate,
+        in_flight: typed.in_flight,
         start_spent: typed.start_spent,
         ..TargetLimits::default()
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::oauth::token_settings;
 use crate::config::{self, ImapLogin, ImapServer, OAuth};
 use crate::env::Env;
-use crate::http::oauth::{TokenSettings, TokenSource};
+use crate::http::oauth::TokenSource;
 use crate::http::{HttpsClient, HttpsOptions};
 use crate::imap::login::Mechanism;
 use crate::imap::{
@@ -123,34 +124,6 @@ fn credentials(env: &Env, typed: &ImapServer) -> Result<Credentials> {
 fn tokens(env: &Env, typed: &ImapServer, oauth: &OAuth) -> Result<TokenSource> {
     let options = HttpsOptions { ca_file: typed.ca_file.clone(), connect_timeout: None };
     TokenSource::new(env, Arc::new(HttpsClient::new(env, &options)?), token_settings(oauth)?, false)
-}
-
-/// Where tokens come from, the secrets loaded.
-///
-/// # Errors
-/// `Kind::Config`: a secret is missing.
-pub(super) fn token_settings(oauth: &OAuth) -> Result<TokenSettings> {
-    Ok(match oauth {
-        OAuth::Command { command, life } => TokenSettings::Command { secret: command.clone(), life: *life },
-        OAuth::Endpoint { token_url, client_id, client_secret, refresh_token, scope } => {
-            let client_secret = client_secret.as_ref().map(|s| s.load()).transpose()?;
-            match (refresh_token, client_secret) {
-                (Some(refresh_token), client_secret) => TokenSettings::Refresh {
-                    token_url: token_url.clone(),
-                    client_id: client_id.clone(),
-                    client_secret,
-                    refresh_token: refresh_token.load()?,
-                    scope: scope.clone(),
-                },
-                (None, client_secret) => TokenSettings::ClientCredentials {
-                    token_url: token_url.clone(),
-                    client_id: client_id.clone(),
-                    client_secret: client_secret.unwrap_or_default(),
-                    scope: scope.clone(),
-                },
-            }
-        }
-    })
 }
 
 /// Tokens of OAuth for logins of IMAP: neither wire knows of the other.

@@ -51,6 +51,12 @@ mod with {
             .remedy("check its directory and its address, or remove its state to begin anew")
     }
 
+    /// A file of JSON, as an option names it.
+    fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T> {
+        let text = std::fs::read_to_string(file).map_err(failed)?;
+        serde_json::from_str(&text).map_err(|e| failed(format!("{}: {e}", file.display())))
+    }
+
     /// A Graph mock in this process, its state kept in a directory.
     pub(in crate::cli) fn in_process(env: &Env, state: &Path) -> Result<Arc<dyn HttpClient>> {
         let options = GraphOptions { save_every: SAVE_EVERY, ..GraphOptions::default() };
@@ -105,13 +111,9 @@ mod with {
     }
 
     async fn graph(args: &MockGraphArgs, env: &Env, talk: &Talk, stop: &Stop) -> Result<()> {
-        let graph = match &args.options {
-            None => GraphOptions::default(),
-            Some(file) => {
-                let text = std::fs::read_to_string(file).map_err(failed)?;
-                serde_json::from_str(&text).map_err(failed)?
-            }
-        };
+        let mut graph: GraphOptions = args.options.as_deref().map_or(Ok(GraphOptions::default()), read)?;
+        graph.time_scale = args.time_scale.unwrap_or(graph.time_scale);
+        let faults = args.faults.as_deref().map(read).transpose()?;
         let options = ServeOptions {
             listen: args.listen,
             tls: args.tls.then(|| args.ca.clone()),
@@ -121,6 +123,12 @@ mod with {
             graph,
         };
         let server = run_graph(options).await.map_err(failed)?;
+        if let Some(file) = &args.record {
+            server.mock().record(file).map_err(failed)?;
+        }
+        if let Some(script) = faults {
+            server.mock().faults(script);
+        }
         talk.data(&format!("base_url {}/v1.0", server.base_url()));
         if let (Some(addr), Some(token)) = (server.truth_addr(), server.truth_token()) {
             talk.data(&format!("truth http://{addr} {token}"));
@@ -145,13 +153,8 @@ mod with {
     }
 
     async fn ews(args: &MockEwsArgs, env: &Env, talk: &Talk, stop: &Stop) -> Result<()> {
-        let mut ews = match &args.options {
-            None => EwsOptions::default(),
-            Some(file) => {
-                let text = std::fs::read_to_string(file).map_err(failed)?;
-                serde_json::from_str(&text).map_err(failed)?
-            }
-        };
+        let mut ews: EwsOptions = args.options.as_deref().map_or(Ok(EwsOptions::default()), read)?;
+        let faults = args.faults.as_deref().map(read).transpose()?;
         ews.time_scale = args.time_scale.unwrap_or(ews.time_scale);
         let options = EwsServeOptions {
             listen: args.listen,
@@ -162,6 +165,9 @@ mod with {
             ews,
         };
         let server = run_ews(options).await.map_err(failed)?;
+        if let Some(script) = faults {
+            server.mock().faults(script);
+        }
         talk.data(&format!("url {}/EWS/Exchange.asmx", server.base_url()));
         if let (Some(addr), Some(token)) = (server.truth_addr(), server.truth_token()) {
             talk.data(&format!("truth http://{addr} {token}"));

@@ -9,6 +9,7 @@ mod imap;
 mod init;
 mod mock;
 mod mocks;
+mod oauth;
 mod report;
 mod run;
 mod simulate;

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{ews, imap, mocks};
-use crate::config::{self, AppProof, GraphLogin, Settings, SourceKind, TargetKind};
+use super::{ews, imap, mocks, oauth};
+use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
-use crate::http::oauth::{Certificate, Proof};
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
 use crate::ledger::sqlite::{LedgerOptions, SqliteLedger, SqliteView};
 use crate::ledger::{FactsCursor, Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
@@ -181,14 +180,21 @@ pub(super) fn ways(env: &Env, settings: &Settings, name: &str) -> Result<Vec<(St
         return Err(Error::new(Kind::Config, Scope::Run, what).remedy("name one of them"));
     };
     let ways = match kind {
-        TargetKind::Graph(graph) => [WriteMode::Json, WriteMode::ImportMime]
-            .into_iter()
-            .map(|mode| {
-                let one = config::GraphSettings { modes: vec![mode], ..graph.as_ref().clone() };
+        TargetKind::Graph(graph) => {
+            let way = |mode: WriteMode| {
+                // A stream is made of a copy that another way wrote.
+                let modes = match mode {
+                    WriteMode::ImportStream => vec![mode, WriteMode::Json],
+                    _ => vec![mode],
+                };
+                let one = config::GraphSettings { modes, ..graph.as_ref().clone() };
                 (mode.word(), TargetKind::Graph(Box::new(one)))
-            })
-            .collect(),
-        TargetKind::Ews(_) => vec![("CreateItem", kind.clone())],
+            };
+            [WriteMode::Json, WriteMode::ImportMime, WriteMode::ImportStream].into_iter().map(way).collect()
+        }
+        TargetKind::Ews(_) => {
+            vec![("CreateItem", kind.clone()), (WriteMode::ImportStream.word(), kind.clone())]
+        }
         TargetKind::Imap(_) => vec![("APPEND", kind.clone())],
         TargetKind::Maildir(_) => vec![("files", kind.clone())],
     };
@@ -207,7 +213,10 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
             settings.name = name.to_owned();
             match &typed.login {
                 GraphLogin::Apps { tenant, token_url, scope, apps } => {
-                    let app = |app: &config::GraphApp| app_registration(app, token_url, scope);
+                    let app = |app: &config::GraphApp| {
+                        let token = oauth::of_app(&app.proof, token_url, &app.client_id, scope)?;
+                        Ok(AppRegistration { name: app.client_id.clone(), token })
+                    };
                     settings.apps = apps.iter().map(app).collect::<Result<_>>()?;
                     settings.tenant = Some(tenant.clone());
                 }
@@ -253,29 +262,6 @@ fn target(env: &Env, name: &str, kind: &TargetKind) -> Result<Arc<dyn Target>> {
             Ok(Arc::new(MaildirTarget::new(env.clone(), settings)?))
         }
     }
-}
-
-/// An app, its secret loaded: what is missing is told before anything is sent.
-fn app_registration(app: &config::GraphApp, token_url: &str, scope: &str) -> Result<AppRegistration> {
-    let (token_url, client_id, scope) = (token_url.to_owned(), app.client_id.clone(), scope.to_owned());
-    let token = match &app.proof {
-        AppProof::Secret(secret) => {
-            let client_secret = secret.load()?;
-            TokenSettings::ClientCredentials { token_url, client_id, client_secret, scope }
-        }
-        AppProof::Certificate(secret) => {
-            let certificate =
-                Certificate::from_pem(secret.load_lines()?.as_bytes()).map_err(|e| e.at(&secret.place))?;
-            let proof = Proof::Certificate(Arc::new(certificate));
-            TokenSettings::ClientAssertion { token_url, client_id, proof, scope }
-        }
-        AppProof::Federated(secret) => {
-            secret.load()?;
-            let proof = Proof::Federated(secret.clone());
-            TokenSettings::ClientAssertion { token_url, client_id, proof, scope }
-        }
-    };
-    Ok(AppRegistration { name: app.client_id.clone(), token })
 }
 
 fn root(path: &Path) -> Result<String> {
@@ -329,6 +315,7 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
                     GraphLogin::Apps { apps, .. } => apps.iter().map(|a| a.client_id.clone()).collect(),
                     GraphLogin::Token { .. } | GraphLogin::None => Vec::new(),
                 },
+                in_flight: typed.in_flight,
                 start_spent: typed.start_spent,
                 ..TargetLimits::default()
             };

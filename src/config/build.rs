@@ -181,6 +181,7 @@ pub(super) fn limit_settings(s: &Section<'_, '_>, base: LimitSettings) -> LimitS
         upload: s.size("upload", base.upload, 64 * KIB..=TIB),
         upload_per: s.duration("upload_per", base.upload_per, SECOND..=DAY),
         rate: rate.or(base.rate),
+        in_flight: to_u32(s.number("in_flight", u64::from(base.in_flight), 0..=100_000)),
         start_spent: s.flag("start_spent", base.start_spent),
     }
 }

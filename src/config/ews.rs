@@ -25,6 +25,7 @@ const NO_LIMITS: LimitSettings = LimitSettings {
     upload: 0,
     upload_per: Duration::from_secs(300),
     rate: None,
+    in_flight: 256,
     start_spent: false,
 };
 

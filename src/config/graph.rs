@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::app::{PROOFS, proof};
 use super::build::{KIB, LARGEST_MESSAGE, Secrets, limit_settings};
 use super::read::Section;
-use super::settings::{AppProof, AttachOriginal, GraphApp, GraphLogin, GraphSettings, LimitSettings};
+use super::settings::{AttachOriginal, GraphApp, GraphLogin, GraphSettings, LimitSettings};
 use super::target::url;
 use crate::model::WriteMode;
 
@@ -41,8 +42,6 @@ const CLOUDS: [(&str, Cloud); 4] = [
     ),
 ];
 
-/// Ways an app proves itself.
-const PROOFS: [&str; 3] = ["client_secret", "client_certificate", "federated_token"];
 /// When the whole original is attached to its copy.
 const ORIGINALS: [(&str, AttachOriginal); 3] = [
     ("never", AttachOriginal::Never),
@@ -135,28 +134,15 @@ fn tenant(s: &Section<'_, '_>) -> Option<String> {
 /// One app registration: its id, and one proof.
 fn app(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<GraphApp> {
     let client_id = s.required("client_id", "\"00000000-0000-0000-0000-000000000000\"");
-    let [secret, certificate, federated] = PROOFS.map(|key| s.secret(key));
-    secrets.named.extend(secret.clone());
-    secrets.named.extend(certificate.clone());
-    let proof = match PROOFS.into_iter().filter(|key| s.has(key)).collect::<Vec<_>>().as_slice() {
-        [_] => secret
-            .map(AppProof::Secret)
-            .or(certificate.map(AppProof::Certificate))
-            .or(federated.map(AppProof::Federated)),
-        [] => {
-            s.wrong(
-                "client_secret",
-                "this key is missing",
-                "add `client_secret = { env = \"NAME\" }`, or file, or command; or `client_certificate`, or `federated_token`",
-            );
-            None
-        }
-        [_, second, ..] => {
-            s.wrong(second, "stands beside another proof of the same app", "keep one of them");
-            None
-        }
-    };
-    Some(GraphApp { client_id: client_id?, proof: proof? })
+    let proof = proof(s, secrets);
+    if matches!(proof, Some(None)) {
+        s.wrong(
+            "client_secret",
+            "this key is missing",
+            "add `client_secret = { env = \"NAME\" }`, or file, or command; or `client_certificate`, or `federated_token`",
+        );
+    }
+    Some(GraphApp { client_id: client_id?, proof: proof?? })
 }
 
 /// `[[target.NAME.apps]]`
@@ -187,7 +173,7 @@ fn pool(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<Vec<GraphApp>> {
 
 /// `modes = ["import-mime", "json"]`. `None`: it is wrong (and told).
 fn modes(s: &Section<'_, '_>, base_url: Option<&str>) -> Option<Vec<WriteMode>> {
-    const KNOWN: [WriteMode; 2] = [WriteMode::Json, WriteMode::ImportMime];
+    const KNOWN: [WriteMode; 3] = [WriteMode::Json, WriteMode::ImportMime, WriteMode::ImportStream];
     if !s.has("modes") {
         return Some(vec![WriteMode::Json]);
     }
@@ -199,7 +185,7 @@ fn modes(s: &Section<'_, '_>, base_url: Option<&str>) -> Option<Vec<WriteMode>> 
                 s.wrong(
                     "modes",
                     "names a mode that is not known or there twice",
-                    "write `modes = [\"json\"]` or `modes = [\"import-mime\", \"json\"]`",
+                    "write `modes = [\"json\"]`, with \"import-mime\" before it or \"import-stream\" beside it",
                 );
                 return None;
             }
@@ -213,6 +199,14 @@ fn modes(s: &Section<'_, '_>, base_url: Option<&str>) -> Option<Vec<WriteMode>> 
             "base_url",
             "does not end with /v1.0, and `import-mime` is asked of /beta beside it",
             "write an address that ends with /v1.0, or leave `import-mime` out of `modes`",
+        );
+    }
+    let national = CLOUDS.iter().skip(1).any(|(_, cloud)| base_url == Some(cloud.graph));
+    if modes.contains(&WriteMode::ImportStream) && national {
+        s.wrong(
+            "modes",
+            "names `import-stream`, which national clouds do not have",
+            "leave `import-stream` out of `modes`",
         );
     }
     Some(modes)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::app::{PROOFS, proof};
 use super::build::{
     DAY, GIB, HOUR, KIB, LARGEST_MESSAGE, MILLISECOND, MINUTE, SECOND, Secrets, is_loopback, to_usize,
 };
@@ -156,13 +157,12 @@ fn login(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<ImapLogin> {
 /// `oauth = { … }` or a table of that name.
 pub(super) fn oauth(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<OAuth> {
     let life = s.duration("token_life", HOUR, MINUTE..=DAY);
-    let client_secret = s.secret("client_secret");
+    let proof = proof(s, secrets);
     let refresh_token = s.secret("refresh_token");
-    secrets.named.extend(client_secret.clone());
     secrets.named.extend(refresh_token.clone());
     let scope = s.text("scope");
     if s.has("token_command") {
-        for key in ["token_url", "client_id", "client_secret", "refresh_token", "scope"] {
+        for key in ["token_url", "client_id", "refresh_token", "scope"].into_iter().chain(PROOFS) {
             if s.has(key) {
                 s.wrong(key, "stands beside `token_command`", "use either the command or the token endpoint");
             }
@@ -179,12 +179,21 @@ pub(super) fn oauth(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<OAuth>
     let token_url =
         s.required("token_url", example).and_then(|_| url(s, "token_url", example.trim_matches('"')));
     let client_id = s.required("client_id", "\"00000000-0000-0000-0000-000000000000\"");
-    if !s.has("client_secret") && !s.has("refresh_token") {
+    if matches!(proof, Some(None)) && !s.has("refresh_token") {
         s.wrong(
             "client_secret",
             "this key is missing",
-            "add `client_secret = { env = \"NAME\" }` (or file, or command) of an app, or `refresh_token` of a user",
+            "add `client_secret = { env = \"NAME\" }` (or file, or command) of an app, or `client_certificate`, or `federated_token`; or `refresh_token` of a user",
         );
+    }
+    for key in ["client_certificate", "federated_token"] {
+        if s.has(key) && s.has("refresh_token") {
+            s.wrong(
+                key,
+                "stands beside `refresh_token`",
+                "use either a user's refresh token or an app's proof",
+            );
+        }
     }
     if scope.is_none() && !s.has("refresh_token") {
         s.required("scope", "\"https://outlook.office365.com/.default\"");
@@ -193,7 +202,7 @@ pub(super) fn oauth(s: &Section<'_, '_>, secrets: &mut Secrets) -> Option<OAuth>
     let endpoint = OAuth::Endpoint {
         token_url: token_url?,
         client_id: client_id?,
-        client_secret,
+        proof: proof?,
         refresh_token,
         scope: scope.unwrap_or_default(),
     };

@@ -5,6 +5,7 @@
 //! file's directory. A secret never stands in the file: it is named (`{ env = … }`, `{ file = … }`,
 //! `{ command = […] }`) and loaded when it is needed.
 
+mod app;
 mod build;
 mod ews;
 mod graph;

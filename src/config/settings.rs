@@ -169,9 +169,9 @@ pub enum OAuth {
         token_url: String,
         /// The app's id.
         client_id: String,
-        /// The app's secret; alone, it stands for client credentials (§4.4).
-        client_secret: Option<Secret>,
-        /// A refresh token (§6).
+        /// What the app proves itself with; without a refresh token there is one (client credentials, §4.4).
+        proof: Option<AppProof>,
+        /// A refresh token (§6); beside it the proof is a secret, if there is one.
         refresh_token: Option<Secret>,
         /// What the token is for; may be empty beside a refresh token.
         scope: String,
@@ -584,6 +584,8 @@ pub struct LimitSettings {
     pub upload_per: Duration,
     /// Requests a second of the app over all its mailboxes, if a smooth rate is wanted.
     pub rate: Option<u32>,
+    /// Requests of one app at once over all its mailboxes (0: no limit); fewer while it answers slowly or refuses.
+    pub in_flight: u32,
     /// The windows count as spent when the process starts.
     pub start_spent: bool,
 }
@@ -597,6 +599,7 @@ impl Default for LimitSettings {
             upload: 150_000_000,
             upload_per: Duration::from_secs(300),
             rate: None,
+            in_flight: 4_000,
             start_spent: false,
         }
     }

@@ -410,13 +410,56 @@ fn an_app_has_one_proof_and_several_apps_are_a_pool() {
 }
 
 #[test]
+fn an_app_proves_itself_in_the_same_ways_at_every_endpoint() {
+    let ews = |oauth: &str| {
+        let url = "url = \"https://mail.example.org/EWS/Exchange.asmx\"";
+        let app = "token_url = \"https://login.example.org/t\", client_id = \"c\", scope = \"s\"";
+        graph("").replace("kind = \"graph\"", &format!("kind = \"ews\"\n{url}\noauth = {{ {app}, {oauth} }}"))
+    };
+    for key in ["client_secret", "client_certificate", "federated_token"] {
+        let text = ews(&format!("{key} = {{ file = \"p\" }}"));
+        let settings = parse(Path::new("m.toml"), &text).expect("right").settings;
+        let Some(TargetKind::Ews(target)) = settings.targets.into_values().next() else { panic!("ews") };
+        let EwsLogin::OAuth(oauth) = target.login else { panic!("tokens") };
+        let OAuth::Endpoint { proof: Some(proof), refresh_token: None, .. } = *oauth else { panic!("{key}") };
+        let read = match proof {
+            AppProof::Secret(_) => "client_secret",
+            AppProof::Certificate(_) => "client_certificate",
+            AppProof::Federated(_) => "federated_token",
+        };
+        assert_eq!(read, key);
+    }
+    for (oauth, error) in [
+        (
+            "client_secret = { env = \"S\" }, federated_token = { env = \"T\" }",
+            "federated_token: stands beside another",
+        ),
+        (
+            "refresh_token = { env = \"S\" }, client_certificate = { env = \"T\" }",
+            "client_certificate: stands beside `ref",
+        ),
+        (
+            "token_command = [\"x\"], client_certificate = { env = \"T\" }",
+            "client_certificate: stands beside `token_c",
+        ),
+        ("client_sekret = { env = \"S\" }", "client_secret: this key is missing"),
+    ] {
+        let all = errors(&ews(oauth));
+        assert!(all.iter().any(|e| e.contains(error)), "wanted {error}\ngot {all:#?}");
+    }
+}
+
+#[test]
 fn modes_are_tried_in_the_order_of_the_file() {
-    use crate::model::WriteMode::{ImportMime, Json};
+    use crate::model::WriteMode::{ImportMime, ImportStream, Json};
     let token = "token = { env = \"T\" }\n";
     assert_eq!(graph_settings(token).modes, [Json]);
     let settings = graph_settings(&format!("{token}modes = [\"import-mime\", \"json\"]"));
     assert_eq!(settings.modes, [ImportMime, Json]);
+    let settings = graph_settings(&format!("{token}modes = [\"json\", \"import-stream\"]"));
+    assert_eq!(settings.modes, [Json, ImportStream]);
     for (keys, error) in [
+        ("modes = [\"json\", \"import-stream\"]\ncloud = \"china\"", "national clouds do not have"),
         ("modes = []", "names no mode"),
         ("modes = [\"mime\"]", "names a mode that is not known"),
         ("modes = [\"json\", \"json\"]", "there twice"),

@@ -244,7 +244,8 @@ pub(super) async fn survey(core: &Core, book: &mut Book) -> Result<()> {
         let busy = |f: &super::inventory::FolderWork| !(f.new.is_empty() && f.reflagged.is_empty());
         book.candidates.is_empty() && !book.folders.values().any(busy)
     };
-    if core.target.capabilities().stamps || idle(book) {
+    let short = book.state.folders.iter().any(|f| f.live > 0 && f.mark.is_empty());
+    if core.target.capabilities().stamps || (idle(book) && !short) {
         return Ok(());
     }
     core.parts.env.step(Step::TargetFind).await;

@@ -395,23 +395,17 @@ async fn prepare(core: &Core, source: &dyn SourceMailbox, folder: FolderNow, wor
     Ok(Ok(Prepared { work, batch, ticket, permits, fetched }))
 }
 
-/// Reserves what messages of these sizes (bytes) will take: in memory the octets, and beside them what a target that
-/// builds its own form of them makes of them; in the spool those above the memory limit.
+/// Reserves what messages of these sizes (bytes) will take: in memory the octets and beside them what the target's
+/// requests are built in; in the spool those above the memory limit.
 pub(super) async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
     let parts = &core.parts;
     let limit = parts.bodies.memory_limit;
     let large: u64 = sizes.iter().filter(|s| **s > limit).sum();
     let spool = if large > 0 { Some(parts.limits.spool(large).await) } else { None };
-    let memory = if core.target.capabilities().keeps_octets {
-        sizes.iter().map(|s| (*s).min(limit)).sum::<u64>()
-    } else {
-        sizes.iter().sum::<u64>().saturating_mul(BUILD_FACTOR)
-    };
+    let octets = sizes.iter().fold(0u64, |sum, size| sum.saturating_add((*size).min(limit)));
+    let memory = octets.saturating_add(core.target.building(sizes));
     (parts.limits.memory(memory).await, spool)
 }
-
-/// Memory for a message that the target rebuilds, as a multiple of its octets: the octets, its form, its decoded parts.
-const BUILD_FACTOR: u64 = 3;
 
 /// Why removals wait: a message that could not be read may be the moved original of a copy about to be removed.
 const UNREAD: &str = "a new message could not be read";

@@ -28,6 +28,7 @@ pub mod login;
 mod messages;
 mod naming;
 pub mod presets;
+mod quota;
 mod response;
 mod scan;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use error::WireError;
 pub use items::{BodyItem, FetchItems};
 pub use messages::{Change, Copied};
 pub use presets::{Habits, Preset};
+pub use quota::Quota;
 pub use response::{Capabilities, FolderStatus, Found, ListEntry, Namespaces, Untagged};
 pub use select::{Access, Desk, Examined, Resync, SelectOptions};
 pub use server::{Compress, Credentials, MasterForm, Server, TlsMode};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::WireError;
 use super::command::Literals;
 use super::items::{FetchItems, fetch};
+use super::quota::{self, Quota};
 use super::scan::{Raw, Scan, Scanner, Text, Unreadable, Value, lossless};
 use super::status::{Done, Status, done, status_of};
 use super::uids::{UidSet, ranges};
@@ -168,6 +169,8 @@ pub enum Untagged {
         /// Which; there may be some that never were.
         set: UidSet,
     },
+    /// QUOTA (RFC 9208): the limits of one quota root.
+    Quota(Vec<Quota>),
     /// EXISTS
     Exists(u32),
     /// EXPUNGE
@@ -251,7 +254,8 @@ fn untagged(mut scan: Scanner<'_>, raw: &Raw) -> Result<Untagged, WireError> {
         b"ESEARCH" => or("SEARCH", esearch(scan).map(Untagged::Search)),
         b"VANISHED" => or("VANISHED", vanished(scan)),
         b"ENABLED" => or("ENABLED", Capabilities::read(&mut scan).map(Untagged::Enabled)),
-        b"FLAGS" | b"ID" | b"LSUB" | b"QUOTA" | b"QUOTAROOT" => Untagged::Aside,
+        b"QUOTA" => or("QUOTA", quota::read(scan).map(Untagged::Quota)),
+        b"FLAGS" | b"ID" | b"LSUB" | b"QUOTAROOT" => Untagged::Aside,
         _ => Untagged::Other,
     };
     // Exchange 2013 leaves out the OK: `* [UIDNEXT 5] text`.

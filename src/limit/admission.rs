@@ -28,6 +28,14 @@ const HEADROOM_SHARE: u64 = 100;
 /// … but of the upload window never more than this: bodies of look-ups are small.
 const HEADROOM_BYTES: u64 = 512 << 10;
 
+/// A store of so many requests goes in pieces: a large message by an upload session.
+const PIECES: u32 = 4;
+/// Of a store in pieces above this share of the upload window …
+const LARGE_SHARE: u64 = 16;
+/// … only this share is reserved. Whole ones would leave the window half empty while they wait for all of their room; the
+/// rest is overdrawn, piece by piece, and meanwhile nothing new is reserved.
+const BEGINNING_SHARE: u64 = 256;
+
 /// Names one waiter of one machine.
 pub(crate) type Id = u64;
 
@@ -118,8 +126,8 @@ impl Admission {
         }
     }
 
-    /// Asks for a reservation. What is granted is at most `cost`: of an amount near the window's capacity or above
-    /// it, the rest is overdrawn when its time comes.
+    /// Asks for a reservation. What is granted is at most `cost`: of a large store in pieces its beginning, of an amount
+    /// near the window's capacity or above it what the window can hold; the rest is overdrawn when its time comes.
     pub(crate) fn ask_reserve(&mut self, now: Tick, cost: Cost) -> Id {
         self.ask(now, Lane::Reserve, cost, 0)
     }
@@ -349,11 +357,12 @@ impl Admission {
             return cause; // what becomes free is theirs first
         }
         while let Some(&waiter) = self.lanes[Lane::Reserve as usize].front() {
-            if let Err(lacking) = self.window_room(Claimant::Reservation, waiter.cost) {
+            let asked = self.beginning(waiter.cost);
+            if let Err(lacking) = self.window_room(Claimant::Reservation, asked) {
                 return cause.or(Some(lacking));
             }
             self.lanes[Lane::Reserve as usize].pop_front();
-            let granted = self.reserve(waiter.cost);
+            let granted = self.reserve(asked);
             self.granted.insert(waiter.id, Grant::Reserved(granted));
         }
         cause
@@ -446,6 +455,16 @@ impl Admission {
             self.wake_by(ready);
         }
         Err(cause)
+    }
+
+    /// What is reserved of a store.
+    fn beginning(&self, cost: Cost) -> Cost {
+        match self.rules.upload {
+            Some((capacity, _)) if cost.requests >= PIECES && cost.upload_bytes > capacity / LARGE_SHARE => {
+                Cost { upload_bytes: capacity / BEGINNING_SHARE, ..cost }
+            }
+            _ => cost,
+        }
     }
 
     fn reserve(&mut self, cost: Cost) -> Cost {

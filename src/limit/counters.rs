@@ -35,6 +35,8 @@ pub struct Waits {
     pub throttled: Duration,
     /// The request rate of the app.
     pub app_rate: Duration,
+    /// A place before the app, which answered slowly or refused.
+    pub app_load: Duration,
     /// Memory for a message.
     pub memory: Duration,
     /// Spool space for a message.
@@ -60,6 +62,7 @@ impl AddAssign for Waits {
         self.upload += other.upload;
         self.throttled += other.throttled;
         self.app_rate += other.app_rate;
+        self.app_load += other.app_load;
         self.memory += other.memory;
         self.spool += other.spool;
         self.login += other.login;

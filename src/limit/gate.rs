@@ -11,6 +11,8 @@ use std::task::{Context, Poll, Waker};
 
 use super::admission::{Admission, Grant, Id};
 use super::counters::Counters;
+use super::crowd::{Crowd, Place};
+use super::learner::Ended;
 use super::rules::{Answer, Cost, Rules};
 use super::smooth::Pace;
 use crate::env::{Env, Tick};
@@ -20,8 +22,17 @@ use crate::env::{Env, Tick};
 pub struct Gate {
     env: Env,
     state: Mutex<State>,
-    /// The request rate of the app, shared by its gates.
-    app: Option<Arc<Pace>>,
+    /// The app's, shared by its gates.
+    app: App,
+}
+
+/// What the gates of one app share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct App {
+    /// Its request rate.
+    pub(super) pace: Option<Arc<Pace>>,
+    /// How many requests at once it bears.
+    pub(super) crowd: Option<Arc<Crowd>>,
 }
 
 #[derive(Debug)]
@@ -34,10 +45,10 @@ struct State {
 impl Gate {
     /// A gate with no limit of ours (targets that are local files). A refusal by a service is still obeyed.
     pub fn unlimited(env: &Env) -> Arc<Gate> {
-        Gate::new(env, Arc::new(Rules::unlimited()), false, None)
+        Gate::new(env, Arc::new(Rules::unlimited()), false, App::default())
     }
 
-    pub(super) fn new(env: &Env, rules: Arc<Rules>, start_spent: bool, app: Option<Arc<Pace>>) -> Arc<Gate> {
+    pub(super) fn new(env: &Env, rules: Arc<Rules>, start_spent: bool, app: App) -> Arc<Gate> {
         Arc::new(Gate {
             env: env.clone(),
             state: Mutex::new(State { machine: Admission::new(rules, start_spent), wakers: BTreeMap::new() }),
@@ -46,7 +57,8 @@ impl Gate {
     }
 
     /// Waits until the windows have room for `cost` and reserves it. Of a cost near a window's capacity or above it
-    /// only what the window can hold is reserved, once it is empty; the rest waits when it is sent.
+    /// only what the window can hold is reserved, once it is empty, and of a large store in pieces only the beginning;
+    /// the rest waits when it is sent.
     pub async fn reserve(self: &Arc<Self>, cost: Cost) -> Ticket {
         let mut asked = Asked::new(self, None, |machine, now, _| machine.ask_reserve(now, cost));
         let left = match asked.granted().await {
@@ -70,9 +82,9 @@ impl Gate {
         let mut asked =
             Asked::new(self, own, |machine, now, left| machine.ask_send(now, left, lookup, upload_bytes));
         asked.granted().await;
-        self.until_it_may_leave(Cost { requests: 1, upload_bytes }).await;
+        let place = self.until_it_may_leave(Cost { requests: 1, upload_bytes }).await;
         asked.settled = true;
-        Slot { gate: Arc::clone(self), sent: self.env.now(), upload_bytes, finished: false }
+        Slot { gate: Arc::clone(self), sent: self.env.now(), upload_bytes, place, finished: false }
     }
 
     /// As [`Gate::admit`], for requests of these upload bytes that are sent as one, of which the service works on
@@ -91,25 +103,39 @@ impl Gate {
             Grant::Send { slots, .. } => slots,
             Grant::Reserved(_) => 0,
         };
-        self.until_it_may_leave(cost).await;
+        let place = self.until_it_may_leave(cost).await;
         asked.settled = true;
         let parts = parts.to_vec();
-        BatchSlot { gate: Arc::clone(self), sent: self.env.now(), slots, parts, finished: false }
+        BatchSlot { gate: Arc::clone(self), sent: self.env.now(), slots, parts, place, finished: false }
     }
 
-    /// Slots are held while the app's rate is awaited (slot → rate).
-    async fn until_it_may_leave(&self, cost: Cost) {
+    /// Slots are held while a place before the app and its rate are awaited (slot → place → rate). A batch has one place:
+    /// the app works on it as on a few requests.
+    async fn until_it_may_leave(&self, cost: Cost) -> Option<Place> {
+        let mut place = self.enter().await;
         loop {
-            if let Some(app) = &self.app {
+            if let Some(app) = &self.app.pace {
                 let waited = app.take(cost.requests).await;
                 self.lock().machine.waited_for_app(waited);
             }
             let now = self.env.now();
             let left = self.lock().machine.leave(now, cost);
             match left {
-                Ok(()) => break,
-                Err(blocked_until) => self.env.sleep_until(blocked_until).await,
+                Ok(()) => return place,
+                Err(blocked_until) => {
+                    // Nobody else waits for one who waits out a refusal.
+                    drop(place);
+                    self.env.sleep_until(blocked_until).await;
+                    place = self.enter().await;
+                }
             }
+        }
+    }
+
+    async fn enter(&self) -> Option<Place> {
+        match &self.app.crowd {
+            Some(crowd) => Some(crowd.enter().await),
+            None => None,
         }
     }
 
@@ -167,6 +193,16 @@ impl State {
         }
         let State { machine, wakers } = self;
         machine.granted().filter_map(|id| wakers.remove(&id)).collect()
+    }
+}
+
+/// An answer, as the crowd sees it.
+fn seen(answer: Answer) -> Ended {
+    match answer {
+        Answer::Served => Ended::Served,
+        Answer::Throttled(_) => Ended::Refused,
+        Answer::Unknown => Ended::Lost,
+        Answer::NotSent => Ended::NotSent,
     }
 }
 
@@ -285,6 +321,7 @@ pub struct Slot {
     gate: Arc<Gate>,
     sent: Tick,
     upload_bytes: u64,
+    place: Option<Place>,
     finished: bool,
 }
 
@@ -301,6 +338,9 @@ impl Slot {
             _ => 0,
         };
         let (sent, bytes) = (self.sent, self.upload_bytes);
+        if let Some(place) = self.place.take() {
+            place.ended(sent, bytes, seen(answer));
+        }
         self.gate.tell(|machine, now| machine.finish(now, sent, bytes, answer, random));
     }
 }
@@ -321,6 +361,7 @@ pub struct BatchSlot {
     sent: Tick,
     slots: usize,
     parts: Vec<u64>,
+    place: Option<Place>,
     finished: bool,
 }
 
@@ -337,6 +378,11 @@ impl BatchSlot {
         let answers = answers.iter().copied().chain(std::iter::repeat(Answer::Unknown));
         let ended: Vec<(u64, Answer)> = self.parts.iter().copied().zip(answers).collect();
         let (sent, slots) = (self.sent, self.slots);
+        if let Some(place) = self.place.take() {
+            let worst = ended.iter().map(|(_, answer)| seen(*answer)).max();
+            let bytes = ended.iter().fold(0u64, |sum, (bytes, _)| sum.saturating_add(*bytes));
+            place.ended(sent, bytes, worst.unwrap_or(Ended::NotSent));
+        }
         self.gate.tell(|machine, now| machine.finish_batch(now, sent, slots, &ended, random));
     }
 }

@@ -1,8 +1,8 @@
 //! How many requests an app or a host bears at once: learnt from how fast it answers and from what it refuses.
 //!
 //! Nobody tells how much a service likes, it changes by the hour, and the refusals that tell come late. So: one more at
-//! once for each round of answers that came as fast as in calm times; a tenth fewer when answers take much longer; three
-//! tenths fewer when a share of them is refused. After a cut only answers to requests sent since are evidence: those
+//! once for each round of answers that came as fast as in calm times (at first, until it was ever too many: twice as
+//! many); a tenth fewer when answers take much longer; three tenths fewer when a share of them is refused. After a cut only answers to requests sent since are evidence: those
 //! already under way would tell the same again. A single mailbox that is refused, and feels its way, is no evidence.
 //!
 //! Answers are compared with those of their like: a request of 4 MB takes longer than one of 4 KB.
@@ -19,20 +19,22 @@ const CALM: f64 = 1.5;
 const REFUSED_SHARE: f64 = 0.05;
 /// The latency of calm times is the least of the last two of these.
 const MEMORY: Duration = Duration::from_secs(300);
+/// Differences of this order are noise of our own, and no sign of the other end's.
+const NOISE: f64 = 0.05;
 /// Classes of requests by their size: up to 64 KiB, 512 KiB, 4 MiB, more.
 const CLASSES: [u64; 3] = [64 << 10, 512 << 10, 4 << 20];
 
 /// How a request ended, as far as its load on the other end is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ended {
-    /// Answered.
-    Served,
-    /// Refused for now.
-    Refused,
-    /// No answer.
-    Lost,
     /// It never left: tells nothing.
     NotSent,
+    /// Answered.
+    Served,
+    /// No answer.
+    Lost,
+    /// Refused for now.
+    Refused,
 }
 
 /// Bounds of what is learnt.
@@ -120,7 +122,7 @@ impl Learner {
                 let class = CLASSES.iter().position(|most| bytes <= *most).unwrap_or(CLASSES.len());
                 let latency = now.saturating_sub(sent).max(Duration::from_millis(1));
                 let calm = self.calm[class].see(now, latency);
-                Some(latency.as_secs_f64() / calm.as_secs_f64())
+                Some((latency.as_secs_f64() + NOISE) / (calm.as_secs_f64() + NOISE))
             }
             // A refusal comes fast and tells nothing of that; no answer at all is slow.
             Ended::Lost => Some(SLOW * 2.0),
@@ -138,8 +140,9 @@ impl Learner {
         } else if self.slowness > SLOW {
             self.cut_to(now, 0.9);
         } else if how == Ended::Served && self.slowness < CALM && under_way as f64 >= self.limit * 0.8 {
-            // One more in a round; a limit that is not used is not raised.
-            self.limit = (self.limit + 1.0 / self.limit).min(f64::from(self.bounds.most));
+            // One more in a round, or for each answer; a limit that is not used is not raised.
+            let more = if self.cut.is_none() { 1.0 } else { 1.0 / self.limit };
+            self.limit = (self.limit + more).min(f64::from(self.bounds.most));
         }
     }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::apps::app_of;
 use super::budget::{Budget, MemoryPermit};
 use super::counters::Counters;
-use super::gate::Gate;
+use super::crowd::Crowd;
+use super::gate::{App, Gate};
 use super::rules::Rules;
 use super::smooth::Pace;
 use crate::env::Env;
@@ -35,6 +36,8 @@ pub struct TargetLimits {
     /// The app registrations that share the endpoint's mailboxes, by any name that stays. Each has limits of its own.
     /// Fewer than two: there is one.
     pub apps: Vec<String>,
+    /// Requests at once of one app, over all mailboxes; fewer go while it answers slowly or refuses.
+    pub in_flight: u32,
     /// The windows count as spent when the process starts: another may have sent until a moment ago.
     pub start_spent: bool,
     /// How long a request of unknown fate keeps its slot.
@@ -54,6 +57,7 @@ impl Default for TargetLimits {
             concurrency: 4,
             app_requests_per_second: None,
             apps: Vec::new(),
+            in_flight: 0,
             start_spent: false,
             unknown_hold: Duration::from_secs(30),
         }
@@ -96,9 +100,9 @@ impl std::fmt::Debug for Limits {
 struct Shared {
     rules: Arc<Rules>,
     start_spent: bool,
-    /// The apps, and of each the rate all its mailboxes share, if there is one.
+    /// The apps, and of each what all its mailboxes share.
     apps: Vec<String>,
-    paces: Vec<Arc<Pace>>,
+    shared: Vec<App>,
 }
 
 #[derive(Default)]
@@ -153,8 +157,8 @@ impl Limits {
         }
         let shared = self.endpoints.get(endpoint).unwrap_or(&self.unlimited);
         // A mailbox stays on one app, so the gate of a mailbox is that of (app, mailbox).
-        let pace = shared.paces.get(app_of(&shared.apps, mailbox)).cloned();
-        let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, pace);
+        let app = shared.shared.get(app_of(&shared.apps, mailbox)).cloned().unwrap_or_default();
+        let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, app);
         gates.by_name.insert(key, Arc::clone(&gate));
         gate
     }
@@ -194,6 +198,9 @@ impl Limits {
         sum.waits.memory = self.memory.as_ref().map_or(Duration::ZERO, |b| b.waited());
         sum.waits.spool = self.spool.as_ref().map_or(Duration::ZERO, |b| b.waited());
         sum.waits.login = lock(&self.logins).waited;
+        let crowds =
+            self.endpoints.values().flat_map(|e| e.shared.iter().filter_map(|app| app.crowd.as_ref()));
+        sum.waits.app_load = crowds.map(|crowd| crowd.waited()).sum();
         sum
     }
 
@@ -207,16 +214,17 @@ impl Shared {
     fn new(env: &Env, target: TargetLimits) -> Shared {
         let rules = Rules::of(&target);
         let per_second = target.app_requests_per_second.and_then(NonZeroU32::new);
-        let paces = per_second.map_or_else(Vec::new, |per_second| {
-            let pace = || Arc::new(Pace::of_app(env, per_second));
-            (0..target.apps.len().max(1)).map(|_| pace()).collect()
-        });
-        Shared { rules: Arc::new(rules), start_spent: target.start_spent, apps: target.apps, paces }
+        let app = || App {
+            pace: per_second.map(|per_second| Arc::new(Pace::of_app(env, per_second))),
+            crowd: (target.in_flight > 0).then(|| Crowd::new(env, target.in_flight)),
+        };
+        let shared = (0..target.apps.len().max(1)).map(|_| app()).collect();
+        Shared { rules: Arc::new(rules), start_spent: target.start_spent, apps: target.apps, shared }
     }
 
     fn unlimited() -> Shared {
         let rules = Arc::new(Rules::unlimited());
-        Shared { rules, start_spent: false, apps: Vec::new(), paces: Vec::new() }
+        Shared { rules, start_spent: false, apps: Vec::new(), shared: Vec::new() }
     }
 }
 

@@ -13,16 +13,19 @@
 //! | `budget`    | bytes in memory and in the spool, first come first served, machine and driver            |
 //! | `smooth`    | so many per second, by governor on the environment's clock                               |
 //! | `backoff`   | bounded retries with jitter                                                              |
-//! | `adaptive`  | how many at once; today a fixed number, the place of adaptive control                    |
+//! | `adaptive`  | how many at once one mailbox may have                                                   |
+//! | `learner`   | how many at once an app bears, learnt from its answers                                   |
+//! | `crowd`     | its driver: places in line before one app                                              |
 //! | `counters`  | what passed, what was refused, what was waited for                                       |
 //! | `apps`      | which app registration of a pool serves a mailbox                                       |
 //! | `limits`    | the limits of a process, as the operator set them                                        |
 //!
-//! The order of reservation is the same everywhere: mailbox slot → rate → bytes → session → store; nobody waits for
+//! The order of reservation is the same everywhere: mailbox slot → place before the app → rate → bytes → session → store; nobody waits for
 //! an earlier class while holding a later one. In calls: [`Gate::reserve`] (what the batch will cost) →
 //! [`Limits::memory`] or [`Limits::spool`] → fetch → store, where each request passes [`Gate::admit`] with the ticket
-//! and ends with [`Slot::finish`]. The awkward exception: a message too large for one window overdraws its ticket,
-//! and its later requests wait for the window while its octets are held.
+//! and ends with [`Slot::finish`]. The awkward exception: of a large message that goes in pieces only the beginning is
+//! reserved. Its later requests overdraw its ticket and wait for the window while its octets are held; else the window
+//! would stand half empty whenever a large message waits for all of its room. No new reservation is made meanwhile.
 //!
 //! When an amount counts: from its reservation to its drop or its use, from the grant of its request to the answer,
 //! and then for one window (up to 1/200 longer). The service counts it at some moment between grant and answer, so
@@ -35,6 +38,7 @@ mod apps;
 mod backoff;
 mod budget;
 mod counters;
+mod crowd;
 mod gate;
 mod learner;
 mod limits;

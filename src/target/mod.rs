@@ -10,6 +10,7 @@ pub mod graph;
 mod ids;
 pub mod imap;
 pub mod maildir;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::model::{
 };
 
 pub use ids::CopyIds;
+pub use probe::{Probe, Room, Told};
 
 /// One named target endpoint.
 #[async_trait]
@@ -35,6 +37,18 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// [`Scope::Mailbox`](crate::model::Scope) if only this mailbox cannot be opened, `Endpoint` if none can.
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>>;
+
+    /// Asks what can be told of a mailbox and of our rights to it. Changes nothing more than [`Target::open`] does.
+    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
+        match self.open(mailbox, "", gate).await {
+            Ok(open) => {
+                let probe = Probe::open(open.capabilities().max_message_bytes);
+                open.release().await;
+                probe
+            }
+            Err(error) => Probe::closed(error),
+        }
+    }
 }
 
 /// What a target can do with a mailbox, measured at open.
@@ -186,6 +200,12 @@ pub trait TargetMailbox: Send + Sync {
 
     /// What storing messages of these sizes (bytes) will cost, for the reservation made before they are fetched.
     fn cost(&self, sizes: &[u64]) -> Cost;
+
+    /// Memory that the requests take beside the octets they are made of, in bytes, for messages of these sizes (bytes)
+    /// stored as one batch. 0: octets go as they are, in pieces.
+    fn building(&self, _sizes: &[u64]) -> u64 {
+        0
+    }
 
     /// Finds or creates a folder, and those above it. Idempotent: an existing one (also one made a moment ago by a
     /// call whose answer was lost) is returned. Names the target cannot hold are mapped injectively and the same

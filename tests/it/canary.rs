@@ -2,13 +2,15 @@
 //! whether this machine will do.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use mailwave::mock::imap::ImapOptions;
 use serde_json::Value;
 
 use crate::bad_input::desk::{Desk, Imap, mail};
-use crate::cli::{Said, files_config, said};
+use crate::cli::{Said, files_config, mailwave, said};
 
 /// The cells of a row of the canaries' table.
 fn row<'a>(said: &'a Said, canary: &str) -> Vec<&'a str> {
@@ -54,6 +56,98 @@ fn what_graph_makes_of_the_canaries_is_told() {
         assert!(row[5].contains("octets"), "json makes the message anew: {row:?}");
     }
     assert!(said.err.contains("new: use json"), "{}", said.err);
+}
+
+#[test]
+fn a_missing_role_for_streams_is_one_row_and_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    graph_config(dir.path());
+    let said = said(dir.path(), &["check", "mailwave.toml", "--canary", "new", "canary@example.org"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let rows: Vec<&str> = said.out.lines().filter(|line| line.contains("import-stream")).collect();
+    assert_eq!(rows.len(), 1, "{}", said.out);
+    assert!(rows[0].starts_with("(all)") && rows[0].contains("MailboxItem.ImportExport.All"), "{rows:?}");
+    assert!(said.err.contains("import-stream cannot be used here"), "{}", said.err);
+}
+
+#[test]
+fn canaries_travel_through_an_export_and_an_import_and_keep_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("options.json"), r#"{"import_export": true}"#).unwrap();
+    let mut mock = mailwave(dir.path(), &["mock", "graph", "--options", "options.json", "--state", "kept"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(mock.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mock = Running(mock);
+    let base = line.trim().strip_prefix("base_url ").unwrap().strip_suffix("/v1.0").unwrap();
+    let config = format!(
+        "source_name = \"acme\"\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n[target.new]\nkind = \"graph\"\n\
+         base_url = \"{base}/v1.0\"\nauthority = \"{base}\"\ntenant = \"contoso.test\"\nclient_id = \"app\"\n\
+         client_secret = {{ env = \"CANARY_SECRET\" }}\n"
+    );
+    fs::write(dir.path().join("mailwave.toml"), config).unwrap();
+    fs::write(dir.path().join("mailboxes.csv"), "source,target\nann,ann@example.org\n").unwrap();
+    let check = ["check", "mailwave.toml", "--canary", "new", "canary@example.org"];
+    let output = mailwave(dir.path(), &check).env("CANARY_SECRET", "secret").output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let rows: Vec<&str> = out.lines().filter(|line| line.contains("import-stream")).collect();
+    assert!(rows.len() >= 10, "{out}");
+    for row in rows {
+        let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells[1..5], ["import-stream", "kept", "kept", "yes"], "{row}");
+        // Boundaries are made anew whenever a message of several parts is read.
+        let same = ["nothing", "octets, fields"].iter().take(if row.starts_with("plain") { 1 } else { 2 });
+        assert!(same.into_iter().any(|word| cells[5] == *word), "{row}");
+    }
+    assert!(err.contains("import-stream takes what was exported") && !err.contains("authtoken"), "{err}");
+    drop(mock);
+}
+
+#[test]
+fn exchange_takes_its_own_exports_back_and_keeps_everything_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut mock = mailwave(dir.path(), &["mock", "ews", "--tls"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(mock.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mock = Running(mock);
+    let url = line.trim().strip_prefix("url ").unwrap();
+    let config = format!(
+        "source_name = \"acme\"\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n[target.new]\nkind = \"ews\"\n\
+         url = \"{url}\"\nuser = 'EXAMPLE\\migrator'\npassword = {{ env = \"CANARY_SECRET\" }}\n\
+         ca_file = \"mailwave-mock-ca.pem\"\n"
+    );
+    fs::write(dir.path().join("mailwave.toml"), config).unwrap();
+    fs::write(dir.path().join("mailboxes.csv"), "source,target\nann,ann@example.org\n").unwrap();
+    let check = ["check", "mailwave.toml", "--canary", "new", "canary@example.org"];
+    let output = mailwave(dir.path(), &check).env("CANARY_SECRET", "secret").output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let ways = |way: &str| out.lines().filter(|line| line.contains(way)).count();
+    assert!(ways("CreateItem") >= 8 && ways("CreateItem") == ways("import-stream"), "{out}");
+    for row in out.lines().filter(|line| line.contains("import-stream")) {
+        let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells[1..], ["import-stream", "kept", "kept", "yes", "nothing"], "{row}");
+    }
+    assert!(err.contains("use CreateItem") && err.contains("import-stream takes what was exported"), "{err}");
+    drop(mock);
+}
+
+/// Ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

@@ -377,3 +377,123 @@ async fn however_a_server_closes_idle_connections_no_post_arrives_twice() {
     println!("{answered} answered, {lost} lost on the way");
     assert!(answered > 0);
 }
+
+/// The protocols offered in a TLS ClientHello (RFC 8446 §4.1.2; ALPN is RFC 7301).
+fn protocols(hello: &[u8]) -> Vec<String> {
+    let number = |at: usize| (usize::from(hello[at]) << 8) | usize::from(hello[at + 1]);
+    // Record and handshake headers, version, random.
+    let mut at = 5 + 4 + 2 + 32;
+    at += 1 + usize::from(hello[at]); // session
+    at += 2 + number(at); // cipher suites
+    at += 1 + usize::from(hello[at]); // compressions
+    let end = at + 2 + number(at);
+    at += 2;
+    while at < end {
+        let (kind, length) = (number(at), number(at + 2));
+        at += 4;
+        if kind == 16 {
+            let (mut all, mut at, end) = (Vec::new(), at + 2, at + length);
+            while at < end {
+                let name = &hello[at + 1..at + 1 + usize::from(hello[at])];
+                all.push(String::from_utf8_lossy(name).into_owned());
+                at += 1 + name.len();
+            }
+            return all;
+        }
+        at += length;
+    }
+    Vec::new()
+}
+
+#[tokio::test]
+async fn nothing_but_http_1_1_is_offered_to_a_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let hello = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = [0; 5];
+        socket.read_exact(&mut head).await.unwrap();
+        let mut rest = vec![0; (usize::from(head[3]) << 8) | usize::from(head[4])];
+        socket.read_exact(&mut rest).await.unwrap();
+        [&head[..], &rest].concat()
+    });
+    let error = client().execute(request(url), &Exchange::default()).await.expect_err("it hung up");
+    assert!(matches!(error, HttpError::NotSent(_)), "{error:?}");
+    let offered = protocols(&hello.await.unwrap());
+    assert!(
+        offered.iter().all(|name| name == "http/1.1"),
+        "no GOAWAY and no RST_STREAM can come: {offered:?}"
+    );
+}
+
+/// A server that answers each request with these octets, a piece at a time; ends when its reader has had enough. Tells how
+/// much it was rid of.
+async fn slow(
+    pieces: Vec<Vec<u8>>,
+    pause: Duration,
+) -> (String, tokio::sync::mpsc::UnboundedReceiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (ended, gone) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (pieces, ended) = (pieces.clone(), ended.clone());
+            tokio::spawn(async move {
+                read(&mut socket).await;
+                let mut sent = 0;
+                for piece in pieces {
+                    if socket.write_all(&piece).await.is_err() {
+                        break;
+                    }
+                    sent += piece.len();
+                    tokio::time::sleep(pause).await;
+                }
+                let _ = ended.send(sent);
+            });
+        }
+    });
+    (url, gone)
+}
+
+#[tokio::test]
+async fn an_answer_that_trickles_ends_at_the_deadline_and_its_connection_is_given_up() {
+    let whole = response(201, &[], &[b'x'; 100_000]);
+    let pieces: Vec<Vec<u8>> = whole.chunks(1).map(<[u8]>::to_vec).collect();
+    let (url, mut gone) = slow(pieces, Duration::from_millis(10)).await;
+    let exchange = Exchange { deadline: Duration::from_millis(300), max_response: 1 << 20 };
+    let began = std::time::Instant::now();
+    let error = client().execute(request(url), &exchange).await.expect_err("it takes too long");
+    assert!(matches!(&error, HttpError::MayHaveBeenSent(e) if e.may_pass()), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(5), "the deadline is for all of it: {:?}", began.elapsed());
+    let sent = gone.recv().await.expect("the server noticed");
+    assert!(sent < whole.len(), "{sent}: the connection was closed before its end");
+}
+
+#[tokio::test]
+async fn an_answer_that_would_unpack_into_gigabytes_is_neither_asked_for_nor_unpacked() {
+    use std::io::Write;
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let zeros = vec![0; 1 << 20];
+    (0..64).for_each(|_| packer.write_all(&zeros).unwrap());
+    let bomb = packer.finish().unwrap();
+    assert!(bomb.len() < 100_000, "{} octets unpack into 64 MiB", bomb.len());
+    // As it is, it comes as it is; nobody asked for it packed.
+    let packed = response(201, &[("content-encoding", "gzip")], &bomb);
+    let (url, mut gone) = slow(vec![packed], Duration::ZERO).await;
+    let exchange = Exchange { deadline: Duration::from_secs(10), max_response: 1 << 20 };
+    let answer = client().execute(request(url), &exchange).await.expect("an answer");
+    assert_eq!(answer.body().len(), bomb.len(), "not unpacked");
+    gone.recv().await;
+    let stage = OverTcp.stage(Does::Answers(201, &[("content-encoding", "gzip")], bomb.clone())).await;
+    let error =
+        super::contract_http::exchange(&stage, bomb.len() - 1, 5000).await.expect_err("too much of it");
+    assert!(matches!(error, HttpError::MayHaveBeenSent(_)), "{error:?}");
+    // And one without end is left when the limit is reached.
+    let mut pieces = vec![b"HTTP/1.1 200 X\r\n\r\n".to_vec()];
+    pieces.extend((0..512).map(|_| zeros.clone()));
+    let (url, mut gone) = slow(pieces, Duration::ZERO).await;
+    let error = client().execute(request(url), &exchange).await.expect_err("it does not end");
+    assert!(matches!(error, HttpError::MayHaveBeenSent(_)), "{error:?}");
+    let sent = gone.recv().await.expect("the server noticed");
+    assert!(sent < 64 << 20, "{sent}: the connection was closed soon after the limit of 1 MiB");
+}

@@ -3,6 +3,7 @@
 pub mod anchored;
 pub mod ews;
 mod graph;
+pub mod mocked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

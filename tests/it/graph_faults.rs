@@ -220,6 +220,38 @@ fn a_token_that_ends_between_two_requests_is_renewed_once_for_all() {
 }
 
 #[test]
+fn a_token_that_cannot_be_renewed_three_times_costs_no_message() {
+    for status in [500, 503] {
+        let state = Mutex::new((0, 0, None));
+        let mut ward = Ward::new().tricked(move |request| {
+            let mut state = state.lock().unwrap();
+            if request.uri().path().ends_with("/token") {
+                state.1 += 1;
+                let fail = (2..=4).contains(&state.1);
+                return fail.then(|| Trick::Instead(answer(status, &[], "")));
+            }
+            if !creates(request, "") {
+                return None;
+            }
+            // The first token has ended when the fifth create arrives.
+            let token = request.headers().get("authorization").cloned();
+            state.0 += 1;
+            let first = state.2.get_or_insert_with(|| token.clone()).clone();
+            let refuse = state.0 > 4 && token == first;
+            refuse.then(|| Trick::Instead(error(401, &[], "InvalidAuthenticationToken")))
+        });
+        for _ in 0..4 {
+            ward.run();
+        }
+        let tokens = ward.count(&Method::POST, "/token");
+        assert!((5..=12).contains(&tokens), "{tokens} token requests: three failed, none in a hurry");
+        ward.calm();
+        ward.good();
+        ward.whole();
+    }
+}
+
+#[test]
 fn a_token_endpoint_that_fails_stops_everything_at_once_and_nothing_is_lost() {
     let mut ward = Ward::new().tricked(|request| {
         request
@@ -393,6 +425,54 @@ fn a_storm_of_refusals_ends_and_every_mailbox_gets_its_turn() {
 }
 
 #[test]
+fn two_hours_of_nineteen_refusals_in_twenty_slow_a_thousand_mailboxes_down_and_starve_none() {
+    const STORM: Duration = Duration::from_secs(2 * 3600);
+    let names: Vec<String> = (0..1000).map(|n| format!("box{n}")).collect();
+    let mut ward = Ward::with(GraphOptions::default(), names.clone(), 2);
+    ward.options.open_mailboxes = names.len();
+    // How many requests came in each half hour, over all runs; a storm is a time of the first run.
+    let asked = Arc::new(Mutex::new(vec![0u64; 4]));
+    let (halves, dice) = (asked.clone(), Mutex::new(fastrand::Rng::with_seed(23)));
+    let (began, over) = (Mutex::new(None), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let calm = over.clone();
+    let mut ward = ward.tricked(move |request| {
+        let now = tokio::time::Instant::now();
+        let since = now - *began.lock().unwrap().get_or_insert(now);
+        if request.uri().path().ends_with("/token") || since >= STORM || calm.load(Ordering::Relaxed) {
+            return None;
+        }
+        halves.lock().unwrap()[usize::try_from(since.as_secs() / 1800).unwrap()] += 1;
+        let refuse = dice.lock().unwrap().u32(..100) < 95;
+        refuse.then(|| Trick::Instead(error(429, &[], "ApplicationThrottled")))
+    });
+    let mut runs = 0;
+    loop {
+        let (results, took) = ward.run();
+        runs += 1;
+        let failed = results.values().filter(|r| r.error.is_some()).count();
+        println!("run {runs}: {took:?}, {failed} mailboxes failed, {:?}", asked.lock().unwrap());
+        assert!(results.values().all(|r| r.error.as_ref().is_none_or(|e| e.may_pass())), "none is given up");
+        if failed == 0 {
+            break;
+        }
+        assert!(runs < 12, "it does not end");
+        over.store(took >= STORM || runs > 6, Ordering::Relaxed);
+    }
+    let halves = asked.lock().unwrap().clone();
+    let all: u64 = halves.iter().sum();
+    assert!(halves[3] * 2 <= halves[0], "the rate falls: {halves:?}");
+    assert!(all <= 1000 * 120, "{all} requests of a thousand mailboxes in two hours");
+    ward.calm();
+    ward.good();
+    let truth = ward.mock.truth();
+    for name in &names {
+        let copies: usize =
+            truth.mailboxes[&ward::address(name)].folders.values().map(|f| f.messages.len()).sum();
+        assert_eq!(copies, ward.at_source(name), "{name}: each message once");
+    }
+}
+
+#[test]
 fn one_throttled_mailbox_does_not_slow_the_others() {
     let alone = {
         let ward = Ward::of(slow(), ward::EACH);
@@ -407,7 +487,7 @@ fn one_throttled_mailbox_does_not_slow_the_others() {
     let (results, _) = ward.run();
     for other in ["ben", "cleo"] {
         let took = results[other].summary.ended - results[other].summary.began;
-        assert!(took * 100 <= alone * 120 + 1000, "{other}: {took} ms instead of {alone} ms");
+        assert!(took * 95 <= alone * 100, "{other}: {took} ms instead of {alone} ms");
     }
     assert!(results["ann"].error.is_none());
 }

@@ -1,5 +1,8 @@
 //! The Graph mock is as strict as the service: each rule by itself, through `handle` and through real TCP.
 
+mod delta;
+mod more_faults;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use mailwave::mock::graph::{
-    App, Fault, FaultRule, FaultScript, GraphMock, GraphOptions, Language, Latency, Limits, RetryAfter,
-    Sizes, UnknownMailbox, When,
+    App, DeltaExpired, Fault, FaultRule, FaultScript, GraphMock, GraphOptions, Language, Latency, Limits,
+    RetryAfter, Sizes, UnknownMailbox, When, Windows,
 };
 use mailwave::mock::server::{self, ServeOptions};
 use mailwave::mock::{Wire, World};
@@ -1123,6 +1126,7 @@ async fn every_kind_of_fault_fires_and_is_counted() {
                 assert_eq!(answered(wire).expect(201).body.len(), *keep);
                 true
             }
+            other => unreachable!("`more_faults` has the others: {other:?}"),
         };
         expected += usize::from(done);
         assert_eq!(count(), expected, "{fault:?}");

@@ -722,6 +722,8 @@ async fn copies_are_found_over_pages_with_state_flags_and_place() {
         200,
         json!({"value": [found("c", "mw9.future/done")]}),
     );
+    // A copy where nobody asked for a folder: is that one the staging folder?
+    script.get("/mailFolders?$filter=displayName", 200, json!({"value": []}));
     let copies = mailbox.find(&prefix).await.expect("complete");
     script.done();
     assert_eq!(copies.len(), 2);
@@ -742,6 +744,7 @@ async fn fields_that_a_listing_leaves_out_are_asked_for_again() {
     let mut plain = found("a", "");
     plain.as_object_mut().unwrap().remove("singleValueExtendedProperties");
     script.get("$expand=", 200, json!({"value": [bare]})).get("/messages?", 200, json!({"value": [plain]}));
+    script.get("/mailFolders?$filter=displayName", 400, error("ErrorInvalidRequest"));
     let copies = mailbox.find(&StampPrefix::exactly(&stamp(1))).await.expect("complete");
     script.done();
     assert_eq!(copies.len(), 1);

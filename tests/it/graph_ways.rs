@@ -2,7 +2,9 @@
 
 mod apps;
 mod batches;
+mod exchange_mock;
 mod import_mime;
+mod import_stream;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -4,6 +4,7 @@ mod contract;
 mod cuts;
 mod peer;
 mod peers;
+mod refusals;
 mod road;
 mod server;
 

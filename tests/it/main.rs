@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod canary;
+mod check;
 mod cli;
 mod contract_http;
 mod contract_ledger;
@@ -13,11 +14,13 @@ mod deltas;
 mod dovecot;
 mod ews_mock;
 mod ews_target;
+mod fault_table;
 mod files;
 mod gmail;
 mod graph_faults;
 mod graph_json;
 mod graph_mock;
+mod graph_steady;
 mod graph_target;
 mod graph_ways;
 mod imap_login;

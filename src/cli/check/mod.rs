@@ -1,10 +1,12 @@
-//! `mailwave check`: before anything is moved. Is this machine large enough, do the servers answer, and can every mailbox be
-//! opened at both ends?
+//! `mailwave check`: before anything is moved. Is this machine large enough, do the servers answer, can every mailbox (or a
+//! sample of them) be opened at both ends, will it fit, and is our app allowed what the ways of writing need?
 
 mod canary;
 mod inventory;
 mod machine;
 mod mailboxes;
+mod permissions;
+mod sample;
 mod servers;
 
 use super::args::CheckArgs;
@@ -23,6 +25,11 @@ pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit
     let machine = if args.servers { Vec::new() } else { machine::look(&settings, plan.rows.len()) };
     let enough = machine.iter().all(machine::Need::is_met);
     let servers = servers::ask(env, &settings).await;
+    let sample = args.sample.map(|most| sample::Sample { of: plan.rows.len(), most, seed: args.seed });
+    let plan = match &sample {
+        Some(sample) => sample.take(plan),
+        None => plan,
+    };
     let answer = servers.iter().all(servers::Checked::answers);
     if !args.json {
         if !machine.is_empty() {
@@ -36,6 +43,7 @@ pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit
     } else {
         None
     };
+    let permissions = mailboxes.as_deref().map(|all| permissions::look(&settings, all)).unwrap_or_default();
     let opened = mailboxes.iter().flatten().all(mailboxes::Checked::opened);
     let exit = if answer && opened && enough { Exit::Done } else { Exit::Failed };
     if args.json {
@@ -44,13 +52,19 @@ pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit
             "verb": "check",
             "machine": machine::json(&machine),
             "endpoints": servers::json(&servers),
+            "sample": sample.as_ref().map(sample::Sample::json),
+            "permissions": permissions::json(&permissions),
             "mailboxes": mailboxes.as_deref().map(mailboxes::json),
             "failed": failed,
             "exit_code": exit.code(),
         });
         talk.data(&json.to_string());
     } else if let Some(mailboxes) = &mailboxes {
+        permissions::print(&permissions, talk);
         mailboxes::print(mailboxes, talk);
+        if let Some(sample) = &sample {
+            talk.say(&sample.words());
+        }
     } else if !args.servers {
         talk.say("no mailbox was opened: a server does not answer");
     }

@@ -1,14 +1,16 @@
 //! OAuth 2.0 access tokens (RFC 6749): fetched once for all mailboxes, renewed before they end, in no log and no `Debug`.
 //!
 //! `settings` says where they come from, `ask` how the token endpoint is asked, `assertion` how an app proves itself with
-//! a certificate, `tenant` whose tokens are taken.
+//! a certificate, `claims` what a token says of itself, `tenant` whose tokens are taken.
 
 mod ask;
 mod assertion;
+mod claims;
 mod settings;
 mod tenant;
 
 pub use assertion::Certificate;
+pub use claims::Claims;
 pub use settings::{Proof, TokenSettings};
 pub use tenant::Tenant;
 
@@ -44,6 +46,11 @@ impl Token {
     /// As the value of `Authorization` (RFC 6750 §2.1).
     pub fn authorization(&self) -> &header::HeaderValue {
         &self.authorization
+    }
+
+    /// What it says of itself; believed for advice only.
+    pub fn claims(&self) -> Claims {
+        Claims::of(self.secret.expose_secret())
     }
 
     /// Its number: it grows with every token of a [`TokenSource`].

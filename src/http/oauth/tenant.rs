@@ -5,13 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use encodify::base64::URL_SAFE_NO_PAD;
-use serde_json::Value;
-
+use super::claims::{Claims, is_guid};
 use crate::model::{Error, Kind, Result, Scope};
-
-/// Longest payload that is looked at, in bytes of its text.
-const LONGEST: usize = 256 << 10;
 
 /// The one directory of an endpoint, shared by all its apps. Named by its id, or by a domain: then by the id in the first
 /// token.
@@ -27,7 +22,7 @@ impl Tenant {
 
     /// Is this token of the directory? Tokens that say nothing pass.
     pub(super) fn check(&self, token: &str) -> Result<()> {
-        let Some(id) = tenant_of(token) else { return Ok(()) };
+        let Some(id) = Claims::of(token).tenant else { return Ok(()) };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match known.as_deref() {
             None => *known = Some(id),
@@ -45,27 +40,10 @@ impl Tenant {
     }
 }
 
-/// The `tid` claim of a token that is a JWT (RFC 7519); `None` for any other.
-fn tenant_of(token: &str) -> Option<String> {
-    let mut parts = token.split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || payload.len() > LONGEST {
-        return None;
-    }
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    claims["tid"].as_str().filter(|id| is_guid(id)).map(str::to_ascii_lowercase)
-}
-
-fn is_guid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, b)| match at {
-            8 | 13 | 18 | 23 => b == b'-',
-            _ => b.is_ascii_hexdigit(),
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use encodify::base64::URL_SAFE_NO_PAD;
+
     use super::*;
 
     const OURS: &str = "11111111-2222-3333-4444-555555555555";

@@ -217,6 +217,39 @@ fn a_ticket_that_does_not_cover_a_request_is_void_and_holds_nothing_while_it_wai
 }
 
 #[test]
+fn of_a_large_store_in_pieces_the_beginning_is_reserved_and_the_rest_takes_what_becomes_free() {
+    let mut machine = machine(1_000, 6_400, 4);
+    let (whole, one, large) = (
+        machine.ask_reserve(at(0), cost(20, 400)),
+        machine.ask_reserve(at(0), cost(1, 3_000)),
+        cost(9, 3_200),
+    );
+    assert_eq!(machine.take(at(0), whole), Some(Grant::Reserved(cost(20, 400))), "a batch, whole");
+    assert_eq!(machine.take(at(0), one), Some(Grant::Reserved(cost(1, 3_000))), "one request, whole");
+    let large = machine.ask_reserve(at(0), large);
+    let Some(Grant::Reserved(mut left)) = machine.take(at(0), large) else { panic!("granted") };
+    assert_eq!(left, cost(9, 25), "its beginning, though all of it would not fit");
+    let first = machine.ask_send(at(0), &mut left, false, 20);
+    assert!(machine.take(at(0), first).is_some(), "covered");
+    machine.finish(at(10), at(0), 20, Answer::Served, 0);
+    let mut sent = 20;
+    // Piece by piece, until the reservations of the others are in the way; nothing else is reserved meanwhile.
+    let waits = loop {
+        let piece = machine.ask_send(at(10), &mut left, false, 400);
+        if machine.take(at(10), piece).is_none() {
+            break piece;
+        }
+        machine.finish(at(10), at(10), 400, Answer::Served, 0);
+        sent += 400;
+    };
+    assert_eq!(sent, 2_820, "3,000 are left beside the others' 3,400, and 180 are no piece");
+    let new = machine.ask_reserve(at(10), cost(1, 1));
+    assert_eq!(machine.take(at(10), new), None, "no new reservation before it");
+    let wake = machine.wake_at().expect("time will bring room");
+    assert!(machine.take(wake, waits).is_some() && wake < at(31_000), "{wake:?}");
+}
+
+#[test]
 fn of_a_covered_and_an_overdrawn_request_the_older_goes_first() {
     for covered_first in [true, false] {
         let mut machine = machine(100, 1_000, 1);

@@ -91,7 +91,11 @@ impl Core {
 
     fn provision(&mut self, address: &str) {
         if !self.mailboxes.contains_key(address) {
-            self.mailboxes.insert(address.to_owned(), Mailbox::new(address, &mut self.ids));
+            let mut mailbox = Mailbox::new(address, &mut self.ids);
+            if self.options.tells_quota {
+                mailbox.show_quota(self.options.sizes.mailbox);
+            }
+            self.mailboxes.insert(address.to_owned(), mailbox);
         }
     }
 

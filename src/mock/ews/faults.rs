@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Ids;
 use super::options::Busy;
+pub use crate::mock::script::When;
+use crate::mock::script::{Play, Rule};
 
 /// Faults to play, tried in order; the first that fires is played.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,19 +37,6 @@ pub struct FaultRule {
     pub at_most: u64,
     /// What goes wrong.
     pub fault: Fault,
-}
-
-/// Which of the matching requests. The first is number 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum When {
-    /// All.
-    Always,
-    /// These.
-    Nth(Vec<u64>),
-    /// Each so many-th.
-    Every(u64),
-    /// So many of a thousand, by the script's seed.
-    PerMille(u64),
 }
 
 /// What goes wrong.
@@ -133,52 +121,46 @@ pub enum Fault {
     CutExport,
 }
 
+impl Rule for FaultRule {
+    type Fault = Fault;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn when(&self) -> &When {
+        &self.when
+    }
+
+    fn at_most(&self) -> u64 {
+        self.at_most
+    }
+
+    fn fault(&self) -> &Fault {
+        &self.fault
+    }
+}
+
 /// A script being played.
 #[derive(Debug)]
-pub(super) struct Faults {
-    rules: Vec<(FaultRule, u64, u64)>, // rule, matches, fired
-    dice: Ids,
-}
+pub(super) struct Faults(Play<FaultRule>);
 
 impl Faults {
     pub(super) fn new(script: FaultScript) -> Faults {
-        Faults {
-            dice: Ids::new(script.seed),
-            rules: script.rules.into_iter().map(|rule| (rule, 0, 0)).collect(),
-        }
+        Faults(Play::new(script.seed, script.rules))
     }
 
-    /// The fault for this request, if any. Every rule it matches counts it.
+    /// The fault for this request, if any.
     pub(super) fn pick(&mut self, operation: &str, mailbox: &str) -> Option<Fault> {
-        let mut chosen = None;
-        for (rule, matches, fired) in &mut self.rules {
-            if !(rule.operation.is_empty() || rule.operation == operation)
-                || !(rule.mailbox.is_empty() || rule.mailbox.eq_ignore_ascii_case(mailbox))
-            {
-                continue;
-            }
-            *matches += 1;
-            let now = match &rule.when {
-                When::Always => true,
-                When::Nth(list) => list.contains(matches),
-                When::Every(n) => *n > 0 && matches.is_multiple_of(*n),
-                When::PerMille(p) => self.dice.below(1000) < *p,
-            };
-            if now && chosen.is_none() && (rule.at_most == 0 || *fired < rule.at_most) {
-                *fired += 1;
-                chosen = Some(rule.fault.clone());
-            }
-        }
-        chosen
+        self.0.pick(|rule| {
+            (rule.operation.is_empty() || rule.operation == operation)
+                && (rule.mailbox.is_empty() || rule.mailbox.eq_ignore_ascii_case(mailbox))
+        })
     }
 
     /// How often each fired.
     pub(super) fn counts(&self) -> BTreeMap<String, u64> {
-        let mut counts = BTreeMap::new();
-        for (rule, _, fired) in &self.rules {
-            *counts.entry(rule.name.clone()).or_insert(0) += fired;
-        }
-        counts
+        self.0.counts()
     }
 }
 

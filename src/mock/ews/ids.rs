@@ -2,46 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::mock::dice::Dice;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Draws ids. One seed, one sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ids {
-    state: u64,
-}
+#[serde(transparent)]
+pub(super) struct Ids(Dice);
 
 impl Ids {
     pub(super) fn new(seed: u64) -> Ids {
-        Ids { state: seed }
+        Ids(Dice::new(seed))
     }
 
-    /// A random number (splitmix64: every seed is a good one, and the state is one number on disk).
+    /// A random number.
     pub(super) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// A random number below `bound`; 0 if that is 0.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
+        self.0.below(bound)
     }
 
     /// `length` characters of the base64 alphabet.
     pub(super) fn text(&mut self, length: usize) -> String {
-        let mut out = String::with_capacity(length);
-        let (mut bits, mut left) = (0u64, 0);
-        while out.len() < length {
-            if left == 0 {
-                (bits, left) = (self.next(), 10);
-            }
-            out.push(char::from(ALPHABET[usize::try_from(bits & 63).unwrap_or(0)]));
-            bits >>= 6;
-            left -= 1;
-        }
-        out
+        self.0.text(ALPHABET, length)
     }
 
     /// An item's id: 152 characters, another one after every move.
@@ -56,15 +43,7 @@ impl Ids {
 
     /// A GUID, version 4.
     pub(super) fn guid(&mut self) -> String {
-        let (a, b) = (self.next(), self.next());
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xfff,
-            0x8000 | (b >> 48) & 0x3fff,
-            b & 0xffff_ffff_ffff
-        )
+        self.0.guid()
     }
 }
 

@@ -418,6 +418,14 @@ impl Mailbox {
         self.gone.push(Gone { id: item.id, folder: item.folder, entered: item.entered, at });
     }
 
+    /// Shows a quota of so many octets on the root (PidTagProhibitReceiveQuota, in units of 1,024).
+    pub(super) fn show_quota(&mut self, octets: u64) {
+        let root = self.folders.values_mut().find(|f| f.well_known.as_deref() == Some("root"));
+        if let Some(root) = root {
+            root.properties.insert("Integer 0x666a".to_owned(), vec![(octets / 1024).to_string()]);
+        }
+    }
+
     /// Octets in use.
     pub(super) fn bytes(&self) -> u64 {
         self.index.bytes

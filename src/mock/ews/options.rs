@@ -45,6 +45,8 @@ pub struct EwsOptions {
     pub filter_ignores_case: bool,
     /// `UpdateItem` changes the dates of delivery and submission (0x0E06, 0x0039); else it says so and does not.
     pub dates_by_update: bool,
+    /// The root folder shows the mailbox's quota (0x666A; not documented for EWS).
+    pub tells_quota: bool,
     /// Keep the octets of messages; else only digests and lengths are kept and reads of them are empty.
     pub keep_content: bool,
     /// A request whose caller vanished while it was under way is acted on all the same, when its time has come: its
@@ -76,6 +78,7 @@ impl Default for EwsOptions {
             filter_delay_ms: 0,
             filter_ignores_case: false,
             dates_by_update: false,
+            tells_quota: false,
             keep_content: true,
             commit_abandoned: true,
             save_every: 0,

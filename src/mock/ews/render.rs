@@ -288,6 +288,12 @@ fn folder_property(folder: &Folder, id: &str, mailbox: &Mailbox) -> Option<Vec<S
         "String 0x3613" => plain("FolderClass"),
         "Integer 0x3602" => plain("TotalCount"),
         "Integer 0x3603" => plain("UnreadCount"),
+        // PidTagMessageSizeExtended, of this folder alone.
+        "Long 0xe08" => {
+            let octets =
+                folder.items.iter().filter_map(|n| mailbox.items.get(n)).map(Item::size).sum::<u64>();
+            Some(vec![octets.to_string()])
+        }
         _ => folder.properties.get(id).cloned(),
     }
 }

@@ -5,35 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(super) use crate::mock::kept::Content;
+
 use super::date;
 use super::property::PropertyId;
-
-/// Octets, or what is left of them: their digest and length are always known.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Content {
-    /// BLAKE3, hexadecimal.
-    pub(super) digest: String,
-    pub(super) length: u64,
-    /// Where they lie in the content file, once saved.
-    pub(super) at: Option<u64>,
-    #[serde(skip)]
-    pub(super) octets: Option<Bytes>,
-}
-
-impl Content {
-    pub(super) fn new(octets: Bytes) -> Content {
-        Content {
-            digest: blake3::hash(&octets).to_hex().to_string(),
-            length: octets.len() as u64,
-            at: None,
-            octets: Some(octets),
-        }
-    }
-
-    pub(super) fn octets(&self) -> Bytes {
-        self.octets.clone().unwrap_or_default()
-    }
-}
 
 /// A name and an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use super::attachments::Uploads;
 use super::call::{At, Call};
+use super::exchange_items::ImportSessions;
 use super::ids::Ids;
 use super::mailbox::Mailbox;
 use super::options::GraphOptions;
@@ -20,6 +21,7 @@ pub(super) struct Act<'a> {
     pub(super) options: &'a GraphOptions,
     pub(super) counters: &'a mut Counters,
     pub(super) uploads: &'a mut Uploads,
+    pub(super) imports: &'a mut ImportSessions,
     pub(super) show: &'a Show,
     /// The absolute address of the request, without its query.
     pub(super) address: &'a str,
@@ -38,12 +40,17 @@ impl Act<'_> {
             Call::GetFolder { id, view } => self.get_folder(id, view),
             Call::RenameFolder { id, name } => self.rename_folder(id, name),
             Call::MoveFolder { id, to } => self.move_folder(id, to),
+            Call::CopyFolder { id, to } => self.copy_folder(id, to),
             Call::DeleteFolder { id } => self.delete_folder(id),
+            Call::FolderDelta(view) => self.folder_delta(view),
+            Call::MessageDelta { folder, view } => self.message_delta(folder, view),
+            Call::TranslateIds { ids, to_immutable } => self.translate(ids, *to_immutable),
             Call::ListMessages { folder, view } => self.list_messages(folder.as_deref(), view),
             Call::CreateMessage { folder, input, how } => self.create_message(folder.as_deref(), input, *how),
             Call::GetMessage { at, view } => self.get_message(at, view),
             Call::PatchMessage { at, input } => self.patch_message(at, input),
             Call::MoveMessage { at, to } => self.move_message(at, to),
+            Call::CopyMessage { at, to } => self.copy_message(at, to),
             Call::DeleteMessage { at, for_good } => self.delete_message(at, *for_good),
             Call::MessageMime { at } => self.message_mime(at),
             Call::ListAttachments { at, view } => self.list_attachments(at, view),
@@ -52,6 +59,7 @@ impl Act<'_> {
             Call::AttachmentValue { at, id } => self.attachment_value(at, id),
             Call::DeleteAttachment { at, id } => self.delete_attachment(at, id),
             Call::OpenUpload { at, input } => self.open_upload(at, input),
+            Call::Exchange(call) => self.exchange(call),
         }
     }
 
@@ -62,7 +70,8 @@ impl Act<'_> {
 
     /// A message that must be there, in the folder named if one is.
     pub(super) fn item(&self, at: &At) -> Result<&Item, Refusal> {
-        let item = self.mailbox.item(&at.id).ok_or_else(|| {
+        // What is no mail is not there for who asks for messages.
+        let item = self.mailbox.item(&at.id).filter(|item| item.is_mail()).ok_or_else(|| {
             // Ids have a form; what lacks it is malformed, not missing.
             if at.id.len() < 40 {
                 Refusal::new(400, "ErrorInvalidIdMalformed", "Id is malformed.")

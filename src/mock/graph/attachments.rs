@@ -11,7 +11,7 @@ use super::date;
 use super::input::{AttachmentInput, UploadInput};
 use super::messages::too_large;
 use super::query::View;
-use super::reply::{Refusal, Reply};
+use super::reply::{Kept, Refusal, Reply};
 use super::state::{Attachment, Content};
 
 /// Upload sessions under way, by the secret part of their URL. They do not outlive the mock.
@@ -26,6 +26,22 @@ pub(super) struct Upload {
     input: UploadInput,
     got: Vec<u8>,
     expires: i64,
+}
+
+impl Upload {
+    /// What a session says of itself.
+    pub(super) fn state(&self) -> serde_json::Value {
+        let next = self.got.len();
+        json!({
+            "expirationDateTime": date::write(self.expires),
+            "nextExpectedRanges": [if next == 0 { "0-".to_owned() } else { next.to_string() }],
+        })
+    }
+
+    /// Forgets all but the first so many octets.
+    pub(super) fn forget(&mut self, all_but: usize) {
+        self.got.truncate(all_but);
+    }
 }
 
 impl Act<'_> {
@@ -76,7 +92,7 @@ impl Act<'_> {
             (item.number, self.ids.attachment())
         };
         let attachment = Attachment {
-            id,
+            id: id.clone(),
             file: input.file,
             name: input.name.clone(),
             content_type: input.content_type.clone(),
@@ -89,7 +105,9 @@ impl Act<'_> {
         let shown = self.show.attachment(&attachment, &View::default());
         self.mailbox.update(number, self.now, |item| item.attachments.push(attachment));
         self.counters.attachments += 1;
-        Ok(Reply::json(201, &shown))
+        let mut reply = Reply::json(201, &shown);
+        reply.kept = Some(Kept::Attachment { mailbox: self.mailbox.address.clone(), message: number, id });
+        Ok(reply)
     }
 
     pub(super) fn delete_attachment(&mut self, at: &At, id: &str) -> Acted {
@@ -127,8 +145,7 @@ impl Act<'_> {
         self.room(input.size)?;
         let (message, shown) = (item.number, item.id.clone());
         let (session, secret) = (self.ids.text(40), self.ids.text(120));
-        let expires =
-            self.now.saturating_add(i64::try_from(sizes.upload_seconds).unwrap_or(0).saturating_mul(1000));
+        let expires = self.now.saturating_add(self.options.scaled_seconds(sizes.upload_seconds));
         let url = format!(
             "{}/api/v2.0/Users('{}')/Messages('{shown}')/AttachmentSessions('{session}')?authtoken={secret}",
             self.upload_base, self.mailbox.guid,
@@ -172,14 +189,8 @@ impl Act<'_> {
             return Ok(Reply::empty(204));
         }
         let expected = upload.got.len() as u64;
-        let state = |next: u64, expires: i64| {
-            json!({
-                "expirationDateTime": date::write(expires),
-                "nextExpectedRanges": [if next == 0 { "0-".to_owned() } else { next.to_string() }],
-            })
-        };
         match *method {
-            http::Method::GET => return Ok(Reply::json(200, &state(expected, upload.expires))),
+            http::Method::GET => return Ok(Reply::json(200, &upload.state())),
             http::Method::PUT => {}
             _ => return Err(Refusal::method()),
         }
@@ -189,6 +200,9 @@ impl Act<'_> {
         if last - first + 1 != body.len() as u64 {
             return Err(Refusal::new(400, "ErrorInvalidRequest", "Content-Range and Content-Length differ."));
         }
+        if self.options.upload_takes_again && total == upload.input.size && last < expected {
+            return Ok(Reply::json(200, &upload.state()));
+        }
         if total != upload.input.size || first != expected || last >= total {
             return Err(Refusal::new(
                 416,
@@ -196,9 +210,12 @@ impl Act<'_> {
                 format!("The range is not the one expected; the next one begins at {expected}."),
             ));
         }
+        let before = upload.got.len();
         upload.got.extend_from_slice(body);
         if last + 1 < total {
-            return Ok(Reply::json(200, &state(last + 1, upload.expires)));
+            let mut reply = Reply::json(200, &upload.state());
+            reply.kept = Some(Kept::Range { session: session.to_owned(), before });
+            return Ok(reply);
         }
         let upload = self.uploads.remove(session).ok_or_else(gone)?;
         self.finish_upload(upload)
@@ -235,7 +252,10 @@ impl Act<'_> {
             "{}/api/v2.0/Users('{}')/Messages('{message}')/Attachments('{id}')",
             self.upload_base, self.mailbox.guid
         );
-        Ok(Reply::empty(201).header("location", location))
+        let mut reply = Reply::empty(201).header("location", location);
+        reply.kept =
+            Some(Kept::Attachment { mailbox: self.mailbox.address.clone(), message: upload.message, id });
+        Ok(reply)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::exchange;
 use super::head::Head;
 use super::input::{self, AttachmentInput, MessageInput, UploadInput};
 use super::mime;
@@ -33,12 +34,17 @@ pub(super) enum Call {
     GetFolder { id: String, view: View },
     RenameFolder { id: String, name: String },
     MoveFolder { id: String, to: String },
+    CopyFolder { id: String, to: String },
     DeleteFolder { id: String },
+    FolderDelta(View),
+    MessageDelta { folder: String, view: View },
+    TranslateIds { ids: Vec<String>, to_immutable: bool },
     ListMessages { folder: Option<String>, view: View },
     CreateMessage { folder: Option<String>, input: Box<MessageInput>, how: How },
     GetMessage { at: At, view: View },
     PatchMessage { at: At, input: Box<MessageInput> },
     MoveMessage { at: At, to: String },
+    CopyMessage { at: At, to: String },
     DeleteMessage { at: At, for_good: bool },
     MessageMime { at: At },
     ListAttachments { at: At, view: View },
@@ -47,6 +53,7 @@ pub(super) enum Call {
     AttachmentValue { at: At, id: String },
     DeleteAttachment { at: At, id: String },
     OpenUpload { at: At, input: UploadInput },
+    Exchange(Box<exchange::Call>),
 }
 
 /// Reads a request below `/users/{user}`.
@@ -62,16 +69,34 @@ pub(super) fn read(
     match rest.as_slice() {
         [] => request.only(&Method::GET).and_then(|()| Ok(Call::GetUser(request.view(Of::User)?))),
         ["mailFolders"] => request.folders("msgfolderroot"),
+        ["translateExchangeIds"] => {
+            request.only(&Method::POST)?;
+            let (ids, to_immutable) = input::translation(&request.json()?)?;
+            Ok(Call::TranslateIds { ids, to_immutable })
+        }
+        ["mailFolders", "delta"] => {
+            request.only(&Method::GET)?;
+            Ok(Call::FolderDelta(request.view(Of::FolderDelta)?))
+        }
+        ["mailFolders", folder, "messages", "delta"] => {
+            request.only(&Method::GET)?;
+            Ok(Call::MessageDelta { folder: (*folder).to_owned(), view: request.view(Of::MessageDelta)? })
+        }
         ["mailFolders", id] => request.folder(id),
         ["mailFolders", id, "childFolders"] => request.folders(id),
         ["mailFolders", id, "move"] => {
             request.only(&Method::POST)?;
             Ok(Call::MoveFolder { id: (*id).to_owned(), to: input::destination(&request.json()?)? })
         }
+        ["mailFolders", id, "copy"] => {
+            request.only(&Method::POST)?;
+            Ok(Call::CopyFolder { id: (*id).to_owned(), to: input::destination(&request.json()?)? })
+        }
         ["mailFolders", id, "importMime"] if beta && options.import_mime => {
             request.only(&Method::POST)?;
             request.import(id, options)
         }
+        ["settings", "exchange"] => exchange::settings(head, options),
         ["messages"] => request.messages(None, options),
         ["mailFolders", id, "messages"] => request.messages(Some(id), options),
         ["messages", id, more @ ..] => request.message(None, id, more),
@@ -94,7 +119,7 @@ impl Request<'_> {
     fn view(&self, of: Of) -> Result<View, Refusal> {
         let mut view = View::read(self.head.query.as_deref(), of)?;
         if let (None, Some(page)) = (view.top, self.head.prefer.page) {
-            view.top = Some(page);
+            (view.top, view.preferred) = (Some(page), Some(page));
         }
         Ok(view)
     }
@@ -196,6 +221,7 @@ impl Request<'_> {
             }
             (["permanentDelete"], &Method::POST) => Ok(Call::DeleteMessage { at, for_good: true }),
             (["move"], &Method::POST) => Ok(Call::MoveMessage { at, to: input::destination(&self.json()?)? }),
+            (["copy"], &Method::POST) => Ok(Call::CopyMessage { at, to: input::destination(&self.json()?)? }),
             (["$value"], &Method::GET) => self.view(Of::Nothing).map(|_| Call::MessageMime { at }),
             (["attachments"], &Method::GET) => {
                 Ok(Call::ListAttachments { at, view: self.view(Of::Attachments)? })
@@ -218,7 +244,7 @@ impl Request<'_> {
             }
             (
                 []
-                | ["permanentDelete" | "move" | "$value" | "attachments"]
+                | ["permanentDelete" | "move" | "copy" | "$value" | "attachments"]
                 | ["attachments", _]
                 | ["attachments", _, "$value"],
                 _,

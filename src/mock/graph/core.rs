@@ -9,6 +9,8 @@ use bytes::Bytes;
 use super::act::Act;
 use super::attachments::Uploads;
 use super::date;
+use super::exchange;
+use super::exchange_items::ImportSessions;
 use super::faults::{Fault, FaultScript, Faults};
 use super::head::{Area, Head};
 use super::ids::Ids;
@@ -31,8 +33,9 @@ pub(super) struct Core {
     dice: Ids,
     pub(super) mailboxes: BTreeMap<String, Mailbox>,
     pub(super) counters: Counters,
-    tokens: Tokens,
-    uploads: Uploads,
+    pub(super) tokens: Tokens,
+    pub(super) uploads: Uploads,
+    imports: ImportSessions,
     meters: BTreeMap<Who, Meter>,
     apps: BTreeMap<String, AppMeter>,
     faults: Faults,
@@ -74,6 +77,7 @@ impl Core {
             counters: Counters::default(),
             tokens: Tokens::default(),
             uploads: Uploads::new(),
+            imports: ImportSessions::new(),
             meters: BTreeMap::new(),
             apps: BTreeMap::new(),
             faults: Faults::new(FaultScript::default()),
@@ -117,19 +121,23 @@ impl Core {
             return self.token(head, tenant, body, now);
         }
         let who = self.who(head, now)?;
-        self.apps.entry(who.0.clone()).or_default().enter(&self.options.limits, now).inspect_err(|_| {
+        self.apps.entry(who.0.clone()).or_default().enter(&self.options, now).inspect_err(|_| {
             self.counters.throttled += 1;
         })?;
         let meter = self.meters.entry(who.clone()).or_default();
         if meter.impatient(now) {
             self.counters.violation("asked again before Retry-After had passed");
         }
-        if let Err(refusal) = meter.enter(&self.options.limits, now, upload) {
+        if let Err(refusal) = meter.enter(&self.options, now, upload) {
             self.counters.throttled += 1;
             return Err(refusal);
         }
         self.counters.peak_in_flight = self.counters.peak_in_flight.max(meter.peak);
-        if body.len() > self.options.sizes.request {
+        let largest = match head.area {
+            Area::Import { .. } => self.options.sizes.import_request,
+            _ => self.options.sizes.request,
+        };
+        if body.len() > largest {
             meter.leave();
             self.counters.violation("request body too large");
             return Ok(Entry::Answer(self.count(Reply::empty(413))));
@@ -140,14 +148,19 @@ impl Core {
             | Fault::DoneBut { retry_after: Some(seconds), .. },
         ) = &fault
         {
-            meter.tell(now, *seconds);
+            meter.tell(now, self.options.scaled_wait(*seconds));
+        }
+        if let Some(Fault::Answer { retry_after: Some(text), .. }) = &fault
+            && let Ok(seconds) = text.parse()
+        {
+            meter.tell(now, seconds);
         }
         let latency = self.options.latency;
         let mut ms = latency.base_ms + latency.per_mib_ms * (body.len() as u64) / (1 << 20);
         if latency.jitter_ms > 0 {
             ms += self.dice.below(latency.jitter_ms + 1);
         }
-        Ok(Entry::Admit(Admission { who, fault, wait: Duration::from_millis(ms) }))
+        Ok(Entry::Admit(Admission { who, fault, wait: self.options.scaled(ms) }))
     }
 
     fn token(&mut self, head: &Head, tenant: &str, body: &Bytes, now: i64) -> Result<Entry, Refusal> {
@@ -184,6 +197,16 @@ impl Core {
             let upload = self.uploads.get(session).ok_or_else(Refusal::not_found)?;
             return Ok((upload.app.clone(), upload.mailbox.clone()));
         }
+        if let Area::Import { secret } = &head.area {
+            if head.has_authorization {
+                self.counters.violation("Authorization sent to an import URL");
+            }
+            let live = self.imports.get(secret).filter(|session| session.expires > now);
+            return live.map(|s| (s.app.clone(), s.mailbox.clone())).ok_or_else(|| {
+                let status = self.options.import_expired_status;
+                Refusal::new(status, "InvalidAuthenticationToken", "The import session is not valid.")
+            });
+        }
         let Some(bearer) = &head.bearer else {
             return Err(Refusal::new(401, "InvalidAuthenticationToken", "Access token is empty."));
         };
@@ -194,16 +217,45 @@ impl Core {
                 "Lifetime validation failed, the token is expired.",
             ));
         };
+        if self.tokens.is_for_another(bearer, self.options.audience.as_deref()) {
+            return Err(Refusal::new(
+                401,
+                "InvalidAuthenticationToken",
+                "Access token validation failure. Invalid audience.",
+            ));
+        }
         match &head.area {
-            Area::Mailbox { user, .. } => Ok((app, self.mailbox(user, now)?)),
-            Area::Me => Err(Refusal::new(
-                400,
-                "BadRequest",
-                "/me request is only valid with delegated authentication flow.",
-            )),
+            Area::Mailbox { user, .. } => {
+                let signed_in = self.tokens.user(bearer).map(str::to_owned);
+                let address = match (user.as_str(), &signed_in) {
+                    ("me", Some(signed_in)) => self.mailbox(signed_in, now)?,
+                    ("me", None) => {
+                        return Err(Refusal::new(
+                            400,
+                            "BadRequest",
+                            "/me request is only valid with delegated authentication flow.",
+                        ));
+                    }
+                    (user, _) => self.mailbox(user, now)?,
+                };
+                // A person reaches the own mailbox alone.
+                if signed_in.is_some_and(|s| s != address) {
+                    return Err(Refusal::new(
+                        403,
+                        "ErrorAccessDenied",
+                        "Access is denied. Check credentials and try again.",
+                    ));
+                }
+                Ok((app, address))
+            }
+            Area::Store { id, .. } => {
+                let guid = exchange::guid_of(id, &self.options).unwrap_or("").to_owned();
+                let address = self.mailboxes.values().find(|m| m.guid == guid).map(|m| m.address.clone());
+                Ok((app, self.mailbox(&address.ok_or_else(Refusal::not_found)?, now)?))
+            }
             Area::Unknown(segment) => Err(Refusal::no_such_path(segment)),
             Area::Batch => Err(Refusal::new(400, "BadRequest", "A batch cannot hold a batch.")),
-            Area::Token { .. } | Area::Upload { .. } => Err(Refusal::no_such_path("")),
+            Area::Token { .. } | Area::Upload { .. } | Area::Import { .. } => Err(Refusal::no_such_path("")),
         }
     }
 
@@ -259,7 +311,7 @@ impl Core {
 
     /// Acts, and counts the answer.
     pub(super) fn act(&mut self, work: &Work, now: i64) -> Reply {
-        let Core { mailboxes, ids, options, counters, uploads, .. } = self;
+        let Core { mailboxes, ids, options, counters, uploads, imports, .. } = self;
         let result = match mailboxes.get_mut(&work.mailbox) {
             None => Err(Refusal::not_found()),
             Some(mailbox) => {
@@ -269,6 +321,7 @@ impl Core {
                     options,
                     counters,
                     uploads,
+                    imports,
                     show: &work.show,
                     address: &work.address,
                     if_match: work.if_match.as_deref(),
@@ -346,15 +399,6 @@ impl Core {
         std::mem::take(&mut self.pending).len()
     }
 
-    /// Takes back the message a reply says was made.
-    pub(super) fn undo(&mut self, reply: &Reply) {
-        if let Some((mailbox, number)) = &reply.created
-            && let Some(mailbox) = self.mailboxes.get_mut(mailbox)
-        {
-            mailbox.purge(*number);
-        }
-    }
-
     /// Counts an answer.
     pub(super) fn count(&mut self, reply: Reply) -> Reply {
         *self.counters.answers.entry(reply.status).or_insert(0) += 1;
@@ -366,21 +410,6 @@ impl Core {
         if matches!(refusal.status, 400 | 405 | 413 | 415 | 416) {
             self.counters.violation(&refusal.code);
         }
-        let reply = refusal.reply(&date::write(now), &self.request_id());
-        self.count(reply)
-    }
-
-    /// The answer a fault gives.
-    pub(super) fn fault_reply(&mut self, status: u16, retry_after: Option<u64>, now: i64) -> Reply {
-        let (code, message) = match status {
-            429 => ("ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
-            503 => ("ErrorServerBusy", "The server cannot service this request right now. Try again later."),
-            504 => ("UnknownError", ""),
-            507 => ("ErrorQuotaExceeded", "The mailbox has exceeded its quota."),
-            _ => ("ErrorInternalServerError", "An internal server error occurred. The operation failed."),
-        };
-        let mut refusal = Refusal::new(status, code, message);
-        refusal.retry_after = retry_after;
         let reply = refusal.reply(&date::write(now), &self.request_id());
         self.count(reply)
     }
@@ -402,6 +431,11 @@ impl Core {
         self.tokens.revoke();
     }
 
+    /// Ends every import session.
+    pub(super) fn end_import_sessions(&mut self) {
+        self.imports.clear();
+    }
+
     pub(super) fn truth(&self) -> Truth {
         Truth {
             mailboxes: self.mailboxes.iter().map(|(a, m)| (a.clone(), truth::mailbox(m))).collect(),
@@ -416,6 +450,7 @@ impl Core {
         self.mailboxes.clear();
         self.counters = Counters::default();
         self.uploads.clear();
+        self.imports.clear();
         self.meters.clear();
         self.apps.clear();
         self.pending.clear();

@@ -27,6 +27,14 @@ pub(super) fn write_mail(ms: i64) -> String {
         .unwrap_or_default()
 }
 
+/// As an HTTP date (RFC 9110 §5.6.7).
+pub(super) fn write_http(ms: i64) -> String {
+    jiff::Timestamp::from_second(ms.div_euclid(1000))
+        .ok()
+        .and_then(|t| jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&t).ok())
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Ids;
+pub use crate::mock::script::When;
+use crate::mock::script::{Play, Rule};
 
 /// Faults to play, tried in order; the first that fires is played.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,19 +38,6 @@ pub struct FaultRule {
     pub fault: Fault,
 }
 
-/// Which of the matching requests. The first is number 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum When {
-    /// All.
-    Always,
-    /// These.
-    Nth(Vec<u64>),
-    /// Each so many-th.
-    Every(u64),
-    /// So many of a thousand, by the script's seed.
-    PerMille(u64),
-}
-
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
@@ -67,6 +55,33 @@ pub enum Fault {
         /// `Retry-After`, in seconds.
         retry_after: Option<u64>,
     },
+    /// Any refusal, word for word.
+    Answer {
+        /// The status, 400–599.
+        status: u16,
+        /// The error's code, `ErrorIrresolvableConflict` say; none: as [`Fault::Status`] has it.
+        #[serde(default)]
+        code: Option<String>,
+        /// `Retry-After`: seconds, a date, or nonsense.
+        #[serde(default)]
+        retry_after: Option<String>,
+        /// It is done all the same.
+        #[serde(default)]
+        done: bool,
+    },
+    /// 401, and the token is worth nothing from now on.
+    EndToken,
+    /// 404, and the upload session is gone. Only for requests to its URL.
+    EndUpload,
+    /// The range put is not kept, and the answer says so by what it expects next. Only for requests to an upload
+    /// session's URL.
+    ChunkLost,
+    /// The connection fails after so many octets of the request's body; nothing is done. A body that is shorter gets
+    /// through. (Over TCP the mock still reads what was sent before it closes.)
+    ResetAt {
+        /// How many are read.
+        octets: usize,
+    },
     /// The connection fails before the request is read.
     ResetBefore,
     /// The connection fails after the request was acted on.
@@ -82,7 +97,8 @@ pub enum Fault {
     EmptyBody,
     /// It is done; the answer has the right status and a web page as its body.
     HtmlBody,
-    /// The answer says it is done, but what was made is gone (a lost write).
+    /// The answer says it is done, but what was made (a message, an attachment, a range of an upload) is gone: a lost
+    /// write.
     Lost,
     /// It is done, the answer comes late.
     Slow {
@@ -96,50 +112,43 @@ pub enum Fault {
     },
 }
 
+impl Rule for FaultRule {
+    type Fault = Fault;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn when(&self) -> &When {
+        &self.when
+    }
+
+    fn at_most(&self) -> u64 {
+        self.at_most
+    }
+
+    fn fault(&self) -> &Fault {
+        &self.fault
+    }
+}
+
 /// A script being played.
 #[derive(Debug)]
-pub(super) struct Faults {
-    rules: Vec<(FaultRule, u64, u64)>, // rule, matches, fired
-    dice: Ids,
-}
+pub(super) struct Faults(Play<FaultRule>);
 
 impl Faults {
     pub(super) fn new(script: FaultScript) -> Faults {
-        Faults {
-            dice: Ids::new(script.seed),
-            rules: script.rules.into_iter().map(|rule| (rule, 0, 0)).collect(),
-        }
+        Faults(Play::new(script.seed, script.rules))
     }
 
-    /// The fault for this request, if any. Every rule it matches counts it.
+    /// The fault for this request, if any.
     pub(super) fn pick(&mut self, method: &str, path: &str) -> Option<Fault> {
-        let mut chosen = None;
-        for (rule, matches, fired) in &mut self.rules {
-            if !(rule.method.is_empty() || rule.method == method) || !path.contains(&rule.path) {
-                continue;
-            }
-            *matches += 1;
-            let now = match &rule.when {
-                When::Always => true,
-                When::Nth(list) => list.contains(matches),
-                When::Every(n) => *n > 0 && matches.is_multiple_of(*n),
-                When::PerMille(p) => self.dice.below(1000) < *p,
-            };
-            if now && chosen.is_none() && (rule.at_most == 0 || *fired < rule.at_most) {
-                *fired += 1;
-                chosen = Some(rule.fault.clone());
-            }
-        }
-        chosen
+        self.0.pick(|rule| (rule.method.is_empty() || rule.method == method) && path.contains(&rule.path))
     }
 
     /// How often each fired.
     pub(super) fn counts(&self) -> BTreeMap<String, u64> {
-        let mut counts = BTreeMap::new();
-        for (rule, _, fired) in &self.rules {
-            *counts.entry(rule.name.clone()).or_insert(0) += fired;
-        }
-        counts
+        self.0.counts()
     }
 }
 

@@ -83,6 +83,7 @@ impl Act<'_> {
         if let Some(folder) = self.mailbox.folders.get_mut(&number) {
             name.clone_into(&mut folder.name);
         }
+        self.mailbox.touch_folder(number);
         self.counters.folder_writes += 1;
         Ok(Reply::json(200, &self.show.folder(self.mailbox, number, &View::default())))
     }
@@ -97,6 +98,7 @@ impl Act<'_> {
         if let Some(folder) = self.mailbox.folders.get_mut(&number) {
             folder.parent = to;
         }
+        self.mailbox.touch_folder(number);
         self.counters.folder_writes += 1;
         Ok(Reply::json(201, &self.show.folder(self.mailbox, number, &View::default())))
     }
@@ -121,7 +123,7 @@ impl Act<'_> {
         }
     }
 
-    fn name_fits(&self, parent: u32, name: &str, except: Option<u32>) -> Result<(), Refusal> {
+    pub(super) fn name_fits(&self, parent: u32, name: &str, except: Option<u32>) -> Result<(), Refusal> {
         if name.chars().count() > self.options.sizes.folder_name {
             return Err(Refusal::new(400, "ErrorInvalidRequest", "The folder's display name is too long."));
         }

@@ -35,7 +35,7 @@ pub(super) enum Area {
     },
     /// `/v1.0/$batch`
     Batch,
-    /// `/v1.0/users/{user}/…`
+    /// `/v1.0/users/{user}/…`; the user of `/v1.0/me/…` is `me`, who is there only with a person's token.
     Mailbox {
         user: String,
         rest: Vec<String>,
@@ -45,8 +45,15 @@ pub(super) enum Area {
     Upload {
         session: String,
     },
-    /// `/me`: there is none with an application's token.
-    Me,
+    /// `/v1.0/admin/exchange/mailboxes/{id}/…`
+    Store {
+        id: String,
+        rest: Vec<String>,
+    },
+    /// An import session's URL.
+    Import {
+        secret: String,
+    },
     Unknown(String),
 }
 
@@ -107,6 +114,8 @@ fn area(path: &str, query: Option<&str>) -> Result<Area, Refusal> {
                 segments.push(name.to_owned());
                 segments.push(key.replace("''", "'"));
             }
+            // A function without parameters may be called with or without parentheses.
+            _ if text.ends_with("delta()") => segments.push("delta".to_owned()),
             _ => segments.push(text.into_owned()),
         }
     }
@@ -119,7 +128,18 @@ fn area(path: &str, query: Option<&str>) -> Result<Area, Refusal> {
             rest: rest.iter().map(|s| (*s).to_owned()).collect(),
             beta: *version == "beta",
         },
-        ["v1.0" | "beta", "me", ..] => Area::Me,
+        [version @ ("v1.0" | "beta"), "me", rest @ ..] => Area::Mailbox {
+            user: "me".to_owned(),
+            rest: rest.iter().map(|s| (*s).to_owned()).collect(),
+            beta: *version == "beta",
+        },
+        ["v1.0" | "beta", "admin", "exchange", "mailboxes", id, rest @ ..] => {
+            Area::Store { id: (*id).to_owned(), rest: rest.iter().map(|s| (*s).to_owned()).collect() }
+        }
+        ["api", "gv1.0", "Mailboxes", _, "importItem"] => {
+            let secret = query.and_then(|q| q.strip_prefix("authtoken=")).unwrap_or("");
+            Area::Import { secret: secret.to_owned() }
+        }
         ["api", "v2.0", .., "AttachmentSessions", session] => {
             let token = query.and_then(|q| q.strip_prefix("authtoken=")).unwrap_or("");
             Area::Upload { session: format!("{session}.{token}") }

@@ -293,6 +293,33 @@ pub(super) fn folder(json: &Json<'_>, creating: bool) -> Taken<(Option<String>, 
     Ok((display, hidden))
 }
 
+/// What `translateExchangeIds` is asked: ids, and whether immutable ones are wanted.
+pub(super) fn translation(json: &Json<'_>) -> Taken<(Vec<String>, bool)> {
+    const FORMS: [&str; 2] = ["restId", "restImmutableEntryId"];
+    let (mut ids, mut source, mut target) = (None, None, None);
+    for (name, v) in object(json, "translateExchangeIds")? {
+        match name.as_ref() {
+            "inputIds" | "InputIds" => {
+                let list = v.list().ok_or_else(|| wrong(name))?;
+                ids = list.iter().map(|i| i.text().map(str::to_owned)).collect::<Option<Vec<_>>>();
+            }
+            "sourceIdType" | "SourceIdType" => source = v.text(),
+            "targetIdType" | "TargetIdType" => target = v.text(),
+            _ => return Err(unknown(name, "translateExchangeIds")),
+        }
+    }
+    let known = |form: Option<&str>| form.is_some_and(|f| FORMS.contains(&f));
+    match ids {
+        // The other forms are of protocols that the mock does not speak.
+        Some(ids) if ids.len() <= 1000 && known(source) && known(target) => {
+            Ok((ids, target == Some("restImmutableEntryId")))
+        }
+        _ => {
+            Err(Refusal::new(400, "ErrorInvalidRequest", "Up to 1000 ids of known forms can be translated."))
+        }
+    }
+}
+
 /// `{"destinationId": "…"}`
 pub(super) fn destination(json: &Json<'_>) -> Taken<String> {
     let mut to = None;

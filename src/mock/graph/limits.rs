@@ -1,21 +1,36 @@
-//! Throttling by exact sliding windows. Refused requests count.
+//! Throttling by exact windows, sliding or fixed. Refused requests count.
 
 use std::collections::VecDeque;
 
-use super::options::{Limits, RetryAfter};
+use super::date;
+use super::options::{GraphOptions, RetryAfter, Windows};
 use super::reply::Refusal;
 
-/// A sliding window: what happened when, and how much.
+/// The app's window over all mailboxes, in seconds. Source: Microsoft Graph documentation, `throttling-limits`.
+const APP_WINDOW: u64 = 10;
+
+/// What happened when, and how much, as far back as a window reaches.
 #[derive(Debug, Default)]
 struct Window {
     entries: VecDeque<(i64, u64)>,
     total: u64,
 }
 
+/// How long a window is, and of which kind.
+#[derive(Debug, Clone, Copy)]
+struct Length {
+    ms: i64,
+    kind: Windows,
+}
+
 impl Window {
-    fn add(&mut self, now: i64, amount: u64, length_ms: i64) {
+    fn add(&mut self, now: i64, amount: u64, length: Length) {
+        let begin = match length.kind {
+            Windows::Sliding => now - length.ms + 1,
+            Windows::Fixed => now - now.rem_euclid(length.ms),
+        };
         while let Some((at, n)) = self.entries.front().copied() {
-            if at > now - length_ms {
+            if at >= begin {
                 break;
             }
             self.entries.pop_front();
@@ -29,7 +44,10 @@ impl Window {
     }
 
     /// Milliseconds until `room` more fits under `limit`.
-    fn wait(&self, now: i64, limit: u64, room: u64, length_ms: i64) -> i64 {
+    fn wait(&self, now: i64, limit: u64, room: u64, length: Length) -> i64 {
+        if length.kind == Windows::Fixed {
+            return if self.total + room <= limit { 0 } else { length.ms - now.rem_euclid(length.ms) };
+        }
         let mut total = self.total;
         for (at, n) in &self.entries {
             if total + room <= limit {
@@ -37,10 +55,10 @@ impl Window {
             }
             total -= n;
             if total + room <= limit {
-                return (at + length_ms - now).max(0);
+                return (at + length.ms - now).max(0);
             }
         }
-        length_ms
+        length.ms
     }
 }
 
@@ -58,25 +76,29 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Counts a request of `upload` octets and takes a slot, or refuses.
-    pub(super) fn enter(&mut self, limits: &Limits, now: i64, upload: u64) -> Result<(), Refusal> {
-        let window = seconds(limits.window_seconds);
-        let upload_window = seconds(limits.upload_window_seconds);
+    pub(super) fn enter(&mut self, options: &GraphOptions, now: i64, upload: u64) -> Result<(), Refusal> {
+        let limits = &options.limits;
+        let length = |seconds| Length { ms: options.scaled_seconds(seconds).max(1), kind: limits.windows };
+        let (window, upload_window) = (length(limits.window_seconds), length(limits.upload_window_seconds));
         self.requests.add(now, 1, window);
         if upload > 0 {
             self.bytes.add(now, upload, upload_window);
         }
         let refusal = if self.requests.total > limits.requests {
             let wait = self.requests.wait(now, limits.requests, 1, window);
-            throttled("Application is over its MailboxRequests limit.", limits.retry_after, wait)
+            throttled(
+                now,
+                "Application is over its MailboxRequests limit.",
+                limits.retry_after,
+                wait,
+                options,
+            )
         } else if upload > 0 && self.bytes.total > limits.upload_bytes {
             let wait = self.bytes.wait(now, limits.upload_bytes, upload, upload_window);
-            throttled("Application is over its MailboxUpload limit.", limits.retry_after, wait)
+            throttled(now, "Application is over its MailboxUpload limit.", limits.retry_after, wait, options)
         } else if self.in_flight >= limits.concurrent {
-            throttled(
-                "Application is over its MailboxConcurrency limit.",
-                limits.concurrency_retry_after,
-                1000,
-            )
+            let message = "Application is over its MailboxConcurrency limit.";
+            throttled(now, message, limits.concurrency_retry_after, options.scaled_seconds(1), options)
         } else {
             self.in_flight += 1;
             self.peak = self.peak.max(self.in_flight);
@@ -90,7 +112,8 @@ impl Meter {
 
     /// Notes that the app was told to wait.
     pub(super) fn tell(&mut self, now: i64, wait_seconds: u64) {
-        self.told = Some((now, now + seconds(wait_seconds)));
+        let wait = i64::try_from(wait_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
+        self.told = Some((now, now.saturating_add(wait)));
     }
 
     /// Was it told to wait long enough ago to know, and does not?
@@ -110,64 +133,134 @@ pub(super) struct AppMeter {
 }
 
 impl AppMeter {
-    pub(super) fn enter(&mut self, limits: &Limits, now: i64) -> Result<(), Refusal> {
-        self.requests.add(now, 1, 10_000);
+    pub(super) fn enter(&mut self, options: &GraphOptions, now: i64) -> Result<(), Refusal> {
+        let limits = &options.limits;
+        let length = Length { ms: options.scaled_seconds(APP_WINDOW).max(1), kind: limits.windows };
+        self.requests.add(now, 1, length);
         if self.requests.total <= limits.app_requests {
             return Ok(());
         }
-        let wait = self.requests.wait(now, limits.app_requests, 1, 10_000);
-        Err(throttled("Too many requests.", limits.retry_after, wait))
+        let wait = self.requests.wait(now, limits.app_requests, 1, length);
+        Err(throttled(now, "Too many requests.", limits.retry_after, wait, options))
     }
 }
 
-fn throttled(message: &str, retry: RetryAfter, wait_ms: i64) -> Refusal {
+/// `wait_ms` is of the mock's time already; what an option says is not.
+fn throttled(now: i64, message: &str, retry: RetryAfter, wait_ms: i64, options: &GraphOptions) -> Refusal {
     let mut refusal = Refusal::new(429, "ApplicationThrottled", message);
+    let exact = u64::try_from(wait_ms).unwrap_or(0).div_ceil(1000).max(1);
     refusal.retry_after = match retry {
-        RetryAfter::Exact => Some(u64::try_from(wait_ms).unwrap_or(0).div_ceil(1000).max(1)),
+        RetryAfter::Exact | RetryAfter::Date => Some(exact),
         RetryAfter::Absent => None,
-        RetryAfter::Seconds(s) => Some(s),
+        RetryAfter::Seconds(s) => Some(options.scaled_wait(s)),
     };
+    if retry == RetryAfter::Date {
+        // Dates have no fractions: the second after, so that nobody is told too little.
+        let until =
+            now.saturating_add(i64::try_from(exact).unwrap_or(0).saturating_mul(1000)).saturating_add(999);
+        refusal.retry_text = Some(date::write_http(until));
+    }
     refusal
-}
-
-fn seconds(s: u64) -> i64 {
-    i64::try_from(s).unwrap_or(i64::MAX / 4000).saturating_mul(1000)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::Limits;
     use super::*;
+
+    fn of(limits: Limits) -> GraphOptions {
+        GraphOptions { limits, ..GraphOptions::default() }
+    }
 
     #[test]
     fn the_window_slides_and_refused_requests_count() {
-        let limits = Limits { requests: 3, window_seconds: 10, concurrent: 99, ..Limits::default() };
+        let options = of(Limits { requests: 3, window_seconds: 10, concurrent: 99, ..Limits::default() });
         let mut meter = Meter::default();
         for now in [0, 1000, 2000] {
-            assert!(meter.enter(&limits, now, 0).is_ok());
+            assert!(meter.enter(&options, now, 0).is_ok());
         }
-        assert_eq!(meter.enter(&limits, 3000, 0).unwrap_err().retry_after, Some(8), "the 2nd leaves at 11 s");
-        assert!(meter.enter(&limits, 10_000, 0).is_err(), "three of the last ten seconds remain");
-        assert!(meter.enter(&limits, 12_500, 0).is_ok());
+        assert_eq!(
+            meter.enter(&options, 3000, 0).unwrap_err().retry_after,
+            Some(8),
+            "the 2nd leaves at 11 s"
+        );
+        assert!(meter.enter(&options, 10_000, 0).is_err(), "three of the last ten seconds remain");
+        assert!(meter.enter(&options, 12_500, 0).is_ok());
+    }
+
+    #[test]
+    fn a_fixed_window_forgets_all_at_once_on_the_wall_clock() {
+        let limits = Limits { windows: Windows::Fixed, requests: 3, window_seconds: 10, ..Limits::default() };
+        let options = of(Limits { concurrent: 99, ..limits });
+        let mut meter = Meter::default();
+        for now in [47_000, 48_000, 49_999] {
+            assert!(meter.enter(&options, now, 0).is_ok());
+        }
+        assert_eq!(
+            meter.enter(&options, 49_999, 0).unwrap_err().retry_after,
+            Some(1),
+            "till 50 s, rounded up"
+        );
+        for now in [50_000, 50_001, 50_002] {
+            assert!(meter.enter(&options, now, 0).is_ok(), "six in little more than three seconds");
+        }
+        assert_eq!(meter.enter(&options, 52_500, 0).unwrap_err().retry_after, Some(8));
+        let mut app = AppMeter::default();
+        let options = of(Limits { windows: Windows::Fixed, app_requests: 1, ..Limits::default() });
+        assert!(app.enter(&options, 9_999).is_ok() && app.enter(&options, 10_000).is_ok());
+        assert_eq!(app.enter(&options, 10_001).unwrap_err().retry_after, Some(10));
+    }
+
+    #[test]
+    fn under_a_time_scale_windows_shrink_and_waits_are_rounded_up() {
+        for windows in [Windows::Sliding, Windows::Fixed] {
+            let limits = Limits { windows, requests: 1, window_seconds: 600, ..Limits::default() };
+            let mut options = of(Limits { concurrency_retry_after: RetryAfter::Seconds(30), ..limits });
+            options.time_scale = 100;
+            let mut meter = Meter::default();
+            assert!(meter.enter(&options, 0, 0).is_ok());
+            assert_eq!(
+                meter.enter(&options, 500, 0).unwrap_err().retry_after,
+                Some(6),
+                "5.5 s of 6 are left"
+            );
+            assert!(meter.enter(&options, 12_000, 0).is_ok());
+            meter = Meter::default();
+            options.limits.concurrent = 0;
+            assert_eq!(meter.enter(&options, 0, 0).unwrap_err().retry_after, Some(1), "30 s, scaled");
+        }
+    }
+
+    #[test]
+    fn a_wait_may_be_told_as_a_date() {
+        let options = of(Limits { requests: 0, retry_after: RetryAfter::Date, ..Limits::default() });
+        let refusal = Meter::default().enter(&options, 1_700_000_000_500, 0).unwrap_err();
+        // Ten minutes, and up to the next full second.
+        assert_eq!(refusal.retry_text.as_deref(), Some("Tue, 14 Nov 2023 22:23:21 GMT"));
     }
 
     #[test]
     fn octets_are_limited_too() {
-        let limits =
-            Limits { upload_bytes: 100, upload_window_seconds: 10, concurrent: 99, ..Limits::default() };
-        let mut meter = Meter::default();
-        assert!(meter.enter(&limits, 0, 60).is_ok());
-        assert!(meter.enter(&limits, 1, 60).is_err());
-        assert!(meter.enter(&limits, 2, 0).is_ok(), "reads pass");
+        for windows in [Windows::Sliding, Windows::Fixed] {
+            let limits =
+                Limits { windows, upload_bytes: 100, upload_window_seconds: 10, ..Limits::default() };
+            let options = of(Limits { concurrent: 99, ..limits });
+            let mut meter = Meter::default();
+            assert!(meter.enter(&options, 0, 60).is_ok());
+            assert!(meter.enter(&options, 1, 60).is_err());
+            assert!(meter.enter(&options, 2, 0).is_ok(), "reads pass");
+            assert!(meter.enter(&options, 10_001, 60).is_ok(), "refused ones count no longer");
+        }
     }
 
     #[test]
     fn at_most_so_many_are_in_flight() {
-        let limits = Limits { concurrent: 2, ..Limits::default() };
+        let options = of(Limits { concurrent: 2, ..Limits::default() });
         let mut meter = Meter::default();
-        assert!(meter.enter(&limits, 0, 0).is_ok());
-        assert!(meter.enter(&limits, 0, 0).is_ok());
-        assert!(meter.enter(&limits, 0, 0).unwrap_err().message.contains("MailboxConcurrency"));
+        assert!(meter.enter(&options, 0, 0).is_ok());
+        assert!(meter.enter(&options, 0, 0).is_ok());
+        assert!(meter.enter(&options, 0, 0).unwrap_err().message.contains("MailboxConcurrency"));
         meter.leave();
-        assert!(meter.enter(&limits, 0, 0).is_ok());
+        assert!(meter.enter(&options, 0, 0).is_ok());
     }
 }

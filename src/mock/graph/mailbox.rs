@@ -1,6 +1,6 @@
 //! A mailbox: its folders and messages, with the indexes that make it fast.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,40 @@ pub(super) struct Folder {
     pub(super) name: String,
     pub(super) hidden: bool,
     pub(super) well_known: Option<String>,
+    /// The last change of the folder itself, and the one that made it.
+    #[serde(default)]
+    pub(super) change: u64,
+    #[serde(default)]
+    pub(super) entered: u64,
+    /// Its class, where it is not `IPF.Note`.
+    #[serde(default)]
+    pub(super) class: Option<String>,
     #[serde(skip)]
     pub(super) items: BTreeSet<u64>,
 }
+
+/// A message that left a folder: what a delta tells of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Gone {
+    pub(super) change: u64,
+    pub(super) folder: u32,
+    pub(super) entered: u64,
+    pub(super) id: String,
+    pub(super) immutable: String,
+    /// It is elsewhere, or can be recovered.
+    pub(super) recoverable: bool,
+}
+
+/// A folder that is no more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct GoneFolder {
+    pub(super) change: u64,
+    pub(super) entered: u64,
+    pub(super) id: String,
+}
+
+/// So many departures of messages are remembered; tokens from before the oldest of them expire.
+const REMEMBERED: usize = 200_000;
 
 /// A person's or shared store.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +64,13 @@ pub(super) struct Mailbox {
     next_folder: u32,
     next_item: u64,
     changes: u64,
+    #[serde(default)]
+    gone: VecDeque<Gone>,
+    #[serde(default)]
+    pub(super) gone_folders: Vec<GoneFolder>,
+    /// Departures up to this change are no longer remembered.
+    #[serde(default)]
+    pub(super) forgotten: u64,
     #[serde(skip)]
     index: Index,
 }
@@ -94,6 +132,9 @@ impl Mailbox {
             next_folder: 1,
             next_item: 1,
             changes: 0,
+            gone: VecDeque::new(),
+            gone_folders: Vec::new(),
+            forgotten: 0,
             index: Index::default(),
         };
         let column = match language {
@@ -117,6 +158,11 @@ impl Mailbox {
         for (number, folder) in &mut self.folders {
             folder.items.clear();
             self.index.folder_ids.insert(folder.id.clone(), *number);
+            if folder.change == 0 {
+                // Saved before folders had changes.
+                self.changes += 1;
+                (folder.change, folder.entered) = (self.changes, self.changes);
+            }
         }
         let items = std::mem::take(&mut self.items);
         for (_, item) in items {
@@ -170,6 +216,7 @@ impl Mailbox {
         let number = self.next_folder;
         self.next_folder += 1;
         let id = ids.folder();
+        let change = self.next_change();
         self.index.folder_ids.insert(id.clone(), number);
         self.folders.insert(
             number,
@@ -180,6 +227,9 @@ impl Mailbox {
                 name: name.to_owned(),
                 hidden,
                 well_known: None,
+                change,
+                entered: change,
+                class: None,
                 items: BTreeSet::new(),
             },
         );
@@ -203,6 +253,8 @@ impl Mailbox {
         }
         if let Some(folder) = self.folders.remove(&number) {
             self.index.folder_ids.remove(&folder.id);
+            let change = self.next_change();
+            self.gone_folders.push(GoneFolder { change, entered: folder.entered, id: folder.id });
         }
     }
 
@@ -248,6 +300,33 @@ impl Mailbox {
 
     pub(super) fn recoverable(&self) -> u32 {
         self.well_known("recoverableitemsdeletions").unwrap_or(0)
+    }
+
+    /// Notes that a folder itself changed.
+    pub(super) fn touch_folder(&mut self, number: u32) {
+        let change = self.next_change();
+        if let Some(folder) = self.folders.get_mut(&number) {
+            folder.change = change;
+        }
+    }
+
+    /// The number of the last change.
+    pub(super) fn last_change(&self) -> u64 {
+        self.changes
+    }
+
+    /// The messages that left a folder after `change`.
+    pub(super) fn gone_after(&self, change: u64) -> impl Iterator<Item = &Gone> {
+        self.gone.iter().skip(self.gone.partition_point(|g| g.change <= change))
+    }
+
+    fn remember(&mut self, gone: Gone) {
+        if self.gone.len() >= REMEMBERED
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            self.forgotten = oldest.change;
+        }
+        self.gone.push_back(gone);
     }
 
     pub(super) fn next_change(&mut self) -> u64 {
@@ -297,6 +376,8 @@ impl Mailbox {
         let from = item.folder;
         let old = std::mem::replace(&mut item.id, id.clone());
         (item.folder, item.change, item.modified) = (to, change, now);
+        let entered = std::mem::replace(&mut item.entered, change);
+        let immutable = item.immutable.clone();
         self.index.ids.remove(&old);
         self.index.ids.insert(id, number);
         if let Some(folder) = self.folders.get_mut(&from) {
@@ -305,6 +386,7 @@ impl Mailbox {
         if let Some(folder) = self.folders.get_mut(&to) {
             folder.items.insert(number);
         }
+        self.remember(Gone { change, folder: from, entered, id: old, immutable, recoverable: true });
     }
 
     /// Deletes recoverably; what is recoverably deleted already goes for good.
@@ -327,6 +409,9 @@ impl Mailbox {
         if let Some(folder) = self.folders.get_mut(&item.folder) {
             folder.items.remove(&number);
         }
+        let Item { folder, entered, id, immutable, .. } = item;
+        let change = self.next_change();
+        self.remember(Gone { change, folder, entered, id, immutable, recoverable: false });
     }
 
     /// Octets in use.

@@ -54,14 +54,17 @@ impl Act<'_> {
         Ok(reply)
     }
 
-    fn make(&mut self, number: u64, folder: u32, input: &MessageInput, how: How) -> Item {
+    pub(super) fn make(&mut self, number: u64, folder: u32, input: &MessageInput, how: How) -> Item {
         let now = self.now;
+        let (id, immutable) = (self.ids.message(), self.ids.immutable());
+        let change = self.mailbox.next_change();
         let mut item = Item {
             number,
             folder,
-            id: self.ids.message(),
-            immutable: self.ids.immutable(),
-            change: self.mailbox.next_change(),
+            id,
+            immutable,
+            change,
+            entered: change,
             created: now,
             modified: now,
             received: now,
@@ -90,6 +93,8 @@ impl Act<'_> {
             properties: std::collections::BTreeMap::new(),
             attachments: Vec::new(),
             raw: input.raw.clone().map(|c| self.keep(c)),
+            stream: None,
+            imported: None,
         };
         if input.body.is_none() {
             item.body = Content::new(bytes::Bytes::new());
@@ -253,6 +258,9 @@ impl Act<'_> {
         let bin = self.mailbox.recoverable();
         let fits = |number: &u64| {
             let Some(item) = self.mailbox.items.get(number) else { return false };
+            if !item.is_mail() {
+                return false;
+            }
             let here = folder.map_or(item.folder != bin, |f| f == item.folder);
             here && view.filter.as_ref().is_none_or(|filter| self.passes(filter, item))
         };
@@ -264,7 +272,6 @@ impl Act<'_> {
             .and_then(|(id, value)| self.mailbox.having(id, value));
         let mut numbers: Vec<u64> = match (indexed, folder.and_then(|f| self.mailbox.folders.get(&f))) {
             (Some(found), _) => found.into_iter().filter(|n| fits(n)).collect(),
-            (None, Some(folder)) if view.filter.is_none() => folder.items.iter().copied().collect(),
             (None, Some(folder)) => folder.items.iter().copied().filter(|n| fits(n)).collect(),
             (None, None) => self.mailbox.items.keys().copied().filter(|n| fits(n)).collect(),
         };
@@ -280,8 +287,9 @@ impl Act<'_> {
         numbers
     }
 
-    fn passes(&self, filter: &Filter, item: &Item) -> bool {
-        if self.now < item.created.saturating_add(self.options.filter_delay_ms) {
+    pub(super) fn passes(&self, filter: &Filter, item: &Item) -> bool {
+        let delay = u64::try_from(self.options.filter_delay_ms).unwrap_or(0);
+        if self.now < item.created.saturating_add(self.options.scaled_ms(delay)) {
             return false;
         }
         filter.holds(self.options.filter_ignores_case, &|id| item.property(id), &|field| {

@@ -12,8 +12,12 @@ mod assertion;
 mod attachments;
 mod batch;
 mod call;
+mod copies;
 mod core;
 mod date;
+mod delta;
+mod exchange;
+mod exchange_items;
 mod faults;
 mod filter;
 mod folders;
@@ -29,9 +33,11 @@ mod options;
 mod persist;
 mod property;
 mod query;
+mod record;
 mod render;
 mod reply;
 mod shapes;
+mod spoiled;
 mod state;
 mod token;
 mod truth;
@@ -39,7 +45,8 @@ mod work;
 
 pub use faults::{Fault, FaultRule, FaultScript, When};
 pub use options::{
-    App, Federated, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox,
+    App, DeltaExpired, Federated, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox,
+    Windows,
 };
 pub use truth::{AttachmentTruth, Counters, FolderTruth, MailboxTruth, MessageTruth, Truth};
 
@@ -66,6 +73,7 @@ pub struct GraphMock {
     options: Arc<GraphOptions>,
     core: Mutex<Core>,
     dir: Option<PathBuf>,
+    recorder: std::sync::OnceLock<record::Recorder>,
     /// Requests since the last save.
     unsaved: std::sync::atomic::AtomicU64,
 }
@@ -106,7 +114,14 @@ impl GraphMock {
         core: Core,
         dir: Option<PathBuf>,
     ) -> Arc<GraphMock> {
-        Arc::new(GraphMock { world, options, core: Mutex::new(core), dir, unsaved: 0.into() })
+        Arc::new(GraphMock {
+            world,
+            options,
+            core: Mutex::new(core),
+            dir,
+            recorder: std::sync::OnceLock::new(),
+            unsaved: 0.into(),
+        })
     }
 
     /// Writes the state to its directory, all or nothing. Does nothing for a tenant in memory.
@@ -159,9 +174,26 @@ impl GraphMock {
         self.core().fault_counts()
     }
 
+    /// Writes what is asked and answered from now on to a file, as JSON lines, without tokens and secrets; see `record`
+    /// for their form. A second call changes nothing.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn record(&self, path: &Path) -> Result<(), String> {
+        let recorder = record::Recorder::new(path)
+            .map_err(|e| format!("the record of requests cannot be written: {e}"))?;
+        let _ = self.recorder.set(recorder);
+        Ok(())
+    }
+
     /// Makes every token given so far invalid: the next request of each client is refused with 401.
     pub fn revoke_tokens(&self) {
         self.core().revoke_tokens();
+    }
+
+    /// Ends every import session: its address is worth nothing from now on.
+    pub fn end_import_sessions(&self) {
+        self.core().end_import_sessions();
     }
 
     /// The client's world is frozen: every request whose octets were sent is acted on now. The number of acts.
@@ -185,6 +217,7 @@ impl GraphMock {
 
     /// Takes one request and says what became of it. The URI may be absolute, or a path with a `Host` header.
     pub async fn handle(self: &Arc<Self>, request: http::Request<Bytes>) -> Wire {
+        let asked = self.recorder.get().map(|_| record::Asked::read(&request));
         let head = Head::read(&request, self.options.base_url.as_deref());
         let body = request.into_body();
         let wire = match head {
@@ -195,6 +228,9 @@ impl GraphMock {
             Ok(head) if head.area == Area::Batch => self.batch(&head, &body).await,
             Ok(head) => self.single(&head, body).await,
         };
+        if let (Some(recorder), Some(asked)) = (self.recorder.get(), asked) {
+            recorder.write(asked, &wire);
+        }
         self.save_if_due();
         wire
     }
@@ -206,9 +242,32 @@ impl GraphMock {
             Entry::Answer(reply) => return self.answer(Some(head), reply),
             Entry::Admit(admission) => admission,
         };
+        if let Area::Upload { session } = &head.area {
+            let now = self.world.now();
+            let reply = match admission.fault {
+                Some(Fault::EndUpload) => Some(self.core().end_upload(session, now)),
+                Some(Fault::ChunkLost) => Some(self.core().lose_chunk(session, now)),
+                _ => None,
+            };
+            if let Some(reply) = reply {
+                self.core().leave(&admission.who);
+                return self.answer(Some(head), reply);
+            }
+        }
         let slot = Slot { mock: self.clone(), who: admission.who };
-        match admission.fault {
+        match admission.fault.clone() {
             Some(Fault::ResetBefore) => return Wire::NeverArrived,
+            Some(Fault::ResetAt { octets }) if body.len() > octets => return Wire::NeverArrived,
+            Some(Fault::EndToken) => {
+                let reply = self.core().end_token(head, self.world.now());
+                return self.answer(Some(head), reply);
+            }
+            Some(Fault::Answer { status, code, retry_after, done: false }) => {
+                self.pause(admission.wait).await;
+                let (code, wait) = (code.as_deref(), retry_after.as_deref());
+                let reply = self.core().fault_answer(status, code, wait, self.world.now());
+                return self.answer(Some(head), reply);
+            }
             Some(Fault::Status { status, retry_after }) => {
                 self.pause(admission.wait).await;
                 let reply = self.core().fault_reply(status, retry_after, self.world.now());
@@ -225,7 +284,7 @@ impl GraphMock {
             }
         };
         if let Some(Fault::LateCommit { after_ms, gateway_timeout }) = admission.fault {
-            let due = self.world.now().saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+            let due = self.world.now().saturating_add(self.options.scaled_ms(after_ms));
             self.core().defer(work, due, true);
             self.pause(admission.wait).await;
             if !gateway_timeout {
@@ -248,7 +307,7 @@ impl GraphMock {
         if wait.is_zero() {
             return Some(self.core().act(&work, now));
         }
-        let due = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+        let due = now.saturating_add(i64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i64::MAX));
         let number = self.core().defer(work, due, false);
         let watch = Watch { mock: self.clone(), number };
         self.world.sleep(wait).await;
@@ -266,6 +325,11 @@ impl GraphMock {
                 let reply = self.core().fault_reply(status, retry_after, self.world.now());
                 return self.answer(Some(head), reply);
             }
+            Some(Fault::Answer { status, code, retry_after, .. }) => {
+                let (code, wait) = (code.as_deref(), retry_after.as_deref());
+                let reply = self.core().fault_answer(status, code, wait, self.world.now());
+                return self.answer(Some(head), reply);
+            }
             Some(Fault::EmptyBody) => reply.body = Bytes::new(),
             Some(Fault::HtmlBody) => {
                 reply.body = Bytes::from_static(
@@ -274,7 +338,7 @@ impl GraphMock {
                 reply.headers = vec![("content-type", "text/html".into())];
             }
             Some(Fault::Lost) => self.core().undo(&reply),
-            Some(Fault::Slow { ms }) => self.pause(Duration::from_millis(ms)).await,
+            Some(Fault::Slow { ms }) => self.pause(self.options.scaled(ms)).await,
             Some(Fault::Truncated { keep }) => {
                 let announced = Announced(reply.body.len());
                 reply.body.truncate(keep);

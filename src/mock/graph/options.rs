@@ -1,5 +1,7 @@
 //! What a tenant is like: everything that differs between tenants, or that nobody outside knows for sure.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// The tenant the mock plays.
@@ -16,6 +18,9 @@ pub struct GraphOptions {
     pub tenants: Vec<String>,
     /// The directory (`tid`) tokens are for; `None`: the tenant asked for, if it is an id, else they do not say.
     pub tenant_id: Option<String>,
+    /// The resource apps' tokens must be for (`https://graph.microsoft.us`, say: each cloud has its own); others are given
+    /// and refused when they are used. `None`: any.
+    pub audience: Option<String>,
     /// App registrations; empty: any client id with the secret `secret`.
     pub apps: Vec<App>,
     /// Lifetime of a token, in seconds.
@@ -42,6 +47,8 @@ pub struct GraphOptions {
     pub filter_ignores_case: bool,
     /// The app holds `Mail-Advanced.ReadWrite.All`.
     pub mail_advanced: bool,
+    /// Application permissions that tokens name; `None`: `Mail.ReadWrite`, and what `mail_advanced` says.
+    pub roles: Option<Vec<String>>,
     /// Subject, body, recipients and message id of a non-draft need `mail_advanced` (the service, from 2026-12-31);
     /// without this switch a change to them is ignored.
     pub guard_sensitive: bool,
@@ -60,6 +67,18 @@ pub struct GraphOptions {
     pub patch_dates: bool,
     /// `$select` with `$expand` of extended properties omits `internetMessageId` (reported by a live migrator).
     pub select_expand_drops: bool,
+    /// The app holds the roles of the import and export of items (`MailboxItem.ImportExport.All` and those around it).
+    pub import_export: bool,
+    /// Items can be imported and exported at all: in the global cloud alone.
+    pub global_cloud: bool,
+    /// An import session is answered with 201, not 200 (the documentation says both).
+    pub import_session_created: bool,
+    /// An import answers with the immutable id of its item, not with the classic one (not documented).
+    pub import_answers_immutable: bool,
+    /// How the address of an import session that is over, or is none, is refused (not documented): 401, 403, 404 or 410.
+    pub import_expired_status: u16,
+    /// Exports are cut, and say so at their end.
+    pub cut_exports: bool,
     /// Keep bodies and attachments; else only their digests and lengths are kept and reads of them are empty.
     pub keep_content: bool,
     /// A request whose caller vanished while it was under way is acted on all the same, when its time has come: its
@@ -67,6 +86,18 @@ pub struct GraphOptions {
     pub commit_abandoned: bool,
     /// Save the state after so many requests; 0: only when asked and at a graceful stop.
     pub save_every: u64,
+    /// A range that an upload session holds already is taken once more and ignored, else it is 416 (not documented).
+    pub upload_takes_again: bool,
+    /// The state a delta token stands for is kept for so many seconds; 0: for ever.
+    pub delta_seconds: u64,
+    /// How a delta token whose state is gone is refused.
+    pub delta_expired: DeltaExpired,
+    /// A delta says of a message that was moved or can be recovered that it was `changed`, else `deleted` (documented
+    /// both ways).
+    pub delta_says_changed: bool,
+    /// Time passes so many times faster (1 and up): limits' windows, latencies, lives of tokens and upload sessions,
+    /// delays, and the waits told, which are rounded up to seconds.
+    pub time_scale: u32,
 }
 
 impl Default for GraphOptions {
@@ -77,6 +108,7 @@ impl Default for GraphOptions {
             upload_base_url: None,
             tenants: Vec::new(),
             tenant_id: None,
+            audience: None,
             apps: Vec::new(),
             token_seconds: 3599,
             auto_provision: true,
@@ -90,6 +122,7 @@ impl Default for GraphOptions {
             filter_delay_ms: 0,
             filter_ignores_case: false,
             mail_advanced: false,
+            roles: None,
             guard_sensitive: false,
             mime_to_folder: true,
             import_mime: false,
@@ -98,11 +131,58 @@ impl Default for GraphOptions {
             mime_keeps_headers: true,
             patch_dates: false,
             select_expand_drops: false,
+            import_export: false,
+            global_cloud: true,
+            import_session_created: false,
+            import_answers_immutable: false,
+            import_expired_status: 401,
+            cut_exports: false,
             keep_content: true,
             commit_abandoned: true,
             save_every: 0,
+            upload_takes_again: false,
+            delta_seconds: 0,
+            delta_expired: DeltaExpired::SyncStateNotFound,
+            delta_says_changed: false,
+            time_scale: 1,
         }
     }
+}
+
+impl GraphOptions {
+    fn scale(&self) -> u64 {
+        u64::from(self.time_scale.max(1))
+    }
+
+    /// How many milliseconds so many seconds last here; at least one.
+    pub(super) fn scaled_seconds(&self, seconds: u64) -> i64 {
+        let ms = seconds.saturating_mul(1000).div_ceil(self.scale());
+        i64::try_from(ms).unwrap_or(i64::MAX / 4)
+    }
+
+    /// A wait of so many seconds as it is told: whole seconds, rounded up.
+    pub(super) fn scaled_wait(&self, seconds: u64) -> u64 {
+        seconds.div_ceil(self.scale())
+    }
+
+    /// How long so many milliseconds last here.
+    pub(super) fn scaled(&self, ms: u64) -> Duration {
+        Duration::from_micros(ms.saturating_mul(1000).div_ceil(self.scale()))
+    }
+
+    /// As [`GraphOptions::scaled`], in milliseconds, rounded up.
+    pub(super) fn scaled_ms(&self, ms: u64) -> i64 {
+        i64::try_from(ms.div_ceil(self.scale())).unwrap_or(i64::MAX / 4)
+    }
+}
+
+/// The refusal of a delta token whose state is gone: 410 both times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeltaExpired {
+    /// `SyncStateNotFound`.
+    SyncStateNotFound,
+    /// `resyncRequired`, with a `Location` to begin anew at.
+    ResyncRequired,
 }
 
 /// An app registration.
@@ -166,22 +246,37 @@ pub enum RetryAfter {
     Absent,
     /// Always so many seconds.
     Seconds(u64),
+    /// As [`RetryAfter::Exact`], but as an HTTP date (RFC 9110 §10.2.3).
+    Date,
 }
 
-/// Throttling, per app and mailbox unless said. Refused requests count too.
+/// How the windows of [`Limits`] go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Windows {
+    /// What happened within the last so many seconds counts.
+    Sliding,
+    /// What happened since the last full multiple of so many seconds of the wall clock (since 1970) counts.
+    Fixed,
+}
+
+/// Throttling, per app and mailbox unless said. Refused requests count too. Which kind of window the service has is not
+/// documented.
 /// Source: Microsoft Graph documentation, `throttling-limits`, Outlook service limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// How all the windows go.
+    pub windows: Windows,
     /// Requests in `window_seconds`.
     pub requests: u64,
-    /// The sliding window of `requests`, in seconds.
+    /// The window of `requests`, in seconds.
     pub window_seconds: u64,
     /// Requests at once.
     pub concurrent: u32,
     /// Octets of POST, PATCH and PUT bodies in `upload_window_seconds`.
     pub upload_bytes: u64,
-    /// The sliding window of `upload_bytes`, in seconds.
+    /// The window of `upload_bytes`, in seconds.
     pub upload_window_seconds: u64,
     /// Requests of one app over all mailboxes in ten seconds.
     pub app_requests: u64,
@@ -194,6 +289,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            windows: Windows::Sliding,
             requests: 10_000,
             window_seconds: 600,
             concurrent: 4,
@@ -212,6 +308,10 @@ impl Default for Limits {
 pub struct Sizes {
     /// A request's body.
     pub request: usize,
+    /// The body of a request that imports an item (not documented).
+    pub import_request: usize,
+    /// Lifetime of an import session, in seconds (not documented).
+    pub import_seconds: u64,
     /// An attachment added in one request, decoded.
     pub attachment_post: usize,
     /// The smallest attachment for which an upload session is given.
@@ -242,6 +342,8 @@ impl Default for Sizes {
     fn default() -> Self {
         Sizes {
             request: 4 << 20,
+            import_request: 200 << 20,
+            import_seconds: 3600,
             attachment_post: 3 << 20,
             upload_min: 3_000_000,
             upload_max: 150 << 20,

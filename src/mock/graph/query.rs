@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use super::delta::{self, Change, State};
 use super::filter::Filter;
 use super::property::PropertyId;
 use super::reply::Refusal;
@@ -23,6 +24,14 @@ pub(super) struct View {
     pub(super) count: bool,
     pub(super) order: Option<Order>,
     pub(super) hidden: bool,
+    /// The page the client prefers, if that decided `top`.
+    pub(super) preferred: Option<usize>,
+    /// Where a client of a delta stands.
+    pub(super) delta: Option<State>,
+    /// Which changes a delta shall tell.
+    pub(super) change: Option<Change>,
+    /// What an attached item holds.
+    pub(super) expand_item: bool,
     /// The options as given, without the skip token: what a next link repeats.
     pub(super) repeat: Vec<(String, String)>,
 }
@@ -45,6 +54,11 @@ pub(super) enum Of {
     Messages,
     Attachment,
     Attachments,
+    FolderDelta,
+    MessageDelta,
+    StoreFolders,
+    StoreItem,
+    StoreItems,
 }
 
 impl Of {
@@ -60,16 +74,33 @@ impl Of {
             Of::Messages => {
                 &["$top", "$skip", "$skiptoken", "$select", "$filter", "$count", "$expand", "$orderby"]
             }
-            Of::Attachment => &["$select"],
-            Of::Attachments => &["$top", "$skip", "$select", "$count"],
+            Of::Attachment => &["$select", "$expand"],
+            Of::Attachments => &["$top", "$skip", "$select", "$count", "$expand"],
+            Of::FolderDelta => &["$select", "$skiptoken", "$deltatoken"],
+            Of::MessageDelta => &[
+                "$top",
+                "$select",
+                "$filter",
+                "$expand",
+                "$orderby",
+                "changeType",
+                "$skiptoken",
+                "$deltatoken",
+            ],
+            Of::StoreFolders => &["$top", "$skip", "$skiptoken"],
+            Of::StoreItem => &["$select", "$expand"],
+            Of::StoreItems => &["$top", "$skip", "$skiptoken", "$select", "$filter", "$count", "$expand"],
         }
     }
 
     fn properties(self) -> &'static [&'static str] {
         match self {
-            Of::Nothing => &[],
+            Of::Nothing | Of::StoreFolders => &[],
+            Of::StoreItem | Of::StoreItems => {
+                &["id", "changeKey", "type", "size", "categories", "createdDateTime", "lastModifiedDateTime"]
+            }
             Of::User => &["id", "displayName", "mail", "userPrincipalName"],
-            Of::Folder | Of::Folders => &[
+            Of::Folder | Of::Folders | Of::FolderDelta => &[
                 "id",
                 "displayName",
                 "parentFolderId",
@@ -79,7 +110,7 @@ impl Of {
                 "isHidden",
                 "sizeInBytes",
             ],
-            Of::Message | Of::Messages => MESSAGE_PROPERTIES,
+            Of::Message | Of::Messages | Of::MessageDelta => MESSAGE_PROPERTIES,
             Of::Attachment | Of::Attachments => &[
                 "id",
                 "name",
@@ -134,6 +165,17 @@ impl View {
     /// Reads the query of a request on `of`.
     pub(super) fn read(query: Option<&str>, of: Of) -> Result<View, Refusal> {
         let mut view = View::default();
+        if matches!(of, Of::FolderDelta | Of::MessageDelta)
+            && let Some(state) = token(query.unwrap_or(""))?
+        {
+            // The token holds what the first call asked for.
+            for (name, value) in &state.query {
+                view.option(name, value, of)?;
+            }
+            view.repeat.clone_from(&state.query);
+            view.delta = Some(state);
+            return Ok(view);
+        }
         for pair in query.unwrap_or("").split('&').filter(|p| !p.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
@@ -148,7 +190,7 @@ impl View {
                 view.repeat.push((name.into_owned(), value.into_owned()));
             }
         }
-        if view.order.is_some() && view.filter.is_some() {
+        if view.order.is_some() && view.filter.is_some() && of != Of::MessageDelta {
             return Err(Refusal::new(
                 400,
                 "InefficientFilter",
@@ -169,7 +211,15 @@ impl View {
             "$skiptoken" => self.after = Some(read_token(value).ok_or_else(invalid)?),
             "$count" => self.count = value.parse().map_err(|_| invalid())?,
             "includeHiddenFolders" => self.hidden = value.parse().map_err(|_| invalid())?,
-            "$filter" => self.filter = Some(Filter::read(value)?),
+            "$filter" => {
+                let filter = Filter::read(value)?;
+                if of == Of::MessageDelta && !delta::takes(&filter) {
+                    return Err(invalid());
+                }
+                self.filter = Some(filter);
+            }
+            "$orderby" if of == Of::MessageDelta && value != "receivedDateTime desc" => return Err(invalid()),
+            "changeType" => self.change = Some(Change::read(value).ok_or_else(invalid)?),
             "$orderby" => {
                 let (what, way) = value.split_once(' ').unwrap_or((value, "asc"));
                 self.order = Some(Order {
@@ -198,17 +248,24 @@ impl View {
                 }
                 self.select = Some(names);
             }
-            "$expand" => self.expand(value).ok_or_else(invalid)?,
+            "$expand" => self.expand(value, of).ok_or_else(invalid)?,
             _ => return Err(invalid()),
         }
         Ok(())
     }
 
     /// `attachments` and `singleValueExtendedProperties($filter=id eq '…' or id eq '…')`, separated by commas.
-    fn expand(&mut self, value: &str) -> Option<()> {
+    /// Of attachments only `microsoft.graph.itemattachment/item`.
+    fn expand(&mut self, value: &str, of: Of) -> Option<()> {
+        let of_attachments = matches!(of, Of::Attachment | Of::Attachments);
         let mut rest = value.trim();
         while !rest.is_empty() {
-            if let Some(more) = rest.strip_prefix("attachments") {
+            if of_attachments {
+                let item = "microsoft.graph.itemattachment/item";
+                let (head, more) = rest.split_at_checked(item.len())?;
+                self.expand_item = head.eq_ignore_ascii_case(item);
+                rest = if self.expand_item { more } else { return None };
+            } else if let Some(more) = rest.strip_prefix("attachments") {
                 self.expand_attachments = true;
                 rest = more;
             } else {
@@ -254,6 +311,21 @@ impl View {
         link.push_str(&write_token(position));
         link
     }
+}
+
+/// Where the client of a delta stands, by the one token its query may hold.
+fn token(query: &str) -> Result<Option<State>, Refusal> {
+    let mut found = None;
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if matches!(decode(name)?.as_ref(), "$skiptoken" | "$deltatoken") {
+            let state = State::read(&decode(value)?).ok_or_else(delta::malformed)?;
+            if found.replace(state).is_some() {
+                return Err(delta::malformed());
+            }
+        }
+    }
+    Ok(found)
 }
 
 const TOKEN_KEY: u64 = 0x5ca1_ab1e_0ddb_a115;

@@ -161,6 +161,9 @@ impl Show {
             put("contentId", &|| json!(a.content_id));
             put("contentLocation", &|| json!(a.content_location));
             put("contentBytes", &|| json!(encodify::base64::STANDARD.encode(a.content.octets())));
+        } else if view.expand_item {
+            let item: Value = serde_json::from_slice(&a.content.octets()).unwrap_or_default();
+            out.insert("item".into(), item);
         }
         Value::Object(out)
     }

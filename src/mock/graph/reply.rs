@@ -13,6 +13,17 @@ pub(super) struct Reply {
     pub(super) code: Option<String>,
     /// The message this request made: mailbox and number.
     pub(super) created: Option<(String, u64)>,
+    /// What else it made and a lost write takes back.
+    pub(super) kept: Option<Kept>,
+}
+
+/// What a request made beside messages.
+#[derive(Debug, Clone)]
+pub(super) enum Kept {
+    /// A range of an upload, which held so many octets before.
+    Range { session: String, before: usize },
+    /// A message's attachment.
+    Attachment { mailbox: String, message: u64, id: String },
 }
 
 impl Reply {
@@ -26,11 +37,12 @@ impl Reply {
             body: Bytes::from(value.to_string()),
             code: None,
             created: None,
+            kept: None,
         }
     }
 
     pub(super) fn empty(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Bytes::new(), code: None, created: None }
+        Reply { status, headers: Vec::new(), body: Bytes::new(), code: None, created: None, kept: None }
     }
 
     pub(super) fn octets(content_type: &str, body: Bytes) -> Reply {
@@ -40,6 +52,7 @@ impl Reply {
             body,
             code: None,
             created: None,
+            kept: None,
         }
     }
 
@@ -74,11 +87,22 @@ pub(super) struct Refusal {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) retry_after: Option<u64>,
+    /// What `Retry-After` says instead, word for word.
+    pub(super) retry_text: Option<String>,
+    /// Where to go instead.
+    pub(super) location: Option<String>,
 }
 
 impl Refusal {
     pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Refusal {
-        Refusal { status, code: code.to_owned(), message: message.into(), retry_after: None }
+        Refusal {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            retry_after: None,
+            retry_text: None,
+            location: None,
+        }
     }
 
     /// 400 for a body whose shape is wrong.
@@ -125,8 +149,11 @@ impl Refusal {
             }}),
         );
         reply.code = Some(self.code.clone());
-        match self.retry_after {
-            Some(seconds) => reply.header("retry-after", seconds.to_string()),
+        if let Some(location) = &self.location {
+            reply = reply.header("location", location.as_str());
+        }
+        match self.retry_text.clone().or_else(|| self.retry_after.map(|s| s.to_string())) {
+            Some(text) => reply.header("retry-after", text),
             None => reply,
         }
     }

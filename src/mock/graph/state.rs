@@ -2,42 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub(super) use crate::mock::kept::Content;
 
 use super::date;
 use super::property::PropertyId;
-
-/// Octets, or what is left of them: their digest and length are always known.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Content {
-    /// BLAKE3, hexadecimal.
-    pub(super) digest: String,
-    pub(super) length: u64,
-    /// Where they lie in the content file, once saved.
-    pub(super) at: Option<u64>,
-    #[serde(skip)]
-    pub(super) octets: Option<Bytes>,
-}
-
-impl Content {
-    pub(super) fn new(octets: Bytes) -> Content {
-        Content {
-            digest: blake3::hash(&octets).to_hex().to_string(),
-            length: octets.len() as u64,
-            at: None,
-            octets: Some(octets),
-        }
-    }
-
-    pub(super) fn octets(&self) -> Bytes {
-        self.octets.clone().unwrap_or_default()
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(self.octets.as_deref().unwrap_or_default()).into_owned()
-    }
-}
 
 /// A name and an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +55,9 @@ pub(super) struct Item {
     pub(super) id: String,
     pub(super) immutable: String,
     pub(super) change: u64,
+    /// The change by which it came into its folder.
+    #[serde(default)]
+    pub(super) entered: u64,
     pub(super) created: i64,
     pub(super) modified: i64,
     pub(super) received: i64,
@@ -116,13 +89,52 @@ pub(super) struct Item {
     pub(super) attachments: Vec<Attachment>,
     /// The octets given, where it was made from MIME.
     pub(super) raw: Option<Content>,
+    /// The stream it was imported from, where that is none of the mock's own exports.
+    #[serde(default)]
+    pub(super) stream: Option<Content>,
+    /// BLAKE3 of the stream it was imported from, hexadecimal.
+    #[serde(default)]
+    pub(super) imported: Option<String>,
 }
 
+/// PidTagMessageClass, where it is not `IPM.Note`.
+pub(super) const CLASS: &str = "String 0x1a";
+
+/// How classes begin that are shown as messages.
+const MAIL: &[&str] =
+    &["ipm.note", "report.", "ipm.schedule.meeting", "ipm.taskrequest", "ipm.post", "ipm.sharing"];
+
 impl Item {
+    /// Its message class.
+    pub(super) fn class(&self) -> &str {
+        self.properties.get(CLASS).map_or("IPM.Note", String::as_str)
+    }
+
+    /// Is it shown as a message?
+    pub(super) fn is_mail(&self) -> bool {
+        self.properties.get(CLASS).is_none_or(|class| {
+            let class = class.to_ascii_lowercase();
+            MAIL.iter().any(|begin| class.starts_with(begin))
+        })
+    }
+
+    /// Its contents, always in the same order.
+    pub(super) fn contents(&self) -> impl Iterator<Item = &Content> {
+        let attached = self.attachments.iter().map(|a| &a.content);
+        std::iter::once(&self.body).chain(self.raw.as_ref()).chain(attached).chain(self.stream.as_ref())
+    }
+
+    /// As [`Item::contents`].
+    pub(super) fn contents_mut(&mut self) -> impl Iterator<Item = &mut Content> {
+        let attached = self.attachments.iter_mut().map(|a| &mut a.content);
+        std::iter::once(&mut self.body).chain(self.raw.as_mut()).chain(attached).chain(self.stream.as_mut())
+    }
+
     /// Octets it takes in the mailbox.
     pub(super) fn size(&self) -> u64 {
         512 + self.body.length
             + self.raw.as_ref().map_or(0, |r| r.length)
+            + self.stream.as_ref().map_or(0, |s| s.length)
             + self.attachments.iter().map(|a| a.content.length).sum::<u64>()
     }
 

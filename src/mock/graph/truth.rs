@@ -98,6 +98,10 @@ pub struct MessageTruth {
     pub body_length: u64,
     /// BLAKE3 of the whole octets, where it was made from MIME.
     pub mime_digest: Option<String>,
+    /// The message class.
+    pub class: String,
+    /// BLAKE3 of the stream it was imported from, where it was.
+    pub stream_digest: Option<String>,
     /// In order.
     pub attachments: Vec<AttachmentTruth>,
 }
@@ -123,6 +127,7 @@ pub struct AttachmentTruth {
 
 /// What was asked and answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Requests of any kind; a `$batch` counts each part.
     pub requests: u64,
@@ -132,6 +137,8 @@ pub struct Counters {
     pub creates: u64,
     /// Messages changed.
     pub patches: u64,
+    /// Messages copied.
+    pub copies: u64,
     /// Messages moved.
     pub moves: u64,
     /// Messages removed.
@@ -140,6 +147,15 @@ pub struct Counters {
     pub attachments: u64,
     /// Upload sessions opened.
     pub upload_sessions: u64,
+    /// Import sessions opened.
+    #[serde(default)]
+    pub import_sessions: u64,
+    /// Items imported.
+    #[serde(default)]
+    pub imports: u64,
+    /// Items exported.
+    #[serde(default)]
+    pub exports: u64,
     /// Folders made, renamed, moved or removed.
     pub folder_writes: u64,
     /// Octets of bodies received by POST, PATCH and PUT.
@@ -159,10 +175,12 @@ impl Counters {
     pub fn writes(&self) -> u64 {
         self.creates
             + self.patches
+            + self.copies
             + self.moves
             + self.deletes
             + self.attachments
             + self.upload_sessions
+            + self.imports
             + self.folder_writes
     }
 
@@ -226,6 +244,8 @@ fn message(item: &Item) -> MessageTruth {
         body_digest: item.body.digest.clone(),
         body_length: item.body.length,
         mime_digest: item.raw.as_ref().map(|r| r.digest.clone()),
+        class: item.class().to_owned(),
+        stream_digest: item.imported.clone(),
         attachments: item.attachments.iter().map(attachment).collect(),
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::call::{self, Call};
 use super::core::Who;
+use super::exchange;
 use super::head::{Area, Head};
 use super::options::GraphOptions;
 use super::render::Show;
@@ -35,6 +36,10 @@ impl Work {
             Area::Mailbox { rest, beta, .. } => {
                 (Task::Call(Box::new(call::read(head, rest, *beta, &body, options)?)), *beta)
             }
+            Area::Store { rest, .. } => {
+                (Task::Call(Box::new(exchange::read(head, rest, &body, options)?)), false)
+            }
+            Area::Import { .. } => (Task::Call(Box::new(exchange::import(head, &body)?)), false),
             Area::Upload { session } => (
                 Task::Upload {
                     session: session.clone(),

@@ -65,6 +65,15 @@ impl Reply {
         list.map(|l| l.children().collect()).unwrap_or_default()
     }
 
+    /// What the server says it is: its version, in numbers.
+    pub(super) fn server(&self) -> Option<String> {
+        let info = self.tree.root().path(&["Header", "ServerVersionInfo"])?;
+        let parts = ["MajorVersion", "MinorVersion", "MajorBuildNumber", "MinorBuildNumber"];
+        let parts: Option<Vec<String>> =
+            parts.iter().map(|part| Some(info.attribute(part)?.parse::<u32>().ok()?.to_string())).collect();
+        Some(format!("Exchange {}", parts?.join(".")))
+    }
+
     /// What the gate learns from it.
     pub(super) fn for_gate(&self) -> Answer {
         let throttled = self.messages().into_iter().find_map(|message| {

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use super::config::EwsLogin;
 use crate::env::{Env, Tick};
 use crate::http::HttpClient;
-use crate::http::oauth::{Token, TokenSource};
+use crate::http::oauth::{Claims, Token, TokenSource};
 use crate::model::{Error, Kind, Result, Scope};
 
 /// How long a refused password is not tried again.
@@ -96,6 +96,14 @@ impl Auth {
         }
     }
 
+    /// What the token says of itself; `None`: no token is used.
+    pub(super) async fn claims(&self) -> Option<Result<Claims>> {
+        match self {
+            Auth::Token(tokens) => Some(tokens.get().await.map(|token| token.claims())),
+            Auth::Basic { .. } => None,
+        }
+    }
+
     /// For a request that was not made yet.
     ///
     /// # Errors
@@ -126,11 +134,11 @@ impl Auth {
             (Auth::Basic { value, state }, Pass::Nothing) => {
                 let offered = schemes(head);
                 if !offered.contains(&"Basic") {
-                    let list =
-                        if offered.is_empty() { "nothing known".to_owned() } else { offered.join(", ") };
+                    let list = listed(&offered);
                     let what = format!("the server takes no passwords by Basic; it offers {list}");
                     return Err(Error::new(Kind::Auth, Scope::Endpoint, what).remedy(
-                        "turn on Basic authentication for the EWS virtual directory, or use `oauth`",
+                        "turn on Basic authentication (over TLS) for the EWS virtual directory, or use `oauth`; \
+                         NTLM and Negotiate are not spoken here",
                     ));
                 }
                 state.lock().unwrap_or_else(PoisonError::into_inner).offered = true;
@@ -148,6 +156,21 @@ impl Auth {
             }
         }
     }
+}
+
+/// A token that was got anew was refused as well.
+pub(super) fn refused_again(head: &HeaderMap) -> Error {
+    let offered = schemes(head);
+    let what = format!("the server refused the token; it offers {}", listed(&offered));
+    Error::new(Kind::Auth, Scope::Endpoint, what).remedy(if offered.contains(&"Bearer") {
+        "check the token's audience and tenant, the app's consent (full_access_as_app), and its permission for EWS"
+    } else {
+        "turn on OAuth for the EWS virtual directory, or use `user` and `password` where it takes Basic"
+    })
+}
+
+fn listed(offered: &[&'static str]) -> String {
+    if offered.is_empty() { "nothing known".to_owned() } else { offered.join(", ") }
 }
 
 /// The known schemes that a 401 offers (RFC 9110 §11.6.1), each once.

@@ -4,10 +4,13 @@
 //! a message that is moved between two answers could be seen in no folder, so a search in which a folder vanished or
 //! changed is begun again. What was removed lies outside of the folders and is not told.
 
-use super::answer::{Fault, id};
-use super::listing::{self, Folder, Page, all_folders, changed, extended, several};
+use std::collections::{BTreeSet, VecDeque};
+
+use super::answer::{Fault, done, id, unreadable};
+use super::listing::{self, Folder, Page, all_folders, changed, extended};
 use super::session::{Call, Session};
 use super::tree::Element;
+use super::upload::Staging;
 use crate::env::Step;
 use crate::model::{Kind, Result, Scope, Stamp, StampPrefix};
 use crate::target::dated::millis;
@@ -20,21 +23,30 @@ use crate::transform::xml;
 const WHAT: &str = "looking for stamps";
 const STEP: Step = Step::TargetFind;
 
-/// Messages of one page of one folder: what servers find at once for one account with a restriction.
-const PAGE: usize = 250;
-/// Folders asked at once, and messages of each on the first page.
-const TOGETHER: (usize, usize) = (10, 25);
-/// The same for one stamp, which is hardly anywhere twice.
-const TOGETHER_EXACT: (usize, usize) = (60, 4);
+/// Messages of one page of one folder: what servers find at once for one account with a restriction
+/// (`EWSFindCountLimit`).
+const PAGE: u64 = 250;
+/// Folders asked at once.
+const TOGETHER: usize = 100;
+/// The same for whole stamps, which are hardly anywhere twice.
+const TOGETHER_EXACT: usize = 250;
+/// Messages a folder is taken to hold of which the server does not tell.
+const UNTOLD: u64 = 25;
+/// Prefixes looked for at once.
+const PREFIXES: usize = 20;
 /// How often a search that the mailbox changed under is begun again.
 const TRIES: u32 = 5;
 
-/// Every copy whose stamp begins with `prefix`.
-pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+/// Every copy whose stamp begins with one of `prefixes`, none of which covers another.
+pub(super) async fn find(
+    session: &Session,
+    staging: &Staging,
+    prefixes: &[StampPrefix],
+) -> Result<Vec<Copy>> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let fault = match search(session, prefix).await {
+        let fault = match search(session, staging, prefixes).await {
             Ok(copies) => return Ok(copies),
             Err(fault) => fault,
         };
@@ -47,64 +59,120 @@ pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<
                 e => e,
             });
         }
+        staging.forget().await;
     }
 }
 
-async fn search(session: &Session, prefix: &StampPrefix) -> Result<Vec<Copy>, Fault> {
+async fn search(session: &Session, staging: &Staging, prefixes: &[StampPrefix]) -> Result<Vec<Copy>, Fault> {
+    if prefixes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let staged = staging.seen(session).await?;
     let mut folders = all_folders(session, STEP, WHAT).await?;
     folders.retain(|folder| !folder.search);
-    let exact = prefix.as_str().parse::<Stamp>().is_ok();
-    let (together, most) = if exact { TOGETHER_EXACT } else { TOGETHER };
+    // Asked first: what leaves it meanwhile is met where it comes to.
+    if let Some(id) = &staged {
+        folders.insert(0, Folder::made(id, "", ""));
+    }
     let mut copies = Vec::new();
-    for part in folders.chunks(together) {
-        search_part(session, prefix, part, most, &mut copies).await?;
+    for part in prefixes.chunks(PREFIXES) {
+        search_all(session, part, &folders, &mut copies).await?;
+    }
+    if let Some(staged) = staged {
+        finished(&mut copies, &staged);
     }
     Ok(copies)
 }
 
-/// Searches some folders: the first page of each in one request, and of those that have more the rest.
-async fn search_part(
+/// What lies in the folder of imports is not finished. Beside a copy that is, it is a remnant that no request of ours will
+/// ever move: it is not told of, and removed in time (`upload`).
+fn finished(copies: &mut Vec<Copy>, staged: &str) {
+    for copy in copies.iter_mut().filter(|copy| copy.folder.0 == staged) {
+        copy.complete = false;
+    }
+    let there: BTreeSet<Stamp> = copies.iter().filter(|c| c.complete).map(|c| c.stamp.clone()).collect();
+    copies.retain(|copy| copy.folder.0 != staged || !there.contains(&copy.stamp));
+}
+
+/// Searches the folders, as many in a request as the server is expected to have answers for: the first page of each, and
+/// of those that have more the rest. How many messages a folder holds decides only that, so that it need not be right.
+async fn search_all(
     session: &Session,
-    prefix: &StampPrefix,
+    prefixes: &[StampPrefix],
     folders: &[Folder],
-    most: usize,
     copies: &mut Vec<Copy>,
 ) -> Result<(), Fault> {
-    let call = ask(session, prefix, folders, most, 0);
+    let exact = prefixes.iter().all(|prefix| prefix.as_str().parse::<Stamp>().is_ok());
+    let (mut together, most) =
+        if exact { (TOGETHER_EXACT, prefixes.len() as u64 + 1) } else { (TOGETHER, PAGE) };
+    let mut todo: VecDeque<&Folder> = folders.iter().collect();
     let mut tries = 0;
-    let pages = loop {
-        tries += 1;
-        let reply = session.insist(&call).await?;
-        let messages = several(&reply.messages(), folders.len(), WHAT);
-        let pages = messages.and_then(|messages| {
-            let read = |(message, folder): (Element<'_>, &Folder)| page(message, 0, folder, prefix);
-            let pages: Option<Vec<_>> = messages.into_iter().zip(folders).map(read).collect();
-            pages.ok_or_else(|| Fault::Unknown(super::answer::unreadable(WHAT)))
-        });
-        match pages {
-            Ok(pages) => break pages,
-            Err(fault) if tries == TRIES || !session.wait_before_retry(fault.error(), tries).await => {
+    while !todo.is_empty() {
+        let expected = |folder: &&&Folder| if exact { 0 } else { folder.total.unwrap_or(UNTOLD).min(PAGE) };
+        let mut room = PAGE;
+        let fits = |folder: &&&Folder| {
+            let left = room.checked_sub(expected(folder));
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let count = todo.iter().take(together).take_while(fits).count().max(1);
+        let part: Vec<&Folder> = todo.drain(..count).collect();
+        let reply = session.insist(&ask(session, prefixes, &part, most, 0)).await?;
+        let messages = reply.messages();
+        let (mut pages, mut again, mut stopped, mut failed) = (Vec::new(), Vec::new(), None, None);
+        if messages.len() == part.len() {
+            for (message, folder) in messages.into_iter().zip(part) {
+                let read = |m| page(m, 0, folder, prefixes).ok_or_else(|| Fault::Unknown(unreadable(WHAT)));
+                match done(message, WHAT).and_then(read) {
+                    Ok(first) => pages.push((folder, first)),
+                    Err(fault @ Fault::Stopped(_)) => {
+                        stopped = Some(fault);
+                        again.push(folder);
+                    }
+                    Err(fault) if fault.error().may_pass() => {
+                        again.push(folder);
+                        failed = Some(fault);
+                    }
+                    Err(fault) => return Err(fault),
+                }
+            }
+        } else {
+            again = part;
+            failed = Some(Fault::Unknown(unreadable(WHAT)));
+        }
+        if let Some(fault) = stopped {
+            // It did not come to these within its minute.
+            together = (count / 2).max(1);
+            if pages.is_empty() {
+                failed = failed.or(Some(fault));
+            }
+        }
+        if let Some(fault) = failed {
+            tries += 1;
+            if tries == TRIES || !session.wait_before_retry(fault.error(), tries).await {
                 return Err(fault);
             }
-            Err(_) => {}
+        } else {
+            tries = 0;
         }
-    };
-    for (mut first, folder) in pages.into_iter().zip(folders) {
-        copies.extend(first.found.drain(..).flatten());
-        let rest = listing::follow(
-            session,
-            WHAT,
-            first.next,
-            first.total,
-            |offset| ask(session, prefix, std::slice::from_ref(folder), PAGE, offset),
-            |message, offset| page(message, offset, folder, prefix),
-        );
-        copies.extend(rest.await?.into_iter().flatten());
+        again.into_iter().rev().for_each(|folder| todo.push_front(folder));
+        for (folder, mut first) in pages {
+            copies.extend(first.found.drain(..).flatten());
+            let rest = listing::follow(
+                session,
+                WHAT,
+                first.next,
+                first.total,
+                |offset| ask(session, prefixes, &[folder], PAGE, offset),
+                |message, offset| page(message, offset, folder, prefixes),
+            );
+            copies.extend(rest.await?.into_iter().flatten());
+        }
     }
     Ok(())
 }
 
-fn ask(session: &Session, prefix: &StampPrefix, folders: &[Folder], most: usize, offset: u64) -> Call {
+fn ask(session: &Session, prefixes: &[StampPrefix], folders: &[&Folder], most: u64, offset: u64) -> Call {
     session.call("FindItem", " Traversal=\"Shallow\"", STEP, WHAT, |out| {
         out.push_str("<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>");
         for field in ["item:Categories", "item:IsDraft", "item:DateTimeCreated", "message:IsRead"] {
@@ -114,8 +182,8 @@ fn ask(session: &Session, prefix: &StampPrefix, folders: &[Folder], most: usize,
             property.uri(out);
         }
         out.push_str("</t:AdditionalProperties></m:ItemShape>");
-        listing::view(out, "m:IndexedPageItemView", most, offset);
-        begins_with(out, prefix.as_str());
+        listing::view(out, "m:IndexedPageItemView", usize::try_from(most).unwrap_or(1), offset);
+        begin_with(out, prefixes);
         xml::open(out, "m:ParentFolderIds");
         for folder in folders {
             xml::empty(out, "t:FolderId", &[("Id", &folder.id)]);
@@ -124,12 +192,24 @@ fn ask(session: &Session, prefix: &StampPrefix, folders: &[Folder], most: usize,
     })
 }
 
-/// The restriction to messages whose stamp begins like this.
-pub(super) fn begins_with(out: &mut String, prefix: &str) {
-    out.push_str("<m:Restriction><t:Contains ContainmentMode=\"Prefixed\" ContainmentComparison=\"Exact\">");
+/// The restriction to messages whose stamp begins with one of these.
+fn begin_with(out: &mut String, prefixes: &[StampPrefix]) {
+    xml::open(out, "m:Restriction");
+    if prefixes.len() > 1 {
+        xml::open(out, "t:Or");
+    }
+    prefixes.iter().for_each(|prefix| begins(out, prefix.as_str()));
+    if prefixes.len() > 1 {
+        xml::close(out, "t:Or");
+    }
+    xml::close(out, "m:Restriction");
+}
+
+fn begins(out: &mut String, prefix: &str) {
+    out.push_str("<t:Contains ContainmentMode=\"Prefixed\" ContainmentComparison=\"Exact\">");
     props::STAMP.uri(out);
     xml::empty(out, "t:Constant", &[("Value", prefix)]);
-    out.push_str("</t:Contains></m:Restriction>");
+    xml::close(out, "t:Contains");
 }
 
 /// Messages that match, each with its copy, if it is one of ours.
@@ -137,16 +217,16 @@ fn page(
     message: Element<'_>,
     offset: u64,
     folder: &Folder,
-    prefix: &StampPrefix,
+    prefixes: &[StampPrefix],
 ) -> Option<Page<Option<Copy>>> {
-    listing::page(message, "Items", offset, |item| copy(item, folder, prefix))
+    listing::page(message, "Items", offset, |item| copy(item, folder, prefixes))
 }
 
 /// Outer `None`: the answer cannot be read. Inner: a value that is no stamp of ours is somebody else's business.
-fn copy(item: Element<'_>, folder: &Folder, prefix: &StampPrefix) -> Option<Option<Copy>> {
+fn copy(item: Element<'_>, folder: &Folder, prefixes: &[StampPrefix]) -> Option<Option<Copy>> {
     let id = id(item, "ItemId")?.to_owned();
     let Some((stamp, complete)) = parse_stamp_value(extended(item, props::STAMP)?) else { return Some(None) };
-    if !prefix.covers(&stamp) {
+    if !prefixes.iter().any(|prefix| prefix.covers(&stamp)) {
         return Some(None);
     }
     let made = item.child("DateTimeCreated").map(Element::text).and_then(millis).unwrap_or(0);
@@ -176,7 +256,9 @@ pub(super) async fn one_in(session: &Session, folder: &str, stamp: &str) -> Resu
     let call = session.call("FindItem", " Traversal=\"Shallow\"", Step::TargetMove, WHAT, |out| {
         out.push_str("<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape></m:ItemShape>");
         listing::view(out, "m:IndexedPageItemView", 2, 0);
-        begins_with(out, stamp);
+        xml::open(out, "m:Restriction");
+        begins(out, stamp);
+        xml::close(out, "m:Restriction");
         xml::open(out, "m:ParentFolderIds");
         xml::empty(out, "t:FolderId", &[("Id", folder)]);
         xml::close(out, "m:ParentFolderIds");

@@ -38,15 +38,15 @@ pub(super) struct Folders {
     pub(super) identity: String,
     /// Where we work: the root itself, or the folder of the place.
     top: String,
-    known: tokio::sync::Mutex<Known>,
+    pub(super) known: tokio::sync::Mutex<Known>,
 }
 
 /// What is known of the folders. The lock is held while one folder is found or made, so that two lanes make one.
 #[derive(Default)]
-struct Known {
-    done: BTreeMap<(FolderPath, Option<SpecialUse>), String>,
+pub(super) struct Known {
+    pub(super) done: BTreeMap<(FolderPath, Option<SpecialUse>), String>,
     /// Every folder below the root, by its parent.
-    children: Option<BTreeMap<String, Vec<Folder>>>,
+    pub(super) children: Option<BTreeMap<String, Vec<Folder>>>,
     /// `None`: the mailbox has none.
     roles: BTreeMap<&'static str, Option<String>>,
 }
@@ -151,25 +151,36 @@ impl Folders {
         path: &FolderPath,
         special: Option<SpecialUse>,
     ) -> Result<String> {
-        let mut names = path.names();
-        let mut at = self.top.clone();
+        let (mut at, names) = self.start(session, known, path, special).await?;
+        for name in names {
+            at = self.child(session, known, &at, name).await?;
+        }
+        Ok(at)
+    }
+
+    /// Where the search for a folder begins, and the names below that still lead to it.
+    pub(super) async fn start<'p>(
+        &self,
+        session: &Session,
+        known: &mut Known,
+        path: &'p FolderPath,
+        special: Option<SpecialUse>,
+    ) -> Result<(String, &'p [String])> {
+        let names = path.names();
         if self.top == self.identity {
             if let Some(role) = role(path, special)
                 && let Some(id) = well_known(session, known, role).await?
             {
-                return Ok(id);
+                return Ok((id, &[]));
             }
             if let [first, below @ ..] = names
                 && first.eq_ignore_ascii_case("INBOX")
                 && let Some(inbox) = well_known(session, known, "inbox").await?
             {
-                (at, names) = (inbox, below);
+                return Ok((inbox, below));
             }
         }
-        for name in names {
-            at = self.child(session, known, &at, name).await?;
-        }
-        Ok(at)
+        Ok((self.top.clone(), names))
     }
 
     /// Finds or makes a folder by its source name below `parent`.
@@ -218,7 +229,7 @@ impl Folders {
         Ok(all.get(parent).cloned().unwrap_or_default())
     }
 
-    async fn listed<'k>(
+    pub(super) async fn listed<'k>(
         &self,
         session: &Session,
         known: &'k mut Known,
@@ -301,18 +312,31 @@ async fn well_known(session: &Session, known: &mut Known, role: &'static str) ->
 }
 
 async fn create(session: &Session, parent: &str, name: &str) -> Result<String, Fault> {
+    let made = create_all(session, parent, &[name.to_owned()]).await?.pop();
+    made.unwrap_or_else(|| Err(Fault::Unknown(unreadable(WHAT))))
+}
+
+/// Makes folders of one parent, in one request; exactly one result for each, in order: its id.
+pub(super) async fn create_all(
+    session: &Session,
+    parent: &str,
+    names: &[String],
+) -> Result<Vec<Result<String, Fault>>, Fault> {
     let call = session.call("CreateFolder", "", STEP, WHAT, |out| {
         xml::open(out, "m:ParentFolderId");
         xml::empty(out, "t:FolderId", &[("Id", parent)]);
         xml::close(out, "m:ParentFolderId");
-        out.push_str("<m:Folders><t:Folder><t:FolderClass>IPF.Note</t:FolderClass>");
-        xml::element(out, "t:DisplayName", name);
-        out.push_str("</t:Folder></m:Folders>");
+        xml::open(out, "m:Folders");
+        for name in names {
+            out.push_str("<t:Folder><t:FolderClass>IPF.Note</t:FolderClass>");
+            xml::element(out, "t:DisplayName", name);
+            xml::close(out, "t:Folder");
+        }
+        xml::close(out, "m:Folders");
     });
-    // Not insisted on: after an answer that was lost the name is looked for first.
+    // Not insisted on: after an answer that was lost the names are looked for first.
     let reply = session.send(&session.lookup(), &call).await?;
-    let made = per_item(&reply, 1, WHAT, folder_id).pop();
-    made.unwrap_or_else(|| Err(Fault::Unknown(unreadable(WHAT))))
+    Ok(per_item(&reply, names.len(), WHAT, folder_id))
 }
 
 /// Moves a folder below another; its id from now on.
@@ -374,7 +398,7 @@ fn role(path: &FolderPath, special: Option<SpecialUse>) -> Option<&'static str> 
 }
 
 /// A fault that concerns one folder.
-fn of_folder(fault: Fault) -> Error {
+pub(super) fn of_folder(fault: Fault) -> Error {
     match fault.into_error() {
         e if e.scope == Scope::Message => e.scoped(Scope::Folder),
         e => e,

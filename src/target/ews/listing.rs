@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::answer::{Fault, done, id, unreadable};
+use super::answer::{Fault, id};
 use super::session::{Call, Session};
 use super::tree::Element;
 use crate::env::Step;
@@ -31,6 +31,8 @@ pub(super) struct Folder {
     hidden: bool,
     /// A view of other folders' messages.
     pub(super) search: bool,
+    /// How many messages it holds, as far as the server tells: a hint.
+    pub(super) total: Option<u64>,
     class: String,
 }
 
@@ -43,6 +45,7 @@ impl Folder {
             name: name.to_owned(),
             hidden: false,
             search: false,
+            total: Some(0),
             class: "IPF.Note".to_owned(),
         }
     }
@@ -139,7 +142,9 @@ pub(super) async fn all_folders(
     let ask = |offset| {
         session.call("FindFolder", " Traversal=\"Deep\"", step, what, |out| {
             out.push_str("<m:FolderShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>");
-            for field in ["folder:ParentFolderId", "folder:FolderClass", "folder:DisplayName"] {
+            for field in
+                ["folder:ParentFolderId", "folder:FolderClass", "folder:DisplayName", "folder:TotalCount"]
+            {
                 xml::empty(out, "t:FieldURI", &[("FieldURI", field)]);
             }
             props::HIDDEN.uri(out);
@@ -178,6 +183,7 @@ fn folder(at: Element<'_>) -> Option<Folder> {
         name: at.child("DisplayName").map(Element::whole_text).unwrap_or_default().to_owned(),
         hidden: extended(at, props::HIDDEN) == Some("true"),
         search: at.name() == "SearchFolder",
+        total: at.child("TotalCount").and_then(|n| n.text().parse().ok()),
         class: at.child("FolderClass").map(Element::text).unwrap_or_default().to_owned(),
     })
 }
@@ -197,17 +203,4 @@ pub(super) fn extended<'a>(at: Element<'a>, property: Property) -> Option<&'a st
         })?
         .child("Value")
         .map(Element::text)
-}
-
-/// The response messages of an answer about several folders, each judged; an answer about another number of them is not
-/// readable.
-pub(super) fn several<'r>(
-    messages: &[Element<'r>],
-    asked: usize,
-    what: &str,
-) -> Result<Vec<Element<'r>>, Fault> {
-    if messages.len() != asked {
-        return Err(Fault::Unknown(unreadable(what)));
-    }
-    messages.iter().map(|message| done(*message, what)).collect()
 }

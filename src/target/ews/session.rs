@@ -13,6 +13,7 @@ use super::auth::{Auth, Pass};
 use super::config::EwsSettings;
 use super::tree::Element;
 use crate::env::{Env, Step};
+use crate::http::oauth::Claims;
 use crate::http::{Exchange, HttpClient, HttpError, check_url, retry_after};
 use crate::limit::{Answer, Gate, Ticket};
 use crate::model::{Error, Kind, Result, Scope};
@@ -36,6 +37,9 @@ pub(super) const AT_ONCE: usize = 50;
 const DEADLINE: Duration = Duration::from_secs(120);
 /// Slowest upload that is waited for, in bytes per second.
 const SLOWEST: u64 = 100_000;
+
+/// Longest address of a mailbox, in bytes: more than SMTP allows (RFC 5321 §4.5.3.1).
+const LONGEST_ADDRESS: usize = 1_000;
 
 /// Octets above which building a request would hold up other mailboxes' work: about a millisecond.
 const MUCH: usize = 256 << 10;
@@ -61,6 +65,11 @@ impl Endpoint {
     pub(super) fn settings(&self) -> &EwsSettings {
         &self.settings
     }
+
+    /// What the token says of itself; `None`: no token is used.
+    pub(super) async fn claims(&self) -> Option<Result<Claims>> {
+        self.auth.claims().await
+    }
 }
 
 /// A request to be made.
@@ -82,7 +91,8 @@ pub(super) struct Session {
     gate: Arc<Gate>,
     /// The mailbox's address, escaped.
     mailbox: String,
-    anchor: HeaderValue,
+    /// What stands in `X-AnchorMailbox`; `None`: the address cannot stand there.
+    anchor: Option<HeaderValue>,
     /// The envelope up to the body.
     head: String,
     sent: AtomicU64,
@@ -98,12 +108,16 @@ impl Session {
     /// # Errors
     /// `Config`, of this mailbox: its address cannot be one.
     pub(super) fn new(endpoint: Arc<Endpoint>, gate: Arc<Gate>, mailbox: &str) -> Result<Session> {
-        let anchor = HeaderValue::from_bytes(mailbox.as_bytes()).ok();
-        let plain = !mailbox.is_empty() && mailbox.chars().all(|c| xml::allowed(c) && !c.is_control());
-        let Some(anchor) = anchor.filter(|_| plain) else {
+        let plain = |c: char| xml::allowed(c) && !c.is_control();
+        if mailbox.is_empty() || mailbox.len() > LONGEST_ADDRESS || !mailbox.chars().all(plain) {
             return Err(Error::new(Kind::Config, Scope::Mailbox, "the target mailbox's name is no address")
                 .remedy("name it by its primary SMTP address"));
-        };
+        }
+        // The field is a hint for the front end, and its value is visible ASCII (RFC 9110 §5.5: a sender should not
+        // make others; servers read them as Latin-1, UTF-8, or not at all). An address with other characters is named
+        // in the envelope alone, which has an encoding.
+        let visible = mailbox.bytes().all(|b| (b' '..=b'~').contains(&b));
+        let anchor = visible.then(|| HeaderValue::from_str(mailbox).ok()).flatten();
         let mut escaped = String::new();
         xml::text(&mut escaped, mailbox);
         let settings = endpoint.settings();
@@ -202,7 +216,7 @@ impl Session {
             Attempt::Judged(reply) => Ok(reply),
             Attempt::Unauthorised(head) => match auth.after_refusal(env, &pass, &head).await {
                 Err(error) => Err(Fault::NotSent(error)),
-                Ok(_) => answer::read(StatusCode::UNAUTHORIZED, None, b"", call.op, call.what),
+                Ok(_) => Err(Fault::NotSent(super::auth::refused_again(&head))),
             },
         }
     }
@@ -226,7 +240,7 @@ impl Session {
         env.step(call.step).await;
         let deadline = DEADLINE + Duration::from_secs(length / SLOWEST);
         let mut exchange = Exchange { deadline, ..Exchange::default() };
-        if call.op == "GetItem" {
+        if matches!(call.op, "GetItem" | "ExportItems") {
             exchange.max_response = LARGEST_ITEM;
         }
         let began = env.now();
@@ -271,9 +285,11 @@ impl Session {
             .header(header::CONTENT_TYPE, "text/xml; charset=utf-8")
             .header(header::ACCEPT, "text/xml")
             .header(header::CONTENT_LENGTH, call.body.len())
-            .header("SOAPAction", format!("\"{MESSAGES}/{}\"", call.op))
+            .header("SOAPAction", format!("\"{MESSAGES}/{}\"", call.op));
+        if let Some(anchor) = &self.anchor {
             // The front end sends us to the server where the mailbox is.
-            .header("X-AnchorMailbox", &self.anchor);
+            builder = builder.header("X-AnchorMailbox", anchor);
+        }
         if let Some(authorization) = authorization {
             builder = builder.header(header::AUTHORIZATION, authorization);
         }

@@ -1,4 +1,5 @@
-//! Storing messages: one creation each, many in a request, every one judged by itself.
+//! Storing items: one creation or upload each, many in a request, every one judged by itself. Messages are created from
+//! their MIME; streams are uploaded, and go on from there (`upload`).
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -6,23 +7,24 @@ use super::answer::{Fault, id, unreadable};
 use super::session::{Call, Session, per_item};
 use super::sizing::Sizing;
 use super::tree::Element;
+use super::upload::{Desk, Staging};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
-use crate::model::{Error, Kind, Outcome, Scope, WriteMode};
+use crate::model::{Error, Form, Kind, Outcome, Scope, Stamp, WriteMode};
 use crate::target::{StoreItem, TargetFolderId};
-use crate::transform::ews::{self, Input};
+use crate::transform::ews::{self, Input, stream};
 use crate::transform::xml;
 
 const WHAT: &str = "storing messages";
-const OP: &str = "CreateItem";
 
 /// How often a batch of which the server stored nothing for want of time is sent again.
 const STALLS: u32 = 3;
 
-/// Stores messages; exactly one outcome for each, in order.
+/// Stores items; exactly one outcome for each, in order.
 pub(super) async fn store(
     session: &Session,
     sizing: &Sizing,
+    staging: &Staging,
     folder: &TargetFolderId,
     items: &[StoreItem],
     ticket: &Ticket,
@@ -35,22 +37,39 @@ pub(super) async fn store(
         stalls: 0,
     };
     while let Some(batch) = work.next(sizing) {
-        let Some(request) = build(session, folder, &mut work, &batch) else { continue };
+        let desk = if is_stream(&items[batch[0]]) {
+            match staging.enter(session).await {
+                Ok(desk) => Some(desk),
+                Err(error) => {
+                    work.queue.extend(batch);
+                    work.stop(&error);
+                    break;
+                }
+            }
+        } else {
+            None
+        };
+        let Some(request) = build(session, folder, desk.as_ref(), &mut work, &batch) else { continue };
         let sizes = || request.members.iter().map(|at| items[*at].body.len());
         match session.send(ticket, &request.call).await {
             Ok(reply) => {
-                let judged = per_item(&reply, request.members.len(), WHAT, stored);
-                let stopped = judged.iter().any(|one| matches!(one, Err(Fault::Stopped(_))));
-                if stopped {
+                let read = if desk.is_some() { uploaded } else { created };
+                let mut judged = per_item(&reply, request.members.len(), WHAT, read);
+                if judged.iter().any(|one| matches!(one, Err(Fault::Stopped(_)))) {
                     sizing.cut(sizes());
                 } else {
                     sizing.learn(sizes(), reply.took);
+                }
+                if let Some(desk) = &desk {
+                    let stamps: Vec<&Stamp> = request.members.iter().map(|at| &items[*at].stamp).collect();
+                    judged = desk.deliver(session, folder, &stamps, desk.judged(judged).await).await;
                 }
                 work.settle(&request, judged);
             }
             Err(fault) => {
                 if matches!(fault, Fault::Unknown(_)) {
                     sizing.cut(sizes());
+                    desk.iter().for_each(Desk::leaves_something);
                 }
                 work.settle_all(&request, &fault);
             }
@@ -58,6 +77,10 @@ pub(super) async fn store(
     }
     let lost = || Outcome::Unknown(unreadable(WHAT));
     work.outcomes.into_iter().map(|one| one.unwrap_or_else(lost)).collect()
+}
+
+fn is_stream(item: &StoreItem) -> bool {
+    matches!(item.form, Form::Stream { .. })
 }
 
 /// What is still to be stored, and what became of the rest.
@@ -79,13 +102,14 @@ struct Request {
 }
 
 impl Work<'_> {
-    /// Takes the messages of the next request.
+    /// Takes the messages of the next request, all of one form.
     fn next(&mut self, sizing: &Sizing) -> Option<Vec<usize>> {
         let first = *self.queue.front()?;
         let count = if self.alone.contains(&first) {
             1
         } else {
-            let together = self.queue.iter().take_while(|at| !self.alone.contains(at));
+            let like_first = |at: &&usize| is_stream(&self.items[**at]) == is_stream(&self.items[first]);
+            let together = self.queue.iter().take_while(|at| !self.alone.contains(at) && like_first(at));
             sizing.fitting(together.map(|at| self.items[*at].body.len())).max(1)
         };
         Some(self.queue.drain(..count.min(self.queue.len())).collect())
@@ -97,8 +121,9 @@ impl Work<'_> {
         let mut wide: Option<Error> = None;
         let all = judged.len();
         for ((at, losses), one) in request.members.iter().zip(&request.losses).zip(judged) {
+            let mode = if is_stream(&self.items[*at]) { WriteMode::ImportStream } else { WriteMode::Usual };
             let outcome = match one {
-                Ok(id) => Outcome::Stored { id, losses: losses.clone(), mode: WriteMode::Usual },
+                Ok(id) => Outcome::Stored { id, losses: losses.clone(), mode },
                 Err(Fault::Stopped(error)) => {
                     stopped.push((*at, error));
                     continue;
@@ -159,8 +184,13 @@ fn of_folder(fault: Fault) -> Fault {
     }
 }
 
+/// The id of the item that was uploaded.
+fn uploaded(message: Element<'_>) -> Option<String> {
+    id(message, "ItemId").map(str::to_owned)
+}
+
 /// The id of the message that was made.
-fn stored(message: Element<'_>) -> Option<String> {
+fn created(message: Element<'_>) -> Option<String> {
     let items = message.child("Items")?;
     let mut made = items.children();
     let (Some(one), None) = (made.next(), made.next()) else { return None };
@@ -171,20 +201,26 @@ fn stored(message: Element<'_>) -> Option<String> {
 fn build(
     session: &Session,
     folder: &TargetFolderId,
+    desk: Option<&Desk<'_>>,
     work: &mut Work<'_>,
     batch: &[usize],
 ) -> Option<Request> {
     let items = work.items;
     let room: u64 = batch.iter().map(|at| ews::wire_size(items[*at].body.len())).sum();
-    let room = usize::try_from(room).unwrap_or(0);
-    let mut body = session.begin(OP, " MessageDisposition=\"SaveOnly\"", room + folder.0.len() + 256);
-    xml::open(&mut body, "m:SavedItemFolderId");
-    xml::empty(&mut body, "t:FolderId", &[("Id", &folder.0)]);
-    xml::close(&mut body, "m:SavedItemFolderId");
+    let room = usize::try_from(room).unwrap_or(0) + folder.0.len() + 256;
+    let (op, mut body) = if desk.is_some() {
+        ("UploadItems", session.begin("UploadItems", "", room))
+    } else {
+        let mut body = session.begin("CreateItem", " MessageDisposition=\"SaveOnly\"", room);
+        xml::open(&mut body, "m:SavedItemFolderId");
+        xml::empty(&mut body, "t:FolderId", &[("Id", &folder.0)]);
+        xml::close(&mut body, "m:SavedItemFolderId");
+        ("CreateItem", body)
+    };
     xml::open(&mut body, "m:Items");
     let (mut members, mut losses) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
     for at in batch {
-        match append(session, &mut body, &items[*at]) {
+        match append(session, &mut body, desk, &items[*at]) {
             Ok(lost) => {
                 members.push(*at);
                 losses.push(lost);
@@ -193,17 +229,29 @@ fn build(
         }
     }
     xml::close(&mut body, "m:Items");
-    let call = Session::end(body, OP, Step::TargetStore, WHAT);
+    let call = Session::end(body, op, Step::TargetStore, WHAT);
     (!members.is_empty()).then_some(Request { call, members, losses })
 }
 
-fn append(session: &Session, body: &mut String, item: &StoreItem) -> Result<Vec<&'static str>, Outcome> {
+fn append(
+    session: &Session,
+    body: &mut String,
+    desk: Option<&Desk<'_>>,
+    item: &StoreItem,
+) -> Result<Vec<&'static str>, Outcome> {
     let octets = item.body.bytes().map_err(|e| {
         let what = format!("the spooled message cannot be read: {}", e.kind());
         Outcome::NotSent(
             Error::temporary(Kind::Io, Scope::Run, what).remedy("check the disk of the spool directory"),
         )
     })?;
+    if let Some(desk) = desk {
+        if stream::is_cut(&octets) {
+            return Err(Outcome::NotSent(stream::cut_short(WHAT)));
+        }
+        let built = session.transform(octets.len(), || stream::item(body, &desk.folder, &octets));
+        return built.map(|()| Vec::new()).map_err(Outcome::Refused);
+    }
     let input = Input { octets: &octets, stamp: &item.stamp, flags: &item.flags, received: item.received };
     session.transform(octets.len(), || ews::message(body, &input)).map_err(Outcome::Refused)
 }

@@ -90,6 +90,7 @@ impl Session {
             url: format!("{}/$batch", self.base().as_str()),
             body: Bytes::from(format!("{{\"requests\":[{}]}}", parts.join(","))),
             range: None,
+            keyed: false,
             step: first.step,
             what: first.what,
         };

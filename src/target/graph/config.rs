@@ -45,6 +45,8 @@ pub struct GraphSettings {
     pub bounds: Bounds,
     /// When the whole original is attached as a file.
     pub attach_original: Original,
+    /// Hosts that import sessions may lie on, beside the service's own (write mode `import-stream`).
+    pub import_hosts: Vec<String>,
 }
 
 impl GraphSettings {
@@ -61,6 +63,7 @@ impl GraphSettings {
             plain_http: false,
             bounds: Bounds::default(),
             attach_original: Original::default(),
+            import_hosts: vec!["outlook.office365.com".to_owned()],
         }
     }
 }
@@ -109,6 +112,30 @@ impl Base {
         })
     }
 
+    /// May items be sent to this import session? Its address is on the service's own host or on one of `hosts`, over a wire
+    /// no worse protected. (On this machine, where mocks are, any port is the service's own.)
+    pub(super) fn lets_import(&self, address: &str, hosts: &[String]) -> bool {
+        let Ok(uri) = address.parse::<http::Uri>() else { return false };
+        let (Some(authority), Some(host)) = (uri.authority(), uri.host().map(str::to_ascii_lowercase)) else {
+            return false;
+        };
+        if !self.as_safe(address) {
+            return false;
+        }
+        if authority.as_str().eq_ignore_ascii_case(&self.authority) {
+            return true;
+        }
+        let own = self.authority.parse::<http::uri::Authority>();
+        let near = |host: &str| host == "localhost" || host == "[::1]" || host.starts_with("127.");
+        if near(&host) && own.is_ok_and(|own| near(own.host())) {
+            return true;
+        }
+        let usual_port = uri.port_u16().is_none_or(|port| port == 443);
+        uri.scheme_str() == Some("https")
+            && usual_port
+            && hosts.iter().any(|known| known.eq_ignore_ascii_case(&host))
+    }
+
     /// May octets of a message be sent to an upload URL? It lies on another host of the service, without a token, so
     /// the host is not checked, but the protection of the wire must not be less than the service's own.
     pub(super) fn as_safe(&self, upload_url: &str) -> bool {
@@ -140,6 +167,35 @@ mod tests {
         }
         assert!(base.as_safe("https://outlook.example.org/upload?token=x"));
         assert!(!base.as_safe("http://outlook.example.org/upload"));
+    }
+
+    #[test]
+    fn items_are_sent_to_known_hosts_only() {
+        let hosts = ["outlook.example.org".to_owned()];
+        let base = Base::parse("https://graph.example.org/v1.0", false, "base_url").expect("valid");
+        for fine in [
+            "https://outlook.example.org/api/gv1.0/importItem?authtoken=x",
+            "https://OUTLOOK.example.org:443/import",
+            "https://graph.example.org/import",
+        ] {
+            assert!(base.lets_import(fine, &hosts), "{fine}");
+        }
+        for foreign in [
+            "http://outlook.example.org/import",
+            "https://outlook.example.org.evil.org/import",
+            "https://evil.org/outlook.example.org",
+            "https://ann@outlook.example.org/import",
+            "https://outlook.example.org:8443/import",
+            "https://127.0.0.1/import",
+            "http://graph.example.org/import",
+            "/import",
+            "",
+        ] {
+            assert!(!base.lets_import(foreign, &hosts), "{foreign}");
+        }
+        let mock = Base::parse("http://127.0.0.1:8080/v1.0", false, "base_url").expect("valid");
+        assert!(mock.lets_import("http://127.0.0.1:9090/import", &[]));
+        assert!(!mock.lets_import("http://outlook.example.org/import", &hosts));
     }
 
     #[test]

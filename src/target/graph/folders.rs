@@ -13,7 +13,7 @@
 //!
 //! In a place other than the root there are no well-known folders: every name is an ordinary one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use http::Method;
@@ -93,6 +93,11 @@ impl Folders {
         let id = self.resolve(session, &mut known, &wanted.path, wanted.special).await?;
         known.done.insert(key, id.clone());
         Ok(TargetFolderId(id))
+    }
+
+    /// The ids of the folders that were asked for.
+    pub(super) async fn asked_for(&self) -> BTreeSet<String> {
+        self.known.lock().await.done.values().cloned().collect()
     }
 
     /// Forgets what is known: a folder was not where we thought.
@@ -343,6 +348,16 @@ pub(super) fn object(key: &str, value: &str) -> Bytes {
     let mut out = String::new();
     let mut object = Object::begin(&mut out);
     object.text(key, value);
+    object.end();
+    Bytes::from(out)
+}
+
+/// As [`object`], with a property that is true.
+pub(super) fn object_with(key: &str, value: &str, yes: &str) -> Bytes {
+    let mut out = String::new();
+    let mut object = Object::begin(&mut out);
+    object.text(key, value);
+    object.key(yes).push_str("true");
     object.end();
     Bytes::from(out)
 }

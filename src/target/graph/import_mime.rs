@@ -124,6 +124,7 @@ impl Import {
             url: format!("{beta}/mailFolders/{}/importMime", segment(&folder.0)),
             body: Bytes::from(body),
             range: None,
+            keyed: false,
             step: Step::TargetStore,
             what: WHAT,
         };

@@ -2,7 +2,7 @@
 //!
 //! Write mode `json`: a copy is created in its folder with its dates, flags and stamp in one request; large files follow
 //! (`store`, `upload`). Write mode `import-mime`: the MIME as it is, then its flags (`import_mime`). A message goes by the
-//! first mode of the settings that takes it. The stamp is a named MAPI property, found again by a filter over the whole
+//! first mode of the settings that takes it; an opaque stream by write mode `import-stream` alone (`import_stream`). The stamp is a named MAPI property, found again by a filter over the whole
 //! mailbox. What an answer means is in `answer`; every request goes through `session`, several at a time through `batch`.
 
 mod ahead;
@@ -10,12 +10,18 @@ mod answer;
 mod batch;
 mod change;
 mod config;
+mod export;
 mod find;
 mod folders;
 mod import_mime;
+mod import_stream;
+mod probe;
 mod read;
 mod session;
+mod staging;
 mod store;
+mod stream_class;
+mod stream_door;
 mod upload;
 
 use std::sync::Arc;
@@ -27,18 +33,20 @@ pub use crate::transform::graph::Original;
 pub use config::{AppRegistration, GraphSettings, TokenSettings};
 
 use super::{
-    Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
-    TargetMailbox,
+    Copy, CopyRef, Exported, FolderWanted, Probe, ReadBack, StoreItem, Target, TargetCapabilities,
+    TargetFolderId, TargetMailbox,
 };
 use crate::env::Env;
 use crate::http::HttpClient;
 use crate::http::oauth::{Tenant, TokenSource};
 use crate::limit::{Cost, Gate, Ticket, app_of};
-use crate::model::{Error, Flags, Kind, Outcome, Result, Scope, StampPrefix, WriteMode};
+use crate::model::{Error, Flags, Form, Kind, Outcome, Result, Scope, StampPrefix, WriteMode};
 use config::Base;
 use folders::Folders;
 use import_mime::Import;
+use import_stream::Streams;
 use session::Session;
+use staging::Common;
 
 /// Messages and bytes of one batch: about one request's worth of octets.
 const BATCH_MESSAGES: usize = 20;
@@ -53,6 +61,7 @@ pub struct GraphTarget {
     /// The apps' names, and the tokens of each.
     apps: Vec<String>,
     tokens: Vec<Arc<TokenSource>>,
+    streams: Arc<Common>,
 }
 
 impl std::fmt::Debug for GraphTarget {
@@ -75,7 +84,7 @@ impl GraphTarget {
         });
         let tokens = tokens.collect::<Result<Vec<_>>>()?;
         let apps = settings.apps.iter().map(|app| app.name.clone()).collect();
-        Ok(GraphTarget { env: env.clone(), http, settings, base, apps, tokens })
+        Ok(GraphTarget { env: env.clone(), http, settings, base, apps, tokens, streams: Arc::default() })
     }
 
     /// The tokens of the app a mailbox stays on.
@@ -97,6 +106,16 @@ impl Target for GraphTarget {
             .attaching(self.settings.attach_original)
             .with_header_stamps(imports);
         let folders = Folders::open(&session, place).await?;
+        let hosts = self.settings.import_hosts.clone();
+        let mut streams = Streams::new(self.streams.clone(), self.streams.staging(mailbox), hosts);
+        let takes_streams = modes.contains(&WriteMode::ImportStream);
+        if takes_streams {
+            streams = streams.open(&session).await?;
+        }
+        let mut max_message_bytes = self.settings.max_message_bytes;
+        if modes == [WriteMode::ImportStream] {
+            max_message_bytes = max_message_bytes.min(stream_class::LARGEST);
+        }
         let capabilities = TargetCapabilities {
             stamps: true,
             keeps_octets: false,
@@ -104,14 +123,33 @@ impl Target for GraphTarget {
             keeps_received: !imports,
             keeps_keywords: true,
             moves: true,
-            streams: false,
-            max_message_bytes: self.settings.max_message_bytes,
+            streams: takes_streams && streams.is_open(),
+            max_message_bytes,
             lanes: self.settings.lanes.clamp(1, 4),
             batch_messages: BATCH_MESSAGES,
             batch_bytes: BATCH_BYTES,
             settles_within: Duration::from_secs(600),
         };
-        Ok(Arc::new(GraphMailbox { session, folders, capabilities, modes, import: Import::default() }))
+        Ok(Arc::new(GraphMailbox {
+            session,
+            folders,
+            capabilities,
+            modes,
+            import: Import::default(),
+            streams,
+        }))
+    }
+
+    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
+        let tokens = match self.tokens(mailbox) {
+            Ok(tokens) => tokens,
+            Err(error) => return Probe::closed(error),
+        };
+        let login = tokens.get().await.map(|token| token.claims());
+        let (http, base, bounds) = (self.http.clone(), self.base.clone(), self.settings.bounds);
+        let session = Session::new(&self.env, http, base, tokens, gate, bounds, mailbox);
+        let app = self.apps.get(app_of(&self.apps, mailbox)).map_or("", String::as_str);
+        probe::probe(&session, login, app, self.settings.max_message_bytes).await
     }
 }
 
@@ -123,6 +161,7 @@ struct GraphMailbox {
     capabilities: TargetCapabilities,
     modes: Vec<WriteMode>,
     import: Import,
+    streams: Streams,
 }
 
 #[async_trait]
@@ -141,7 +180,8 @@ impl TargetMailbox for GraphMailbox {
             let modes = self.modes.iter().filter_map(|mode| match mode {
                 WriteMode::Json => Some(store::cost(*size, bounds)),
                 WriteMode::ImportMime => import_mime::cost(*size, bounds.request),
-                WriteMode::ImportStream | WriteMode::Usual => None,
+                WriteMode::ImportStream => Some(import_stream::cost(*size)),
+                WriteMode::Usual => None,
             });
             // Whichever takes it; the one after a refusal is charged as it goes.
             modes.fold(Cost::default(), |most, one| Cost {
@@ -153,6 +193,12 @@ impl TargetMailbox for GraphMailbox {
             requests: sum.requests.saturating_add(one.requests),
             upload_bytes: sum.upload_bytes.saturating_add(one.upload_bytes),
         })
+    }
+
+    /// One message at a time, and of a large one a piece at a time, as JSON around base64.
+    fn building(&self, sizes: &[u64]) -> u64 {
+        let request = self.session.bounds().request as u64;
+        sizes.iter().max().map_or(0, |largest| (*largest).min(request)).saturating_mul(3)
     }
 
     async fn folder(&self, wanted: &FolderWanted) -> Result<TargetFolderId> {
@@ -167,40 +213,55 @@ impl TargetMailbox for GraphMailbox {
     async fn store(&self, folder: &TargetFolderId, items: Vec<StoreItem>, ticket: Ticket) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = items.iter().map(|_| None).collect();
         for mode in &self.modes {
-            let open: Vec<usize> = (0..items.len()).filter(|at| outcomes[*at].is_none()).collect();
+            let open: Vec<usize> = (0..items.len())
+                .filter(|at| outcomes[*at].is_none() && takes(*mode, &items[*at].form))
+                .collect();
             if open.is_empty() {
-                break;
+                continue;
             }
             let left: Vec<StoreItem> = open.iter().map(|at| items[*at].clone()).collect();
             let told = match mode {
                 WriteMode::ImportMime => self.import.store(&self.session, folder, &left, &ticket).await,
+                WriteMode::ImportStream => self.streams.store(&self.session, folder, &left, &ticket).await,
                 _ => self.store_as_json(folder, &left, &ticket).await,
             };
             for (at, outcome) in open.into_iter().zip(told) {
                 outcomes[at] = outcome;
             }
-            // What concerns the whole mailbox concerns the next mode as well.
-            if let Some(error) = outcomes.iter().flatten().find_map(ends_the_batch) {
-                let error = error.clone();
+            // What concerns the whole mailbox concerns the next mode as well; but streams have a way of their own.
+            let same = outcomes.iter().zip(&items).filter(|(_, item)| takes(*mode, &item.form));
+            let error = same.filter_map(|(outcome, _)| ends_the_batch(outcome.as_ref()?)).next().cloned();
+            if let Some(error) = error {
                 if error.kind == Kind::NotFound {
                     self.folders.forget().await;
                 }
-                outcomes.iter_mut().for_each(|o| {
-                    o.get_or_insert_with(|| Outcome::NotSent(error.clone()));
-                });
+                for (outcome, item) in outcomes.iter_mut().zip(&items) {
+                    if takes(*mode, &item.form) {
+                        outcome.get_or_insert_with(|| Outcome::NotSent(error.clone()));
+                    }
+                }
             }
         }
-        let no_mode = || {
+        let no_mode = |item: &StoreItem| {
             let what = "no write mode of this target takes the message";
-            Outcome::Refused(Error::new(Kind::Refused, Scope::Message, what).remedy(
-                "let `json` be the last of the target's `modes`: it takes what others do not, drafts among them",
-            ))
+            Outcome::Refused(Error::new(Kind::Refused, Scope::Message, what).remedy(match item.form {
+                Form::Mime => {
+                    "let `json` be the last of the target's `modes`: it takes what others do not, drafts among them"
+                }
+                Form::Stream { .. } => "add `import-stream` to the target's `modes`: no other takes items as streams",
+            }))
         };
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(no_mode)).collect()
+        let told = outcomes.into_iter().zip(&items);
+        told.map(|(outcome, item)| outcome.unwrap_or_else(|| no_mode(item))).collect()
     }
 
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
-        find::find(&self.session, prefix).await
+        self.streams.tidy(&self.session).await;
+        self.judged(find::find(&self.session, prefix).await?).await
+    }
+
+    async fn export(&self, copy: &CopyRef) -> Result<Exported> {
+        self.streams.export(&self.session, copy).await
     }
 
     async fn read_back(&self, copy: &CopyRef) -> Result<ReadBack> {
@@ -208,7 +269,8 @@ impl TargetMailbox for GraphMailbox {
     }
 
     async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
-        find::find_each(&self.session, prefixes).await
+        self.streams.tidy(&self.session).await;
+        self.judged(find::find_each(&self.session, prefixes).await?).await
     }
 
     async fn expect(&self, wanted: &[FolderWanted]) -> Result<()> {
@@ -228,7 +290,34 @@ impl TargetMailbox for GraphMailbox {
     }
 }
 
+/// Is this what the mode is for?
+fn takes(mode: WriteMode, form: &Form) -> bool {
+    (mode == WriteMode::ImportStream) == matches!(form, Form::Stream { .. })
+}
+
 impl GraphMailbox {
+    /// Nothing in the staging folder is a copy, also where `import-stream` is not among the modes any more. It is asked for
+    /// only if copies lie in folders that nobody asked for.
+    async fn judged(&self, mut copies: Vec<Copy>) -> Result<Vec<Copy>> {
+        if copies.is_empty() {
+            return Ok(copies);
+        }
+        let known = self.folders.asked_for().await;
+        let elsewhere = copies.iter().any(|copy| !known.contains(&copy.folder.0));
+        if !elsewhere {
+            return Ok(copies);
+        }
+        let staging = match self.streams.staging.look(&self.session).await {
+            // A service that cannot be asked like this was never given a stream.
+            Err(e) if !e.may_pass() && !self.modes.contains(&WriteMode::ImportStream) => None,
+            staging => staging?,
+        };
+        for copy in copies.iter_mut().filter(|copy| Some(&copy.folder.0) == staging.as_ref()) {
+            copy.complete = false;
+        }
+        Ok(copies)
+    }
+
     /// One after the other: lanes give the concurrency, and four requests at once per mailbox are all there is. An
     /// error that concerns more than its message ends the batch: the rest is *not sent*, for the same reason.
     async fn store_as_json(

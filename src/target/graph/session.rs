@@ -62,6 +62,8 @@ pub(super) fn query(text: &str) -> String {
 
 /// A message's octets, as the service makes them, and how many are taken, in bytes.
 pub(super) const VALUE: &str = "/$value";
+/// Items as streams, in base64: likewise.
+const EXPORT: &str = "/exportItems";
 const LARGEST_VALUE: usize = 256 << 20;
 
 /// A request to be made.
@@ -71,12 +73,21 @@ pub(super) struct Call {
     /// Absolute. Never in an error or a log.
     pub(super) url: String,
     pub(super) body: Bytes,
-    /// `bytes a-b/n` of an upload: then no token is sent, the URL is one.
+    /// `bytes a-b/n` of an upload.
     pub(super) range: Option<String>,
+    /// The URL lets in whoever has it: no token is sent.
+    pub(super) keyed: bool,
     /// Passed just before it is sent.
     pub(super) step: Step,
     /// What is asked, for errors.
     pub(super) what: &'static str,
+}
+
+impl Call {
+    /// A call to an absolute address.
+    pub(super) fn to(method: Method, url: String, body: Bytes, step: Step, what: &'static str) -> Call {
+        Call { method, url, body, range: None, keyed: false, step, what }
+    }
 }
 
 /// The way to one mailbox.
@@ -184,7 +195,7 @@ impl Session {
         step: Step,
         what: &'static str,
     ) -> Call {
-        Call { method, url: format!("{}{path}", self.user), body, range: None, step, what }
+        Call::to(method, format!("{}{path}", self.user), body, step, what)
     }
 
     /// Makes a request, once; a second time only if the token was refused (401: nothing was done with it).
@@ -200,7 +211,7 @@ impl Session {
         call: &Call,
     ) -> Result<Reply, Fault> {
         let mut token = None;
-        if call.range.is_none() {
+        if !call.keyed {
             token = Some(self.tokens.get().await.map_err(Fault::NotSent)?);
         }
         let reply = self.attempt(kind, ticket, call, token.as_ref().map(|t| t.authorization())).await?;
@@ -232,7 +243,7 @@ impl Session {
         let slot = self.gate.admit(ticket, charged).await;
         self.env.step(call.step).await;
         let mut exchange = Exchange::default();
-        if call.url.ends_with(VALUE) {
+        if call.url.ends_with(VALUE) || call.url.ends_with(EXPORT) {
             exchange.max_response = LARGEST_VALUE;
         }
         let result = self.http.execute(request, &exchange).await;
@@ -293,16 +304,26 @@ impl Session {
         self.read_url(format!("{}{path}", self.user), step, what).await
     }
 
-    async fn read_url(&self, url: String, step: Step, what: &'static str) -> Result<Value, Fault> {
-        let call = Call { method: Method::GET, url, body: Bytes::new(), range: None, step, what };
+    /// Reads one object.
+    pub(super) async fn read_url(&self, url: String, step: Step, what: &'static str) -> Result<Value, Fault> {
+        let call = Call::to(Method::GET, url, Bytes::new(), step, what);
         let reply = self.insist(&self.lookup(), &call, &[200]).await?;
         reply.json().ok_or_else(|| Fault::NotSent(unreadable(what)))
     }
 
     /// Reads every page of a listing below this mailbox. Complete or an error.
     pub(super) async fn list(&self, path: &str, step: Step, what: &'static str) -> Result<Vec<Value>, Fault> {
+        self.list_url(format!("{}{path}", self.user), step, what).await
+    }
+
+    /// Reads every page of a listing. Complete or an error.
+    pub(super) async fn list_url(
+        &self,
+        mut url: String,
+        step: Step,
+        what: &'static str,
+    ) -> Result<Vec<Value>, Fault> {
         let mut all = Vec::new();
-        let mut url = format!("{}{path}", self.user);
         for _ in 0..MAX_PAGES {
             let mut page = self.read_url(url.clone(), step, what).await?;
             let Some(values) = page.get_mut("value").and_then(Value::as_array_mut) else {

@@ -191,6 +191,7 @@ async fn one_session(place: &Place<'_>, file: &File) -> Result<(), Failure> {
             url: url.clone(),
             body,
             range: Some(format!("bytes {at}-{}/{total}", end.saturating_sub(1))),
+            keyed: true,
             step: Step::TargetStorePart,
             what: WHAT,
         };

@@ -21,6 +21,7 @@ pub mod losses;
 mod making;
 mod names;
 mod oddities;
+mod probe;
 mod reading;
 mod session;
 mod shelf;
@@ -38,7 +39,7 @@ use self::folders::Folders;
 use self::session::{Host, Line, Live};
 use self::shelf::{Numbers, Shelves};
 use super::{
-    Arrival, Copy, CopyIds, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities,
+    Arrival, Copy, CopyIds, CopyRef, FolderWanted, Probe, ReadBack, StoreItem, Target, TargetCapabilities,
     TargetFolderId, TargetMailbox,
 };
 use crate::env::{Env, Step};
@@ -74,6 +75,10 @@ impl Target for ImapTarget {
         let opened = self.open_line(mailbox, place, &gate).await;
         slot.finish(answer(&opened));
         Ok(Arc::new(opened?))
+    }
+
+    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
+        self.ask(mailbox, &gate).await
     }
 }
 

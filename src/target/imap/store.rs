@@ -2,7 +2,7 @@
 //!
 //! What an answer means for the messages of its command:
 //! - OK: stored; where, says APPENDUID, or a look at what came since;
-//! - NO or BAD: nothing of it is stored (RFC 3502 §3). What concerns the folder or the mailbox ends the batch as *not
+//! - NO or BAD: nothing of it is stored (RFC 3502 §3), unless a look at UIDNEXT says otherwise. What concerns the folder or the mailbox ends the batch as *not
 //!   sent*. Else, of several messages each is tried alone, so that only those are refused that must be;
 //! - no answer: *unknown* if octets of a message may have left, else *not sent*.
 
@@ -47,6 +47,8 @@ pub(super) struct Batch {
     asked: bool,
     /// BAD was said to several messages at once.
     bad: bool,
+    /// Several messages at once that were refused.
+    doubted: Vec<Draft>,
 }
 
 impl Batch {
@@ -115,6 +117,7 @@ impl ImapMailbox {
             singly: false,
             asked: false,
             bad: false,
+            doubted: Vec::new(),
         };
         for (at, item) in items.into_iter().enumerate() {
             match self.draft(at, item, most) {
@@ -257,9 +260,42 @@ impl ImapMailbox {
                     End::Cut { error, begun } => self.cut(batch, group, error, begun),
                 }
             }
+            if !batch.doubted.is_empty() {
+                self.part_or_nothing(live, folder, shelf, batch).await;
+            }
             // Those to be tried again keep their places.
             batch.queue.make_contiguous().sort_by_key(|draft| draft.at);
         }
+    }
+
+    /// Several messages at once were refused. All or none of them is the rule; a server that stored some of them before
+    /// it said NO would get them twice. So it is asked whether anything came: then they must be looked for.
+    async fn part_or_nothing(&self, live: &Live, folder: &str, shelf: &Shelf, batch: &mut Batch) {
+        let doubted = std::mem::take(&mut batch.doubted);
+        let known = shelf.numbers();
+        let told = {
+            let _alone = live.alone().await;
+            live.session.status(folder.as_bytes()).await
+        };
+        let error = match told {
+            Err(error) => error,
+            Ok(told) if known.next > 0 && told.uid_next.is_some_and(|next| next > known.next) => {
+                Error::temporary(
+                    Kind::Protocol,
+                    Scope::Folder,
+                    "the server refused several messages, and something came into the folder",
+                )
+                .remedy("run again: they are looked for before they are stored again")
+            }
+            Ok(_) => {
+                doubted.into_iter().rev().for_each(|draft| batch.queue.push_front(draft));
+                return;
+            }
+        };
+        for draft in doubted {
+            batch.settle(draft.at, Outcome::Unknown(error.clone()));
+        }
+        batch.stop.get_or_insert(error);
     }
 
     /// Sends a group, as the gate allows.
@@ -428,8 +464,7 @@ impl ImapMailbox {
             // One of them is at fault, or several at once are.
             batch.bad |= done.status == Status::Bad;
             batch.singly = true;
-            group.into_iter().rev().for_each(|draft| batch.queue.push_front(draft));
-            return;
+            return batch.doubted.extend(group);
         }
         let Some(mut draft) = group.into_iter().next() else { return };
         if named(&["TOOBIG"]) {

@@ -25,8 +25,8 @@ use crate::guard::files::{Place, confined, say};
 use crate::limit::{Answer, Cost, Gate, Ticket};
 use crate::model::{Error, Flags, Kind, Outcome, Result, Scope, StampPrefix};
 use crate::target::{
-    Copy, CopyRef, FolderWanted, ReadBack, StoreItem, Target, TargetCapabilities, TargetFolderId,
-    TargetMailbox,
+    Copy, CopyRef, FolderWanted, Probe, ReadBack, Room, StoreItem, Target, TargetCapabilities,
+    TargetFolderId, TargetMailbox, Told,
 };
 pub use crate::transform::names::Layout;
 
@@ -177,6 +177,23 @@ impl Target for MaildirTarget {
             mailbox.make_place().await?;
         }
         Ok(Arc::new(mailbox))
+    }
+
+    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
+        match self.open(mailbox, "", gate).await {
+            Err(error) => Probe::closed(error),
+            Ok(open) => {
+                let room = match rustix::fs::statvfs(self.place.base()) {
+                    Ok(told) => Told::Yes(Room {
+                        limit: Some(told.f_bavail.saturating_mul(told.f_frsize)),
+                        used: None,
+                        shared: true,
+                    }),
+                    Err(_) => Told::No("the disk does not tell how much is free"),
+                };
+                Probe { room, ..Probe::open(open.capabilities().max_message_bytes) }
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod flags;
 pub mod props;
+pub mod stream;
 
 use std::collections::BTreeSet;
 

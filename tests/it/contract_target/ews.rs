@@ -8,16 +8,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use encodify::base64::STANDARD;
 use mailwave::env::Env;
-use mailwave::http::{Delivery, HttpClient, HttpsClient, HttpsOptions, InProcess};
+use mailwave::http::{HttpClient, HttpsClient, HttpsOptions};
 use mailwave::mock::ews::{EwsMock, EwsOptions, MessageTruth};
 use mailwave::mock::server::{RealWorld, ServerHandle, serve, tls_acceptor};
 use mailwave::mock::{Wire, World};
-use mailwave::model::{Flags, Timestamp};
+use mailwave::model::Flags;
 use mailwave::target::Target;
 use mailwave::target::ews::{EwsLogin, EwsSettings, EwsTarget};
 use mailwave::target::graph::TokenSettings;
 
-use super::{Held, TargetHarness, suite};
+use super::{Held, TargetHarness, mocked, suite};
 
 const USER: &str = "anna@example.org";
 
@@ -34,18 +34,12 @@ impl EwsHarness {
         let world: Arc<dyn World> = Arc::new(RealWorld);
         let mock = EwsMock::new(options, world);
         let served = mock.clone();
-        let http = InProcess::new(&Env::system(), move |request| {
+        let http = mocked::client(&Env::system(), move |request| {
             let served = served.clone();
-            async move {
-                match served.handle(request).await {
-                    Wire::Answered(response) => Delivery::Answered(response),
-                    Wire::NeverArrived => Delivery::NeverArrived,
-                    Wire::NoAnswer => Delivery::NoAnswer,
-                }
-            }
+            async move { served.handle(request).await }
         });
         let base = "https://mail.test".to_owned();
-        EwsHarness { mock, http: Arc::new(http), base, token, _server: None }
+        EwsHarness { mock, http, base, token, _server: None }
     }
 
     async fn over_tls() -> EwsHarness {
@@ -80,6 +74,11 @@ impl EwsHarness {
         Arc::new(EwsTarget::new(&self.env(), self.http.clone(), settings).expect("settings"))
     }
 
+    /// The same in another world.
+    pub fn within(&self, env: &Env) -> Arc<dyn Target> {
+        Arc::new(EwsTarget::new(env, self.http.clone(), self.settings()).expect("settings"))
+    }
+
     /// Every message but what was removed, with the folder's path.
     pub fn messages(&self) -> Vec<(String, MessageTruth)> {
         let truth = self.mock.truth();
@@ -96,7 +95,6 @@ pub fn tagged<'a>(message: &'a MessageTruth, tag: &str) -> Option<&'a str> {
 }
 
 fn held(m: &MessageTruth) -> Held {
-    let stamp = m.named.values().flatten().find(|v| v.starts_with("mw1."));
     let mut flags = Flags {
         seen: m.is_read,
         draft: m.is_draft,
@@ -109,14 +107,11 @@ fn held(m: &MessageTruth) -> Held {
         Some("104") => flags.add("$Forwarded"),
         _ => {}
     }
-    let date = |part: usize| m.received[part..part + 2].parse::<u32>().expect("a number");
-    let year = m.received[..4].parse().expect("a year");
-    let received = Timestamp::from_civil(year, date(5), date(8), date(11), date(14), date(17), 0);
     Held {
-        stamp: stamp.map(|s| s.strip_suffix("/done").unwrap_or(s).to_owned()),
+        stamp: mocked::stamp(m.named.values().flatten()),
         octets: None,
         flags: flags.encode(),
-        received: received.expect("a date").seconds,
+        received: mocked::seconds(&m.received),
     }
 }
 

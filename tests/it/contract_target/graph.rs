@@ -6,16 +6,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mailwave::env::Env;
-use mailwave::http::{Delivery, HttpClient, HttpsClient, HttpsOptions, InProcess};
+use mailwave::http::{HttpClient, HttpsClient, HttpsOptions};
 use mailwave::mock::graph::{GraphMock, GraphOptions, MessageTruth};
 use mailwave::mock::server::{RealWorld, ServerHandle, serve_graph, tls_acceptor};
 use mailwave::mock::{Wire, World};
-use mailwave::model::{Flags, Timestamp, WriteMode};
+use mailwave::model::{Flags, WriteMode};
 use mailwave::target::Target;
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use serde_json::Value;
 
-use super::{Held, TargetHarness, suite};
+use super::{Held, TargetHarness, mocked, suite};
 
 const USER: &str = "anna@example.org";
 /// LastVerbExecuted: what answered and forwarded are (MS-OXOMSG).
@@ -39,18 +39,12 @@ impl GraphHarness {
     fn in_process() -> GraphHarness {
         let mock = mock();
         let served = mock.clone();
-        let http = InProcess::new(&Env::system(), move |request| {
+        let http = mocked::client(&Env::system(), move |request| {
             let served = served.clone();
-            async move {
-                match served.handle(request).await {
-                    Wire::Answered(response) => Delivery::Answered(response),
-                    Wire::NeverArrived => Delivery::NeverArrived,
-                    Wire::NoAnswer => Delivery::NoAnswer,
-                }
-            }
+            async move { served.handle(request).await }
         });
         let (base, modes) = ("https://graph.test".to_owned(), vec![WriteMode::Json]);
-        GraphHarness { mock, http: Arc::new(http), base, modes, _server: None }
+        GraphHarness { mock, http, base, modes, _server: None }
     }
 
     /// Messages go by `importMime` where it takes them.
@@ -85,9 +79,6 @@ impl GraphHarness {
 }
 
 fn held(m: &MessageTruth) -> Held {
-    // A stamp that is still open is not what the contract calls held: it would not parse as one.
-    let stamps = || m.named.values().filter(|v| v.starts_with("mw1."));
-    let stamp = stamps().find(|v| v.ends_with("/done")).or_else(|| stamps().next());
     let mut flags = Flags {
         seen: m.is_read,
         draft: m.is_draft,
@@ -100,14 +91,11 @@ fn held(m: &MessageTruth) -> Held {
         Some("104") => flags.add("$Forwarded"),
         _ => {}
     }
-    let date = |part: usize| m.received[part..part + 2].parse::<u32>().expect("a number");
-    let year = m.received[..4].parse().expect("a year");
-    let received = Timestamp::from_civil(year, date(5), date(8), date(11), date(14), date(17), 0);
     Held {
-        stamp: stamp.map(|s| s.strip_suffix("/done").unwrap_or(s).to_owned()),
+        stamp: mocked::stamp(m.named.values()),
         octets: None,
         flags: flags.encode(),
-        received: received.expect("a date").seconds,
+        received: mocked::seconds(&m.received),
     }
 }
 

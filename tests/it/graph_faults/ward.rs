@@ -49,6 +49,8 @@ pub struct Ward {
     dir: tempfile::TempDir,
     tricks: Arc<Tricks>,
     limits: LimitSettings,
+    /// The mailboxes of a run.
+    pub names: Vec<String>,
     pub options: Options,
     /// Every request: method, host and path.
     pub asked: Arc<Mutex<Vec<(Method, String)>>>,
@@ -61,8 +63,13 @@ impl Ward {
 
     /// A tenant as described; so many messages a mailbox.
     pub fn of(options: GraphOptions, each: usize) -> Ward {
+        Ward::with(options, MAILBOXES.map(str::to_owned).into(), each)
+    }
+
+    /// With other mailboxes than [`MAILBOXES`]: [`Ward::whole`] does not know what they should hold.
+    pub fn with(options: GraphOptions, names: Vec<String>, each: usize) -> Ward {
         let mut store = Store::default();
-        for (m, mailbox) in MAILBOXES.iter().enumerate() {
+        for (m, mailbox) in names.iter().enumerate() {
             let mut mails = MailGen::new(m as u64, "example.org");
             for n in 0..each {
                 let folder = ["INBOX", "INBOX", "Projekte Ä/2019"][n % 3];
@@ -81,6 +88,7 @@ impl Ward {
             dir: tempfile::tempdir().unwrap(),
             tricks: Arc::new(|_| None),
             limits: LimitSettings::default(),
+            names,
             options: Options::default(),
             asked: Arc::default(),
         }
@@ -167,9 +175,9 @@ impl Ward {
             options.inline = true;
             options.group_ms = 1;
             let ledger = SqliteLedger::open(&env, &self.dir.path().join("ledger"), options).unwrap();
-            let mailbox = |name: &&str| Mailbox {
+            let mailbox = |name: &String| Mailbox {
                 key: MailboxKey::of(&source_name, name),
-                source: (*name).to_owned(),
+                source: name.clone(),
                 target: address(name),
                 source_endpoint: "memory".to_owned(),
                 target_endpoint: "graph".to_owned(),
@@ -177,7 +185,7 @@ impl Ward {
                 wave: String::new(),
                 priority: 0,
             };
-            let mailboxes = MAILBOXES.iter().map(mailbox).collect();
+            let mailboxes = self.names.iter().map(mailbox).collect();
             let parts = Parts {
                 env: env.clone(),
                 source_name,

@@ -32,6 +32,8 @@ pub struct Manner {
     pub judge: Box<Judge>,
     /// It tells where messages went, if it offers UIDPLUS.
     pub tells: bool,
+    /// Of several messages it refuses it stores so many first, against the rule.
+    pub keeps_of_refused: usize,
 }
 
 impl Manner {
@@ -41,6 +43,7 @@ impl Manner {
             permanent: "\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*".to_owned(),
             judge: Box::new(|_, _| None),
             tells: true,
+            keeps_of_refused: 0,
         }
     }
 
@@ -256,11 +259,15 @@ fn append(state: &mut State, heard: &Heard, rest: &str) -> String {
         mail.push(Mail { uid: 0, flags: flags.to_owned(), date, octets: octets.clone() });
         text = next;
     }
-    if let Some(answer) = (state.manner.judge)(&name, &mail) {
-        return answer;
+    let refusal = (state.manner.judge)(&name, &mail);
+    if refusal.is_some() {
+        mail.truncate(if mail.len() > 1 { state.manner.keeps_of_refused } else { 0 });
     }
     let tells = state.manner.tells && state.manner.capabilities.contains("UIDPLUS");
     let Some(folder) = state.folders.get_mut(&name) else {
+        if let Some(answer) = refusal {
+            return answer;
+        }
         return "NO [TRYCREATE] no such folder".to_owned();
     };
     let first = folder.next;
@@ -269,6 +276,9 @@ fn append(state: &mut State, heard: &Heard, rest: &str) -> String {
         folder.next += 1;
     }
     let last = folder.next - 1;
+    if let Some(answer) = refusal {
+        return answer;
+    }
     if tells { format!("OK [APPENDUID {} {first}:{last}]", folder.validity) } else { "OK".to_owned() }
 }
 

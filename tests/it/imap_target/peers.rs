@@ -14,15 +14,15 @@ use mailwave::target::{CopyIds, CopyRef, StoreItem, Target, TargetFolderId, Targ
 use super::peer::{Mail, Manner, Peer};
 use crate::contract_target::{id, item, wanted};
 
-const ALL: &str = "UIDPLUS MULTIAPPEND LITERAL+ MOVE";
+pub const ALL: &str = "UIDPLUS MULTIAPPEND LITERAL+ MOVE";
 
-struct Desk {
-    peer: Peer,
-    mailbox: Arc<dyn TargetMailbox>,
-    inbox: TargetFolderId,
+pub struct Desk {
+    pub peer: Peer,
+    pub mailbox: Arc<dyn TargetMailbox>,
+    pub inbox: TargetFolderId,
 }
 
-async fn desk(manner: Manner) -> Desk {
+pub async fn desk(manner: Manner) -> Desk {
     desk_with(manner, |_| {}).await
 }
 
@@ -42,7 +42,7 @@ async fn desk_with(manner: Manner, change: impl FnOnce(&mut ImapTargetSettings))
 }
 
 impl Desk {
-    async fn store(&self, items: Vec<StoreItem>) -> Vec<Outcome> {
+    pub async fn store(&self, items: Vec<StoreItem>) -> Vec<Outcome> {
         self.store_in(&self.inbox, items).await
     }
 
@@ -64,13 +64,13 @@ impl Desk {
     }
 }
 
-fn some(n: u64) -> Vec<StoreItem> {
+pub fn some(n: u64) -> Vec<StoreItem> {
     (1..=n)
         .map(|k| item(1, k, format!("Subject: {}\r\n\r\nx\r\n", k / 2).as_bytes(), "S", Some(1_700_000_000)))
         .collect()
 }
 
-fn holds(mail: &[Mail], text: &str) -> bool {
+pub fn holds(mail: &[Mail], text: &str) -> bool {
     mail.iter().any(|m| m.octets.windows(text.len()).any(|w| w == text.as_bytes()))
 }
 

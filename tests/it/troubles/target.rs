@@ -126,6 +126,37 @@ fn a_store_whose_answer_is_lost_is_settled_and_nothing_is_doubled() {
 }
 
 #[test]
+fn a_target_folder_numbered_anew_in_the_middle_of_a_pass_gets_nothing_twice() {
+    for capabilities in ["", "MULTIAPPEND"] {
+        for without in ["", "UIDPLUS"] {
+            let mut fired = 0;
+            for nth in 1..=6 {
+                let both = Both::new(ImapOptions::default().without(without).offering(capabilities));
+                // Not the inbox: its UIDVALIDITY stands for the mailbox, and a new one for a mailbox made anew.
+                both.fill("INBOX", 2);
+                both.fill("Work", 20);
+                both.put("Work", mail("twin", 1), &[]);
+                both.put("Work", mail("twin", 1), &[]);
+                let renumber = Act::RenumberBefore("Work".to_owned());
+                both.target.mock.script([Rule::on("APPEND", renumber).nth(nth)]);
+                both.desk.run();
+                fired += usize::from(both.target.mock.unfired().is_empty());
+                both.target.mock.script([]);
+                both.desk.run();
+                both.is_whole();
+                let ran = both.desk.run();
+                assert_eq!(ran.code, 0, "{capabilities} {without} {nth}: {}", ran.json);
+                assert_eq!(ran.count("stored"), 0, "{capabilities} {without} {nth}: {}", ran.json);
+                both.put("Work", mail("later", 1), &[]);
+                both.stores(1);
+                both.is_whole();
+            }
+            assert!(fired >= 1, "{capabilities} {without}: it never happened");
+        }
+    }
+}
+
+#[test]
 fn a_message_the_target_refuses_is_skipped_by_name_and_the_others_arrive() {
     let long = format!("Subject: canary\r\n\r\n{}\r\n", "x".repeat(12_000)).into_bytes();
     let eight = b"Subject: canary \xe4\r\n\r\nx\r\n".to_vec();

@@ -6,6 +6,7 @@ use crate::env::Env;
 use crate::model::{Flags, Timestamp};
 
 /// One canary.
+#[derive(Clone)]
 pub(super) struct Letter {
     /// What it tries out.
     pub name: &'static str,

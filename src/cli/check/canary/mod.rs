@@ -2,6 +2,7 @@
 //! what each way keeps, and removes them again.
 
 mod letters;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use crate::cli::talk::Talk;
 use crate::cli::{Failure, wire};
 use crate::config::Settings;
 use crate::env::Env;
+use crate::limit::Gate;
 use crate::model::{
     Body, Error, Flags, FolderId, FolderPath, Form, Kind, MailboxKey, Outcome, Result, Scope, Stamp,
-    StampPrefix,
+    StampPrefix, WriteMode,
 };
 use crate::report::{Align, table};
-use crate::target::{CopyRef, FolderWanted, StoreItem, TargetMailbox};
+use crate::target::{CopyRef, FolderWanted, StoreItem, TargetFolderId, TargetMailbox};
 use crate::verify::content::{self, Aspect};
 use letters::Letter;
 
@@ -73,25 +75,31 @@ pub(super) async fn run(
         talk.say(&format!("{endpoint}: writing canaries ({way})"));
         let gate = limits.gate(endpoint, mailbox);
         let open = target.open(mailbox, "", gate.clone()).await.map_err(Failure::from)?;
-        let tried = each(env, settings, &way, open.as_ref(), &gate).await;
+        let trial = Trial { env, settings, way: &way, open: open.as_ref(), gate: &gate };
+        let tried = each(&trial).await;
         open.release().await;
         all.extend(tried.map_err(Failure::from)?);
     }
     Ok(print(endpoint, &all, talk))
 }
 
-async fn each(
-    env: &Env,
-    settings: &Settings,
-    way: &str,
-    open: &dyn TargetMailbox,
-    gate: &Arc<crate::limit::Gate>,
-) -> Result<Vec<Kept>> {
+/// One way, and the mailbox it is tried in.
+struct Trial<'a> {
+    env: &'a Env,
+    settings: &'a Settings,
+    way: &'a str,
+    open: &'a dyn TargetMailbox,
+    gate: &'a Arc<Gate>,
+}
+
+async fn each(trial: &Trial<'_>) -> Result<Vec<Kept>> {
+    let Trial { env, settings, way, open, .. } = *trial;
     let path = FolderPath::new(vec![FOLDER.to_owned()])
         .ok_or_else(|| Error::new(Kind::Internal, Scope::Run, "the canaries' folder has no name"))?;
     let folder = open.folder(&FolderWanted { path, special: None, subscribed: Some(false) }).await?;
     let epoch = u64::try_from(env.wall()).unwrap_or_default();
     let key = MailboxKey::of(&settings.source_name, "canary");
+    let streams = way == WriteMode::ImportStream.word();
     let mut all = Vec::new();
     for (number, letter) in letters::all(env, open.capabilities().max_message_bytes).into_iter().enumerate() {
         let stamp = Stamp {
@@ -101,28 +109,56 @@ async fn each(
             epoch,
             number: number as u64 + 1,
         };
-        let item = StoreItem {
-            stamp: stamp.clone(),
-            body: Body::from_bytes(letter.octets.clone()),
-            form: Form::Mime,
-            flags: letter.flags.clone(),
-            received: Some(letter.received),
+        let fate = if streams {
+            streams::carry(trial, &folder, &letter, &stamp).await
+        } else {
+            carry(trial, &folder, &letter, &stamp).await
         };
-        let ticket = gate.reserve(open.cost(&[letter.octets.len() as u64])).await;
-        let outcome = open.store(&folder, vec![item], ticket).await.into_iter().next();
-        let fate = match outcome {
-            Some(Outcome::Stored { id, .. }) => {
-                let copy = CopyRef { folder: folder.clone(), id };
-                let fate = look(env, open, &letter, &stamp, &copy).await;
-                let removed = open.remove(&[copy]).await.into_iter().next();
-                fate.and_then(|fate| removed.unwrap_or(Ok(())).map(|()| fate))
+        // What concerns the way and not the letter is told once.
+        match fate {
+            Err(error) if streams && all.is_empty() && streams::is_over(&error) => {
+                all.push(Kept { letter: "(all)", way: way.to_owned(), fate: Err(error) });
+                break;
             }
-            Some(Outcome::Refused(e) | Outcome::NotSent(e) | Outcome::Unknown(e)) => Err(e),
-            None => Err(Error::new(Kind::Internal, Scope::Mailbox, "the target told no outcome")),
-        };
-        all.push(Kept { letter: letter.name, way: way.to_owned(), fate });
+            fate => all.push(Kept { letter: letter.name, way: way.to_owned(), fate }),
+        }
     }
     Ok(all)
+}
+
+/// Stores a letter, looks at its copy, and removes it.
+async fn carry(trial: &Trial<'_>, folder: &TargetFolderId, letter: &Letter, stamp: &Stamp) -> Result<Fate> {
+    let copy = store(trial, folder, letter, stamp, Form::Mime).await?;
+    look_and_remove(trial, letter, stamp, copy).await
+}
+
+/// Stores a letter's octets.
+async fn store(
+    trial: &Trial<'_>,
+    folder: &TargetFolderId,
+    letter: &Letter,
+    stamp: &Stamp,
+    form: Form,
+) -> Result<CopyRef> {
+    let item = StoreItem {
+        stamp: stamp.clone(),
+        body: Body::from_bytes(letter.octets.clone()),
+        form,
+        flags: letter.flags.clone(),
+        received: Some(letter.received),
+    };
+    let ticket = trial.gate.reserve(trial.open.cost(&[letter.octets.len() as u64])).await;
+    match trial.open.store(folder, vec![item], ticket).await.into_iter().next() {
+        Some(Outcome::Stored { id, .. }) => Ok(CopyRef { folder: folder.clone(), id }),
+        Some(Outcome::Refused(e) | Outcome::NotSent(e) | Outcome::Unknown(e)) => Err(e),
+        None => Err(Error::new(Kind::Internal, Scope::Mailbox, "the target told no outcome")),
+    }
+}
+
+async fn look_and_remove(trial: &Trial<'_>, letter: &Letter, stamp: &Stamp, copy: CopyRef) -> Result<Fate> {
+    let fate = look(trial.env, trial.open, letter, stamp, &copy).await;
+    let removed = trial.open.remove(&[copy]).await.into_iter().next();
+    fate.and_then(|fate| removed.unwrap_or(Ok(())).map(|()| fate))
 }
 
 async fn look(
@@ -189,6 +225,8 @@ fn print(endpoint: &str, all: &[Kept], talk: &Talk) -> bool {
         rows.push(vec![kept.letter.to_owned(), kept.way.clone(), date, flags, found, differs]);
     }
     talk.data(&table(&header, &rows));
+    // Streams go beside mail: they are a way of their own, and no choice between it and others.
+    let streams = ways.remove(WriteMode::ImportStream.word()).map(|(_, will_do)| will_do);
     let mut order: Vec<(&str, (usize, bool))> = ways.into_iter().collect();
     order.sort_by_key(|(_, (losses, will_do))| (!will_do, *losses));
     let fine: Vec<&str> = order.iter().filter(|(_, (_, will_do))| *will_do).map(|(way, _)| *way).collect();
@@ -201,6 +239,11 @@ fn print(endpoint: &str, all: &[Kept], talk: &Talk) -> bool {
         talk.say(&format!(
             "{endpoint}: do not use {way} here: dates are lost, or its copies are not found again"
         ));
+    }
+    match streams {
+        Some(true) => talk.say(&format!("{endpoint}: import-stream takes what was exported as streams")),
+        Some(false) => talk.say(&format!("{endpoint}: import-stream cannot be used here; see the table")),
+        None => {}
     }
     talk.say(&format!(
         "the canaries were removed as users remove mail; the empty folder \"{FOLDER}\" may be deleted"

@@ -1,0 +1,117 @@
+//! The state of a mock on disk: `state.json` (everything but octets) and `content.bin` (octets, appended). The new
+//! `state.json` takes the old one's place by rename after what it refers to was synced, so a kill leaves one whole state.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Octets, or what is left of them: their digest and length are always known.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Content {
+    /// BLAKE3, hexadecimal.
+    pub(super) digest: String,
+    pub(super) length: u64,
+    /// Where they lie in the content file, once saved.
+    pub(super) at: Option<u64>,
+    #[serde(skip)]
+    pub(super) octets: Option<Bytes>,
+}
+
+impl Content {
+    pub(super) fn new(octets: Bytes) -> Content {
+        Content {
+            digest: blake3::hash(&octets).to_hex().to_string(),
+            length: octets.len() as u64,
+            at: None,
+            octets: Some(octets),
+        }
+    }
+
+    pub(super) fn octets(&self) -> Bytes {
+        self.octets.clone().unwrap_or_default()
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(self.octets.as_deref().unwrap_or_default()).into_owned()
+    }
+}
+
+/// Appends the contents that were never saved, and makes the directory.
+pub(super) fn append<'a>(dir: &Path, contents: impl Iterator<Item = &'a mut Content>) -> Result<(), String> {
+    let failed = |what: &str, e: &dyn std::fmt::Display| format!("the mock's state: {what}: {e}");
+    fs::create_dir_all(dir).map_err(|e| failed("cannot make the directory", &e))?;
+    appended(&dir.join("content.bin"), contents).map_err(|e| failed("cannot write the contents", &e))
+}
+
+fn appended<'a>(path: &Path, contents: impl Iterator<Item = &'a mut Content>) -> std::io::Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let mut at = file.metadata()?.len();
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    for content in contents {
+        if let (None, Some(octets)) = (content.at, &content.octets) {
+            out.write_all(octets)?;
+            content.at = Some(at);
+            at += content.length;
+        }
+    }
+    out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Writes the state, all or nothing, once its contents are there.
+pub(super) fn write<S: Serialize>(dir: &Path, state: &S) -> Result<(), String> {
+    let failed = |what: &str, e: &dyn std::fmt::Display| format!("the mock's state: {what}: {e}");
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| failed("cannot write", &e))?;
+    {
+        let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+        serde_json::to_writer(&mut out, state).map_err(|e| failed("cannot write", &e))?;
+        out.flush().map_err(|e| failed("cannot write", &e))?;
+    }
+    file.as_file().sync_all().map_err(|e| failed("cannot sync", &e))?;
+    file.persist(dir.join("state.json")).map_err(|e| failed("cannot rename", &e))?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| failed("cannot sync the directory", &e))
+}
+
+fn unreadable(e: &dyn std::fmt::Display) -> String {
+    format!("the mock's state cannot be read: {e}")
+}
+
+/// A saved state; `None` if there is none. The directory is made.
+pub(super) fn read<S: DeserializeOwned>(dir: &Path) -> Result<Option<S>, String> {
+    fs::create_dir_all(dir).map_err(|e| unreadable(&e))?;
+    match File::open(dir.join("state.json")) {
+        Ok(file) => serde_json::from_reader(BufReader::new(file)).map(Some).map_err(|e| unreadable(&e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(unreadable(&e)),
+    }
+}
+
+/// Is the state of a version that this program knows?
+pub(super) fn of_version(found: u32, known: u32) -> Result<(), String> {
+    if found == known {
+        return Ok(());
+    }
+    Err(unreadable(&format!("it has version {found}, this program knows {known}")))
+}
+
+/// Gives contents their octets back.
+pub(super) fn fill<'a>(dir: &Path, contents: impl Iterator<Item = &'a mut Content>) -> Result<(), String> {
+    let octets = match fs::read(dir.join("content.bin")) {
+        Ok(octets) => Bytes::from(octets),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Bytes::new(),
+        Err(e) => return Err(unreadable(&e)),
+    };
+    for content in contents {
+        let Some(at) = content.at else { continue };
+        let from = usize::try_from(at).map_err(|e| unreadable(&e))?;
+        let to = usize::try_from(at.saturating_add(content.length)).map_err(|e| unreadable(&e))?;
+        if to > octets.len() || from > to {
+            return Err(unreadable(&"content.bin is shorter than state.json says"));
+        }
+        content.octets = Some(octets.slice(from..to));
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! `tests/FAULTS.md` names, for each fault a target may have, the tests that inject it: they must exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every test below a directory, as `module::name`; the module of unit tests inside a file is left out.
+fn tests_below(dir: &Path) -> BTreeSet<String> {
+    let (mut found, mut todo) = (BTreeSet::new(), vec![dir.to_owned()]);
+    while let Some(at) = todo.pop() {
+        for path in fs::read_dir(&at).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let module = module(path.strip_prefix(dir).unwrap());
+                let text = fs::read_to_string(&path).unwrap();
+                found.extend(tests_in(&text).into_iter().map(|name| format!("{module}{name}")));
+            }
+        }
+    }
+    found
+}
+
+fn module(file: &Path) -> String {
+    let mut parts: Vec<String> =
+        file.with_extension("").iter().map(|p| p.to_str().unwrap().to_owned()).collect();
+    parts.retain(|part| !matches!(part.as_str(), "mod" | "main" | "lib"));
+    parts.into_iter().map(|part| part + "::").collect()
+}
+
+/// The functions that stand below `#[test]` or `#[tokio::test…]`, other attributes between them or not.
+fn tests_in(text: &str) -> Vec<String> {
+    let (mut names, mut test) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            test = true;
+        } else if let Some((_, rest)) =
+            line.split_once("fn ").filter(|(before, _)| matches!(*before, "" | "async "))
+        {
+            if std::mem::take(&mut test) {
+                names.push(rest.split('(').next().unwrap().to_owned());
+            }
+        } else if !line.starts_with("#[") {
+            test = false;
+        }
+    }
+    names
+}
+
+/// Case, and the tests it names.
+fn rows(table: &str) -> Vec<(String, Vec<String>)> {
+    let rows = table.lines().filter(|line| line.starts_with("| C") || line.starts_with("| D"));
+    rows.map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [case, _, tests] = cells[..] else { panic!("three cells: {line}") };
+        let tests =
+            tests.trim_end_matches(" |").split(", ").map(|t| t.trim_matches('`').to_owned()).collect();
+        (case.to_owned(), tests)
+    })
+    .collect()
+}
+
+#[test]
+fn every_fault_of_a_target_has_a_test_that_exists() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut all = tests_below(&root.join("tests/it"));
+    all.extend(tests_below(&root.join("src")));
+    let rows = rows(&fs::read_to_string(root.join("tests/FAULTS.md")).unwrap());
+    let cases: Vec<&str> = rows.iter().map(|(case, _)| case.as_str()).collect();
+    let meant = (1..=28).map(|n| format!("C{n:02}")).chain((1..=8).map(|n| format!("D{n:02}")));
+    assert_eq!(cases, meant.collect::<Vec<_>>());
+    let missing: Vec<_> =
+        rows.iter().flat_map(|(_, tests)| tests).filter(|test| !all.contains(*test)).collect();
+    assert!(missing.is_empty(), "named in tests/FAULTS.md and nowhere to be found: {missing:#?}");
+}
+
+#[test]
+fn a_function_that_is_no_test_is_not_taken_for_one() {
+    let text = "#[test]\n#[ignore]\nfn one() {\n}\nfn two() {}\n#[tokio::test(start_paused = true)]\nasync fn three() {}\n\
+                #[derive(Debug)]\nstruct X;\npub fn four() {}\n";
+    assert_eq!(tests_in(text), ["one", "three"]);
+    assert_eq!(module(Path::new("limit/admission/tests.rs")), "limit::admission::tests::");
+    assert_eq!(module(Path::new("trial/mod.rs")), "trial::");
+}

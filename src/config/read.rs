@@ -397,7 +397,9 @@ impl<'r, 'i> Section<'r, 'i> {
         self.below("an endpoint", "use 1 to 32 of a-z, 0-9, - and _", |name| {
             !name.is_empty()
                 && name.len() <= 32
-                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
         })
     }
 

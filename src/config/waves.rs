@@ -78,7 +78,8 @@ pub struct WavesSettings {
 /// Reads them all from the file's root.
 pub(super) fn waves(root: &Section<'_, '_>) -> WavesSettings {
     // A zone that is wrong is told once, here: whatever lies in it is read as if it lay in another.
-    let zone = root.has("time_zone").then(|| zone_of(root, "time_zone").or_else(|| Zone::named("UTC"))).flatten();
+    let zone =
+        root.has("time_zone").then(|| zone_of(root, "time_zone").or_else(|| Zone::named("UTC"))).flatten();
     let mut windows: Vec<Weekly> = Vec::new();
     for section in few(root, "window") {
         let window = weekly(&section, zone.as_ref());

@@ -21,7 +21,8 @@ impl fmt::Debug for Zone {
 impl Zone {
     /// The zone of a name (`Europe/Berlin`, `UTC`); letters of either case. `None` if there is none of this name.
     pub fn named(name: &str) -> Option<Zone> {
-        let plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b));
+        let plain =
+            name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b));
         if !plain || name.is_empty() {
             return None;
         }

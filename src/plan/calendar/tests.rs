@@ -70,7 +70,11 @@ fn a_window_over_midnight_ends_on_the_next_day() {
     assert_eq!(open(&nights, "2026-11-20T18:59:59Z"), "opens 2026-11-20T19:00:00Z");
     assert_eq!(open(&nights, "2026-11-20T19:00:00Z"), "open until 2026-11-21T05:00:00Z");
     assert_eq!(open(&nights, "2026-11-21T04:59:59Z"), "open until 2026-11-21T05:00:00Z");
-    assert_eq!(open(&nights, "2026-11-21T05:00:00Z"), "opens 2026-11-23T19:00:00Z", "no window on a Saturday");
+    assert_eq!(
+        open(&nights, "2026-11-21T05:00:00Z"),
+        "opens 2026-11-23T19:00:00Z",
+        "no window on a Saturday"
+    );
 }
 
 #[test]
@@ -84,7 +88,11 @@ fn a_window_may_last_for_days_and_windows_that_touch_are_one() {
     let mut week = weekly("x------", 600, 600, "UTC");
     week.to_day = Some(0);
     assert_eq!(week.days_on(0), 7);
-    assert_eq!(open(&Calendar::new(vec![week], &[]), "2026-11-23T09:00:00Z"), "open", "each begins when one ends");
+    assert_eq!(
+        open(&Calendar::new(vec![week], &[]), "2026-11-23T09:00:00Z"),
+        "open",
+        "each begins when one ends"
+    );
 
     let parts = vec![
         weekly("----x--", 18 * 60, 1440, "UTC"),
@@ -103,7 +111,9 @@ fn a_window_may_last_for_days_and_windows_that_touch_are_one() {
 fn clocks_that_go_forward_shorten_the_night_and_skip_what_lies_in_the_hour() {
     // Berlin: 2026-03-29 has no 02:00 to 03:00.
     let night = Calendar::new(vec![weekly("xxxxxxx", 22 * 60, 6 * 60, "Europe/Berlin")], &[]);
-    let At::Open { until: Some(until), .. } = night.at(moment("2026-03-28T21:00:00Z")) else { panic!("open") };
+    let At::Open { until: Some(until), .. } = night.at(moment("2026-03-28T21:00:00Z")) else {
+        panic!("open")
+    };
     assert_eq!(until - moment("2026-03-28T21:00:00Z"), 7 * HOUR);
 
     let begins = Calendar::new(vec![weekly("xxxxxxx", 150, 300, "Europe/Berlin")], &[]);
@@ -116,7 +126,9 @@ fn clocks_that_go_forward_shorten_the_night_and_skip_what_lies_in_the_hour() {
 fn clocks_that_go_back_lengthen_the_night_and_count_the_hour_once() {
     // Berlin: 2026-10-25 shows 02:00 to 03:00 twice.
     let night = Calendar::new(vec![weekly("xxxxxxx", 22 * 60, 6 * 60, "Europe/Berlin")], &[]);
-    let At::Open { until: Some(until), .. } = night.at(moment("2026-10-24T20:00:00Z")) else { panic!("open") };
+    let At::Open { until: Some(until), .. } = night.at(moment("2026-10-24T20:00:00Z")) else {
+        panic!("open")
+    };
     assert_eq!(until - moment("2026-10-24T20:00:00Z"), 9 * HOUR);
 
     let inside = Calendar::new(vec![weekly("xxxxxxx", 130, 170, "Europe/Berlin")], &[]);
@@ -145,9 +157,18 @@ fn black_outs_cut_windows_and_join_each_other() {
         black("2026-12-24", "2026-12-24", "Europe/Berlin"),
     ];
     let nights = Calendar::new(vec![weekly("xxxxxxx", 20 * 60, 6 * 60, "Europe/Berlin")], &blacks);
-    assert_eq!(open(&nights, "2026-12-23T20:00:00Z"), "open until 2026-12-23T23:00:00Z", "midnight in Berlin");
-    assert_eq!(open(&nights, "2026-12-23T23:00:00Z"), "opens 2026-12-26T23:00:00Z", "the rest of the last night");
-    let all = Calendar::new(vec![weekly("-----x-", 0, 60, "UTC")], &[black("2026-01-01", "9998-12-31", "UTC")]);
+    assert_eq!(
+        open(&nights, "2026-12-23T20:00:00Z"),
+        "open until 2026-12-23T23:00:00Z",
+        "midnight in Berlin"
+    );
+    assert_eq!(
+        open(&nights, "2026-12-23T23:00:00Z"),
+        "opens 2026-12-26T23:00:00Z",
+        "the rest of the last night"
+    );
+    let all =
+        Calendar::new(vec![weekly("-----x-", 0, 60, "UTC")], &[black("2026-01-01", "9998-12-31", "UTC")]);
     assert!(open(&all, "2026-06-06T00:30:00Z").starts_with("opens 9999-"));
     assert_eq!(open(&all.until(Some(moment("2027-01-01T00:00:00Z"))), "2026-06-06T00:30:00Z"), "closed");
 }
@@ -178,7 +199,9 @@ impl Oracle {
                     let mut end = day;
                     let to = if window.to == 1440 { 0 } else { window.to };
                     match window.to_day {
-                        None if window.to == 1440 || window.to <= window.from => end = end.tomorrow().unwrap(),
+                        None if window.to == 1440 || window.to <= window.from => {
+                            end = end.tomorrow().unwrap()
+                        }
                         None => {}
                         Some(wanted) => {
                             while end.weekday().to_monday_zero_offset() as u8 != wanted
@@ -213,7 +236,8 @@ impl Oracle {
 
     fn agrees(&self, calendar: &Calendar, n: usize) -> Result<(), TestCaseError> {
         let now = self.open[n];
-        let change = self.open[n..].iter().position(|o| *o != now).map(|m| self.start + (n + m) as i64 * MINUTE);
+        let change =
+            self.open[n..].iter().position(|o| *o != now).map(|m| self.start + (n + m) as i64 * MINUTE);
         let end = self.start + self.open.len() as i64 * MINUTE;
         let (open, told) = match calendar.at(self.start + n as i64 * MINUTE) {
             At::Open { until, .. } => (true, until),
@@ -221,7 +245,9 @@ impl Oracle {
         };
         prop_assert_eq!(open, now, "at {}", shown(self.start + n as i64 * MINUTE));
         match change {
-            Some(change) => prop_assert_eq!(told, Some(change), "from {}", shown(self.start + n as i64 * MINUTE)),
+            Some(change) => {
+                prop_assert_eq!(told, Some(change), "from {}", shown(self.start + n as i64 * MINUTE))
+            }
             None => prop_assert!(told.is_none_or(|told| told >= end), "beyond what was watched"),
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::options::Parts;
 use super::retry::{self, Next};
 use super::settle::Reopened;
 use super::{Event, MailboxResult, Stop, Watcher};
-use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary};
+use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary, Walked};
 use crate::limit::Gate;
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
 use crate::source::{Extent, SourceMailbox};
@@ -143,14 +143,14 @@ pub(super) fn stopped() -> Error {
         .remedy("run the same command to go on")
 }
 
-/// Runs one pass. Never fails as a whole: how it ended is in the result.
+/// Runs one pass. Never fails as a whole: how it ended is in the result. The claim is for what is left to record of it.
 pub(super) async fn run(
     parts: Arc<Parts>,
     mailbox: Mailbox,
     watcher: Arc<dyn Watcher>,
     stop: Stop,
-    first_try: bool,
-) -> MailboxResult {
+    (first_try, walked): (bool, Option<Walked>),
+) -> (MailboxResult, Option<Claim>) {
     let began = parts.env.wall();
     let mut book = Book { tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
     let mut claim = None;
@@ -180,17 +180,26 @@ pub(super) async fn run(
         tally.reasons.push(format!("{gone} messages were gone from the source before they could be fetched"));
     }
     if let Some(claim) = &claim {
-        let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
+        // Nothing is wrong with a mailbox that goes on later.
+        let later = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped || retry::parked(e).is_some());
         // The failure comes last: a pass that ended incomplete alone counts as one still to go on.
-        let mut recorded = parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await;
-        if let (Ok(_), Some(e), false) = (&recorded, &error, asked_to_stop) {
+        let ended = parts.ledger.apply(claim, Change::PassEnded(tally.clone()));
+        let mut recorded = match walked.filter(|_| error.is_none()) {
+            // Together: one commit for both.
+            Some(walked) => {
+                let walked = parts.ledger.apply(claim, Change::Walked(walked));
+                futures_util::future::try_join(ended, walked).await.map(|(ended, _)| ended)
+            }
+            None => ended.await,
+        };
+        if let (Ok(_), Some(e), false) = (&recorded, &error, later) {
             recorded = parts.ledger.apply(claim, Change::Failed(e.to_string())).await;
         }
         if let Err(e) = recorded {
             error.get_or_insert(e);
         }
     }
-    MailboxResult { mailbox, summary: tally, skipped, unknown, error }
+    (MailboxResult { mailbox, summary: tally, skipped, unknown, error, parked_until: None }, claim)
 }
 
 /// The pass itself; on an error everything under way has been recorded.

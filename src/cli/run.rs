@@ -25,7 +25,8 @@ const MOST_ROWS: usize = 100;
 pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
     let lines = plan.lines();
-    let until = args.until.as_deref().map(|text| waves::until(text, &settings.waves, env.wall())).transpose()?;
+    let until =
+        args.until.as_deref().map(|text| waves::until(text, &settings.waves, env.wall())).transpose()?;
     let all = waves::of_run(args, &settings, plan, until)?;
     let mailboxes: Vec<_> = all.iter().flat_map(|wave| wave.mailboxes.iter().cloned()).collect();
     let wishes = wire::Wishes {
@@ -168,7 +169,8 @@ impl Watcher for Watching {
             }
             Event::Halted(m) => self.progress.halted(&m.key),
             Event::WaveOpens { wave, until } => {
-                let until = until.map_or_else(|| "from now on".to_owned(), |at| format!("until {}", self.show(at)));
+                let until =
+                    until.map_or_else(|| "from now on".to_owned(), |at| format!("until {}", self.show(at)));
                 self.talk.say(&format!("{} is open {until}", of_wave(&wave)));
             }
             Event::WaveCloses { wave, opens, awaited } => {
@@ -507,8 +509,7 @@ mod tests {
 
     #[test]
     fn the_json_object_has_every_count_and_the_exit_code() {
-        let (s, result) =
-            summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0);
+        let (s, result) = summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0);
         let json = s.json(&result, &settings(), &BTreeMap::new(), true);
         insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","left":[],"mailboxes":2,"messages":{"already_there":10,"gone":0,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"parked":0,"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
     }

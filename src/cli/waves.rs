@@ -22,7 +22,12 @@ fn wrong(what: String) -> Error {
 ///
 /// # Errors
 /// `Kind::Config`: a wave is named twice or has no mailbox, or `--only` names none.
-pub(super) fn of_run(args: &RunArgs, settings: &Settings, plan: Plan, until: Option<WallMillis>) -> Result<Vec<Wave>> {
+pub(super) fn of_run(
+    args: &RunArgs,
+    settings: &Settings,
+    plan: Plan,
+    until: Option<WallMillis>,
+) -> Result<Vec<Wave>> {
     let set = &settings.waves;
     let plan = plan.select(&args.only, None)?;
     let wave = |name: &str, mailboxes: Vec<Mailbox>| Wave {
@@ -44,7 +49,9 @@ pub(super) fn of_run(args: &RunArgs, settings: &Settings, plan: Plan, until: Opt
     let mut seen = BTreeSet::new();
     let one = |name: &String| {
         if !seen.insert(name) {
-            return Err(wrong(format!("the wave \"{}\" is asked for twice", Shown(name))).remedy("name it once"));
+            return Err(
+                wrong(format!("the wave \"{}\" is asked for twice", Shown(name))).remedy("name it once")
+            );
         }
         let mailboxes = of(name);
         if mailboxes.is_empty() {
@@ -102,7 +109,8 @@ pub(super) fn show(set: &WavesSettings, at: WallMillis) -> String {
 /// # Errors
 /// `Kind::Config`: it is none of these, there is no time zone, or it is over.
 pub(super) fn until(text: &str, set: &WavesSettings, now: WallMillis) -> Result<WallMillis> {
-    const HOW: &str = "write --until 06:00, --until 2026-11-23T06:00, or with its offset --until 2026-11-23T06:00:00+01:00";
+    const HOW: &str =
+        "write --until 06:00, --until 2026-11-23T06:00, or with its offset --until 2026-11-23T06:00:00+01:00";
     let zone = || {
         let zone = set.zone.clone().or_else(|| set.windows.first().map(|w| w.zone.clone()));
         zone.ok_or_else(|| {
@@ -164,7 +172,10 @@ mod tests {
         let now = moment("2026-11-22T19:00:00Z");
         for text in ["", "6", "25:00", "2026-11-22T18:59:59Z", "tomorrow", "\u{1b}[31m"] {
             let e = until(text, &berlin(), now).expect_err(text);
-            assert!(e.kind == Kind::Config && !e.remedy.is_empty() && !e.to_string().contains('\u{1b}'), "{e}");
+            assert!(
+                e.kind == Kind::Config && !e.remedy.is_empty() && !e.to_string().contains('\u{1b}'),
+                "{e}"
+            );
         }
         let e = until("06:00", &WavesSettings::default(), now).expect_err("whose clock?");
         assert!(e.to_string().contains("time_zone"), "{e}");

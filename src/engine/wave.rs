@@ -145,13 +145,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(
-        parts: Arc<Parts>,
-        waves: Vec<Wave>,
-        waits: Waits,
-        watcher: Arc<dyn Watcher>,
-        stop: Stop,
-    ) -> Run {
+    fn new(parts: Arc<Parts>, waves: Vec<Wave>, waits: Waits, watcher: Arc<dyn Watcher>, stop: Stop) -> Run {
         let width = parts.options.open_mailboxes;
         let (mut mailboxes, mut orders, mut calendars, mut names) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -295,9 +289,7 @@ impl Run {
                     Next::GiveUp
                 }
             }
-            (Some(e), None) => {
-                retry::after_pass(e, *attempt, options.tries, self.parts.env.random(1000))
-            }
+            (Some(e), None) => retry::after_pass(e, *attempt, options.tries, self.parts.env.random(1000)),
             (None, None) => Next::GiveUp,
         };
         match next {

@@ -79,9 +79,7 @@ impl Windows {
                 };
                 happened.push(match now.working {
                     true => Happened::WindowOpens(n),
-                    false if awaited && now.opens.is_some() => {
-                        Happened::WindowCloses(n, NextWindow::Awaited)
-                    }
+                    false if awaited && now.opens.is_some() => Happened::WindowCloses(n, NextWindow::Awaited),
                     false => Happened::WindowCloses(n, NextWindow::NotOurs),
                 });
             }
@@ -171,10 +169,14 @@ mod tests {
 
     #[test]
     fn a_run_reaches_as_far_as_its_window_or_as_it_waits() {
-        let reaches = |waits, calendar: Calendar, then| Windows::new(waits, [calendar]).reaches(0, HOUR, then);
+        let reaches =
+            |waits, calendar: Calendar, then| Windows::new(waits, [calendar]).reaches(0, HOUR, then);
         assert!(reaches(Waits::First, nightly(), 2 * HOUR));
         assert!(!reaches(Waits::First, nightly(), 3 * HOUR));
-        assert!(!reaches(Waits::First, Calendar::default(), 2 * HOUR), "nothing says that it goes on so long");
+        assert!(
+            !reaches(Waits::First, Calendar::default(), 2 * HOUR),
+            "nothing says that it goes on so long"
+        );
         assert!(reaches(Waits::Always, Calendar::default(), 99 * HOUR));
         assert!(reaches(Waits::Always, nightly(), 99 * HOUR));
         assert!(!reaches(Waits::Always, nightly().until(Some(9 * HOUR)), 99 * HOUR));

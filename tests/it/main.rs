@@ -34,3 +34,4 @@ mod road;
 mod support;
 mod trial;
 mod troubles;
+mod waves;

@@ -59,13 +59,11 @@ pub(in crate::cli) async fn ask(
         return Err(protocol("the running process hung up without an answer")
             .remedy("it may be ending; look at its result"));
     }
-    let answer: Answer =
-        serde_json::from_slice(&answer).map_err(|_| protocol("the running process answered what cannot be read"))?;
+    let answer: Answer = serde_json::from_slice(&answer)
+        .map_err(|_| protocol("the running process answered what cannot be read"))?;
     match (answer.ok, answer.error) {
         (Some(ok), None) => Ok(Some(ok)),
-        (_, Some(refusal)) => {
-            Err(Error::new(Kind::Refused, Scope::Run, refusal.what).remedy(refusal.remedy))
-        }
+        (_, Some(refusal)) => Err(Error::new(Kind::Refused, Scope::Run, refusal.what).remedy(refusal.remedy)),
         (None, None) => Err(protocol("the running process answered neither ok nor error")),
     }
 }

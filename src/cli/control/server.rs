@@ -49,8 +49,12 @@ impl Drop for Socket {
 pub(in crate::cli) fn serve(env: &Env, ledger: &Path, bell: Bell, served: Arc<dyn Served>) -> Result<Socket> {
     let path = ledger.join(NAME);
     let cannot = |e: std::io::Error| {
-        Error::new(Kind::Io, Scope::Run, format!("the control socket {} cannot be made ({e})", path.display()))
-            .remedy("the run goes on without it; signals stop it as ever")
+        Error::new(
+            Kind::Io,
+            Scope::Run,
+            format!("the control socket {} cannot be made ({e})", path.display()),
+        )
+        .remedy("the run goes on without it; signals stop it as ever")
     };
     match path.symlink_metadata() {
         Ok(there) if there.file_type().is_socket() => std::fs::remove_file(&path).map_err(cannot)?,
@@ -125,10 +129,11 @@ async fn converse(desk: &FrontDesk, stream: UnixStream) {
 
 impl FrontDesk {
     async fn answer(&self, line: &[u8]) -> Result<serde_json::Value> {
-        let request: Request =
-            serde_json::from_slice(line).map_err(|_| protocol("the request is no JSON object with v and verb"))?;
+        let request: Request = serde_json::from_slice(line)
+            .map_err(|_| protocol("the request is no JSON object with v and verb"))?;
         if request.v != VERSION {
-            let what = format!("the request is of version {}, this process speaks version {VERSION}", request.v);
+            let what =
+                format!("the request is of version {}, this process speaks version {VERSION}", request.v);
             return Err(protocol(&what).remedy("use the mailwave that is running"));
         }
         let Request { verb, mut fields, .. } = request;

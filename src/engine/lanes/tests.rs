@@ -32,7 +32,11 @@ fn draining_begins_nothing_and_finishes_when_the_last_one_ended() {
 fn a_later_wave_gets_the_lanes_that_an_earlier_one_leaves_free() {
     let mut lanes = Lanes::of_waves(3, [(2, vec![0, 1, 2]), (9, vec![3, 4])]);
     assert_eq!(lanes.step(at(0), Happened::Time), [], "closed until told");
-    assert_eq!(lanes.step(at(0), Happened::WindowOpens(0)), [Do::Begin(0), Do::Begin(1)], "two of it at once");
+    assert_eq!(
+        lanes.step(at(0), Happened::WindowOpens(0)),
+        [Do::Begin(0), Do::Begin(1)],
+        "two of it at once"
+    );
     assert_eq!(lanes.step(at(0), Happened::WindowOpens(1)), [Do::Begin(3)]);
     assert_eq!(lanes.step(at(1), Happened::Ended(3)), [Do::Begin(4)], "the first wave has its two");
     assert_eq!(lanes.step(at(2), Happened::Ended(0)), [Do::Begin(2)], "the first wave goes first");
@@ -287,7 +291,9 @@ impl Trial {
                 self.step(Happened::Resume(whom))
             }
             Act::Drop(kind, n) => {
-                let Some(whom) = self.whom(if kind > 7 { return Ok(()) } else { kind }, n) else { return Ok(()) };
+                let Some(whom) = self.whom(if kind > 7 { return Ok(()) } else { kind }, n) else {
+                    return Ok(());
+                };
                 self.mark(whom, |s| s.dropped = true, |t, w| t.dropped[w] = true);
                 self.step(Happened::Drop(whom))
             }

@@ -1,6 +1,6 @@
 //! One pass of one mailbox: claim → settle what a stop left open → list → copy → mirror → recount → verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::anchored::Strays;
@@ -52,6 +52,8 @@ pub(super) struct Book {
     pub notes: Vec<String>,
     /// Folders that dropped out of the pass, and why: the others are done all the same.
     pub left: BTreeMap<FolderId, Error>,
+    /// Folders of which something was still to be copied when the pass was stopped.
+    pub unfinished: BTreeSet<FolderId>,
     /// What ends the pass at its end, so that another one follows: something went away while it was listed.
     pub changed: Option<Error>,
     /// The first thing that stopped the pass.
@@ -261,6 +263,9 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
 
     super::copy::all(core, source, book).await?;
     if let Some(error) = book.fatal.take() {
+        if error.kind == Kind::Stopped && !source.capabilities().views {
+            finished_so_far(core, book).await?;
+        }
         return Err(error);
     }
     super::mirror::vanished(core, source, book).await?;
@@ -285,6 +290,22 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
         None => Ok(()),
         Some(error) => Err(error),
     }
+}
+
+/// A stop came: folders that were seen for the first time and copied to their end are known up to where they were listed,
+/// so that the next pass need not list them again. Of the others moves, removals and flags are still to be looked at.
+async fn finished_so_far(core: &Core, book: &Book) -> Result<()> {
+    let done = book.folders.iter().filter(|(id, folder)| {
+        let fresh = folder.recorded.as_ref().is_none_or(|r| r.live == 0 && r.orphans == 0);
+        let whole = fresh && folder.listing.extent == Extent::Whole;
+        whole && !book.unfinished.contains(id) && !book.left.contains_key(id)
+    });
+    let positions = done.map(|(id, folder)| {
+        let (uidnext, modseq) = (folder.listing.next, folder.listing.modseq);
+        core.apply(Change::Position { folder: *id, uidnext, modseq, messages: folder.listing.messages })
+    });
+    // Together: one commit for all.
+    futures_util::future::try_join_all(positions).await.map(drop)
 }
 
 /// Is the target mailbox the one the ledger's copies are in? Where copies carry no stamp, its identity alone tells, and a

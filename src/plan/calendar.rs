@@ -84,8 +84,16 @@ impl Calendar {
         match open {
             Some((until, grace)) => {
                 let dark = self.black.iter().map(|(from, _)| *from).find(|from| *from > now);
-                // At a black-out and at the end of all the grace of the window holds too.
-                At::Open { until: [until, dark, self.end].into_iter().flatten().min(), grace }
+                // Before a black-out the grace of the window holds too; the end of all has none.
+                let until = [until, dark].into_iter().flatten().min();
+                match (until.map(|until| until.saturating_sub(grace)), self.end) {
+                    (None, end) => At::Open { until: end, grace: 0 },
+                    (Some(begins), Some(end)) if end <= begins => At::Open { until: Some(end), grace: 0 },
+                    (Some(begins), end) => {
+                        let until = [until, end].into_iter().flatten().min();
+                        At::Open { until, grace: until.map_or(0, |until| until - begins) }
+                    }
+                }
             }
             None => At::Closed { opens: self.opens(now).filter(|at| self.end.is_none_or(|end| *at < end)) },
         }

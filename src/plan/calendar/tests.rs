@@ -64,6 +64,16 @@ fn without_windows_it_is_always_open() {
 }
 
 #[test]
+fn the_grace_is_before_the_end_of_a_window_and_not_before_the_end_of_all() {
+    let night = || Calendar::new(vec![weekly("xxxxxxx", 60, 120, "UTC")], &[]);
+    let at = |end: i64| night().until(Some(end)).at(HOUR);
+    assert_eq!(night().at(HOUR), At::Open { until: Some(2 * HOUR), grace: 2 * MINUTE });
+    assert_eq!(at(2 * HOUR - 5 * MINUTE), At::Open { until: Some(2 * HOUR - 5 * MINUTE), grace: 0 });
+    assert_eq!(at(2 * HOUR - MINUTE), At::Open { until: Some(2 * HOUR - MINUTE), grace: MINUTE });
+    assert_eq!(at(3 * HOUR), At::Open { until: Some(2 * HOUR), grace: 2 * MINUTE });
+}
+
+#[test]
 fn a_window_over_midnight_ends_on_the_next_day() {
     let nights = Calendar::new(vec![weekly("xxxxx--", 20 * 60, 6 * 60, "Europe/Berlin")], &[]);
     // 2026-11-20 is a Friday; Berlin is an hour ahead.

@@ -37,28 +37,28 @@ fn outside_of_its_window_a_run_that_does_not_wait_begins_nothing_and_says_when()
 fn a_wave_with_an_open_window_and_an_end_stops_at_the_end_and_goes_on_later() {
     let keys = "time_zone = \"Europe/Berlin\"";
     let tables = "[[window]]\nname = \"all\"\nfrom = \"00:00\"\nto = \"24:00\"\n[wave.pilot]\nwindows = [\"all\"]\n[run]\nopen_mailboxes = 2\n";
-    let rows = [("ann", "pilot", 30), ("bob", "pilot", 30), ("cia", "pilot", 30), ("dan", "other", 5)];
+    let rows = [("ann", "pilot", 200), ("bob", "pilot", 200), ("cia", "pilot", 200), ("dan", "other", 5)];
     let bed = Bed::new(150, &rows, keys, tables);
     let (code, json, talk) = bed.run(&["--wave", "pilot", "--until", &soon(3)]).end();
     assert_eq!(code, 75, "{json}\n{talk}");
     assert!(talk.contains("wave \"pilot\" is open until"), "{talk}");
     assert!(talk.contains("wave \"pilot\" is closed for good: nothing more of it is begun"), "{talk}");
     let stored = json["messages"]["stored"].as_u64().unwrap();
-    assert!(stored > 0 && stored < 90, "it was cut half way: {json}");
+    assert!(stored > 0 && stored < 600, "it was cut half way: {json}");
     assert_eq!(bed.copies() as u64, stored, "what was under way was finished and recorded");
     assert_eq!(json["messages"]["unknown"], 0);
 
     let (code, json, talk) = bed.run(&["--wave", "pilot", "--wait"]).end();
     assert_eq!(code, 0, "{json}\n{talk}");
-    assert_eq!(json["messages"]["stored"].as_u64().unwrap() + stored, 90, "{json}");
-    assert_eq!(bed.copies(), 90, "only the wave");
-    assert_eq!(bed.messages, 95);
+    assert_eq!(json["messages"]["stored"].as_u64().unwrap() + stored, 600, "{json}");
+    assert_eq!(bed.copies(), 600, "only the wave");
+    assert_eq!(bed.messages, 605);
 }
 
 #[test]
 fn waves_are_begun_in_the_order_asked_for_and_a_finished_mailbox_is_not_walked_again() {
-    let rows = [("ann", "one", 4), ("bob", "two", 4), ("cia", "two", 60)];
-    let bed = Bed::new(60, &rows, "", "[wave.two]\nopen_mailboxes = 1\n");
+    let rows = [("ann", "one", 4), ("bob", "two", 4), ("cia", "two", 150)];
+    let bed = Bed::new(120, &rows, "", "[wave.two]\nopen_mailboxes = 1\n");
     let mut run = bed.run(&["--wave", "two,one"]);
     // bob and ann are done when the first of cia's are made.
     bed.made(&mut run, 12);
@@ -73,7 +73,7 @@ fn waves_are_begun_in_the_order_asked_for_and_a_finished_mailbox_is_not_walked_a
     assert_eq!(code, 0, "{second}\n{talk}");
     // A wave whose pass was over begins another one; of the wave that was cut only the rest is walked.
     assert!(talk.contains("wave \"two\" goes on with its pass 1: 1 mailboxes are at its end"), "{talk}");
-    assert_eq!(bed.copies(), 68);
+    assert_eq!(bed.copies(), 158);
     let status = said(bed.dir(), &["status", "mailwave.toml", "--json"]);
     let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
     let two = &status["waves"][1];

@@ -46,9 +46,9 @@ pub(super) fn of_run(
         let waves = names.into_iter().map(|name| wave(name, of(name))).chain([wave("", rest)]);
         return Ok(waves.filter(|wave| !wave.mailboxes.is_empty()).collect());
     }
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     let one = |name: &String| {
-        if !seen.insert(name) {
+        if !seen.insert(name.clone()) {
             return Err(
                 wrong(format!("the wave \"{}\" is asked for twice", Shown(name))).remedy("name it once")
             );

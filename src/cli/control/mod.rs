@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Error, Kind, Result, Scope};
 
 pub(super) use client::{ask, change};
-pub(super) use server::{Served, Socket, serve};
+pub(super) use server::{Served, serve};
 
 /// The version of the protocol.
 const VERSION: u32 = 1;

@@ -222,7 +222,7 @@ fn a_mailbox_that_was_cut_lists_only_the_folders_that_were_not_finished() {
     let folders = &truth.mailboxes["user0@example.org"].folders;
     let full = |name: &str, f: usize| f == if name == "Inbox" { 40 } else { 4 };
     let full = folders.iter().filter(|(name, f)| full(name, f.messages.len())).count() as u64;
-    assert!(full >= 1 && full < 11, "cut in the midst: {full} of 11");
+    assert!((1..11).contains(&full), "cut in the midst: {full} of 11");
 
     let (result, _) = town.run([(60, 600), (60, 600)], 1, Waits::First);
     assert_eq!(result.mailboxes[0].error, None);

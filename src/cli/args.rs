@@ -28,7 +28,13 @@ pub(super) enum Verb {
     Check(CheckArgs),
     /// Move mailboxes: new ones whole, known ones by their changes. Stop it at will; run it again to go on.
     Run(RunArgs),
-    /// Show what the ledger knows of each mailbox.
+    /// Let a run that is going on begin nothing new, until it is resumed. What is under way is recorded.
+    Pause(ControlArgs),
+    /// Let what was paused go on.
+    Resume(ControlArgs),
+    /// End a run that is going on (or a wave, or a mailbox of it): what is under way is finished and recorded.
+    Drain(ControlArgs),
+    /// Show what a run that is going on says, and what the ledger knows of each mailbox.
     Status(ReadArgs),
     /// Compare the copies at the target with the ledger. Writes nothing.
     Verify(ReadArgs),
@@ -46,6 +52,7 @@ impl Verb {
         match self {
             Verb::Run(args) => args.json,
             Verb::Check(args) => args.json,
+            Verb::Pause(args) | Verb::Resume(args) | Verb::Drain(args) => args.json,
             Verb::Status(args) | Verb::Verify(args) => args.json,
             Verb::Simulate(args) => args.json,
             Verb::Init(_) | Verb::Report(_) | Verb::Mock(_) => false,
@@ -80,9 +87,35 @@ pub(super) struct RunArgs {
     /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
     #[arg(long, value_name = "MAILBOX", num_args = 1..)]
     pub(super) only: Vec<String>,
-    /// Only the mailboxes of this wave.
-    #[arg(long, value_name = "WAVE")]
+    /// Only the mailboxes of these waves, begun in this order. A wave that was stopped goes on: mailboxes that came to
+    /// their end in its present pass are not walked again.
+    #[arg(long, value_name = "WAVE", value_delimiter = ',')]
+    pub(super) wave: Vec<String>,
+    /// Wait for the next window whenever one ends, until nothing is left. Default: wait for the first window, end with it.
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Wait for no window: outside of one, say when the next one opens and end (exit code 75).
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) no_wait: bool,
+    /// Begin nothing new from then on and end (exit code 75 if something is left): `06:00`, `2026-11-23T06:00`, or with
+    /// its offset (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ControlArgs {
+    /// The configuration file of the run.
+    pub(super) config: PathBuf,
+    /// Only this wave.
+    #[arg(long, value_name = "WAVE", conflicts_with = "mailbox")]
     pub(super) wave: Option<String>,
+    /// Only this mailbox: by source name, pseudonym or `line:N` of mailboxes.csv.
+    #[arg(long, value_name = "MAILBOX")]
+    pub(super) mailbox: Option<String>,
+    /// Print what the run answers as one JSON object on stdout.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod control;
 mod descriptors;
 mod ews;
 mod exit;
@@ -17,6 +18,7 @@ mod status;
 mod stop;
 mod talk;
 mod verify;
+mod waves;
 mod wire;
 
 use std::ffi::OsString;
@@ -82,7 +84,10 @@ async fn dispatch(verb: Verb, talk: &Talk) -> Result<Exit, Failure> {
         Verb::Init(args) => init::run(&args, talk),
         Verb::Check(args) => check::run(&args, &env, talk).await,
         Verb::Run(args) => run::run(&args, &env, talk).await,
-        Verb::Status(args) => status::run(&args, &env, talk),
+        Verb::Pause(args) => control::change("pause", &args, &env, talk).await,
+        Verb::Resume(args) => control::change("resume", &args, &env, talk).await,
+        Verb::Drain(args) => control::change("drain", &args, &env, talk).await,
+        Verb::Status(args) => status::run(&args, &env, talk).await,
         Verb::Verify(args) => verify::run(&args, &env, talk).await,
         Verb::Report(args) => report::run(&args, &env, talk),
         Verb::Simulate(args) => simulate::run(&args, &env, talk),

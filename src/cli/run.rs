@@ -1,4 +1,4 @@
-//! `mailwave run`: one pass of every mailbox, then the summary and the report.
+//! `mailwave run`: one pass of every mailbox, wave by wave in its windows, then the summary and the report.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::args::RunArgs;
 use super::exit::{self, Exit};
 use super::talk::Talk;
-use super::{Failure, mocks, settings_and_plan, stop, wire};
-use crate::config::Settings;
-use crate::engine::{self, Event, MailboxResult, Stop, Watcher, WaveResult};
+use super::{Failure, control, mocks, settings_and_plan, stop, waves, wire};
+use crate::config::{Settings, WavesSettings};
+use crate::engine::{self, Conduct, Event, MailboxResult, Stop, Waits, Watcher, Wave, WaveResult};
 use crate::env::Env;
-use crate::model::{Kind, MailboxKey, Scope, Verdict};
+use crate::guard::Shown;
+use crate::model::{Kind, MailboxKey, Scope, Timestamp, Verdict};
 use crate::observe::Progress;
 use crate::report::{About, Align, Report, bytes, count, shown, table, write};
 
@@ -24,8 +25,10 @@ const MOST_ROWS: usize = 100;
 pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
     let lines = plan.lines();
-    let plan = plan.select(&args.only, args.wave.as_deref())?;
-    let mailboxes = plan.mailboxes();
+    let until =
+        args.until.as_deref().map(|text| waves::until(text, &settings.waves, env.wall())).transpose()?;
+    let all = waves::of_run(args, &settings, plan, until)?;
+    let mailboxes: Vec<_> = all.iter().flat_map(|wave| wave.mailboxes.iter().cloned()).collect();
     let wishes = wire::Wishes {
         start_over: args.start_over,
         allow_removals: args.allow_removals,
@@ -33,10 +36,30 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     };
     let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
 
+    let all = waves::resume(args, all, wire::view(&settings)?.as_ref())?;
+    tell_resumed(talk, &all);
+
     let stop = Stop::default();
     stop::listen(env, &stop, talk)?;
     let began = env.now();
-    let watching = Arc::new(Watching { progress: Progress::new(mailboxes.len() as u64), env: env.clone() });
+    let number = all.iter().map(|wave| wave.mailboxes.len() as u64).sum();
+    let watching = Arc::new(Watching {
+        progress: Progress::new(number),
+        env: env.clone(),
+        talk: talk.clone(),
+        waves: settings.waves.clone(),
+    });
+    let (desk, bell) = engine::desk();
+    let socket = control::serve(env, &settings.ledger, bell, watching.clone());
+    if let Err(e) = &socket {
+        talk.say(&format!("warning: {e}"));
+    }
+    let waits = match (args.wait, args.no_wait) {
+        (true, _) => Waits::Always,
+        (_, true) => Waits::Never,
+        _ => Waits::First,
+    };
+    let conduct = Conduct { waits, desk: Some(desk) };
     talk.begin_progress(began);
     let ticker = env.spawn({
         let (env, talk, watching) = (env.clone(), talk.clone(), watching.clone());
@@ -47,7 +70,8 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
             }
         }
     });
-    let result = engine::run(parts, mailboxes, watching, stop.clone()).await;
+    let result = engine::run_waves(parts, all, conduct, watching, stop.clone()).await;
+    drop(socket);
     ticker.abort();
     talk.end_progress();
     mocks::save()?;
@@ -59,28 +83,69 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
         write(&report, &settings.report)?;
         Ok(report)
     });
-    let summary =
-        Summary::new(&result, reported.as_ref().ok(), env.now().saturating_sub(began), stop.asked());
+    let summary = Summary::new(&result, reported.as_ref().ok(), env.now().saturating_sub(began));
     if let Err(e) = &reported {
         talk.say(&format!("error: {e}"));
     }
     if args.json {
         talk.data(&summary.json(&result, &settings, &lines, reported.is_ok()).to_string());
         if summary.exit == Exit::Stopped {
+            tell_left(talk, &settings, &result);
             talk.say("stopped as asked: run the same command to go on");
         }
     } else {
         talk.data(&summary.table(&result, &lines));
+        tell_left(talk, &settings, &result);
         summary.say(talk, &settings, &args.config, reported.is_ok());
     }
     // Without its report a run is not done, whatever it moved.
     Ok(if reported.is_err() && summary.exit == Exit::Done { Exit::Investigate } else { summary.exit })
 }
 
+/// Which passes are gone on with.
+fn tell_resumed(talk: &Talk, waves: &[Wave]) {
+    for wave in waves {
+        let Some(pass) = wave.pass.filter(|pass| pass.before > 0) else { continue };
+        talk.say(&format!(
+            "wave \"{}\" goes on with its pass {}: {} mailboxes are at its end and are not walked again",
+            Shown(&wave.name),
+            pass.number,
+            count(pass.before)
+        ));
+    }
+}
+
+/// What is left, and from when on it can be done.
+fn tell_left(talk: &Talk, settings: &Settings, result: &WaveResult) {
+    for (name, opens) in &result.left {
+        let Some(opens) = opens else { continue };
+        let opens = waves::show(&settings.waves, *opens);
+        talk.say(&format!("{}: something is left; the next window opens at {opens}", of_wave(name)));
+    }
+    let parked = result.mailboxes.iter().filter_map(|m| m.parked_until);
+    if let Some(first) = parked.clone().min() {
+        let first = waves::show(&settings.waves, first);
+        let number = count(parked.count() as u64);
+        talk.say(&format!("{number} mailboxes are parked; the first can go on at {first}"));
+    }
+}
+
+fn of_wave(name: &str) -> String {
+    if name.is_empty() { "the run".to_owned() } else { format!("wave \"{}\"", Shown(name)) }
+}
+
 /// Hands the engine's events to the progress and the log.
 struct Watching {
     progress: Progress,
     env: Env,
+    talk: Talk,
+    waves: WavesSettings,
+}
+
+impl control::Served for Watching {
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
 }
 
 impl Watcher for Watching {
@@ -102,8 +167,22 @@ impl Watcher for Watching {
                     tracing::debug!(mailbox = %mailbox.key, wait_ms, "{why}");
                 }
             }
+            Event::Halted(m) => self.progress.halted(&m.key),
+            Event::WaveOpens { wave, until } => {
+                let until =
+                    until.map_or_else(|| "from now on".to_owned(), |at| format!("until {}", self.show(at)));
+                self.talk.say(&format!("{} is open {until}", of_wave(&wave)));
+            }
+            Event::WaveCloses { wave, opens, awaited } => {
+                let then = match (opens, awaited) {
+                    (Some(at), true) => format!("until {}: waiting", self.show(at)),
+                    (Some(at), false) => format!("until {}: nothing more of it is begun", self.show(at)),
+                    (None, _) => "for good: nothing more of it is begun".to_owned(),
+                };
+                self.talk.say(&format!("{} is closed {then}", of_wave(&wave)));
+            }
             Event::Closed(result) => {
-                let failed = result.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped);
+                let failed = failed(&result);
                 self.progress.closed(&result.mailbox.key, failed);
                 match &result.error {
                     Some(e) if failed => tracing::error!(mailbox = %result.mailbox.key, "{e}"),
@@ -119,10 +198,26 @@ impl Watcher for Watching {
     }
 }
 
+impl Watching {
+    fn show(&self, at: i64) -> String {
+        waves::show(&self.waves, at)
+    }
+}
+
+/// Did it stop half way because it was asked to?
+fn stopped(m: &MailboxResult) -> bool {
+    m.error.as_ref().is_some_and(|e| e.kind == Kind::Stopped)
+}
+
+/// Did it end with an error that is not to be waited for?
+fn failed(m: &MailboxResult) -> bool {
+    m.error.is_some() && !stopped(m) && m.parked_until.is_none()
+}
+
 /// How one mailbox ended, in one word.
 fn verdict(m: &MailboxResult) -> Verdict {
     match &m.error {
-        Some(e) if e.kind == Kind::Stopped => Verdict::Investigate,
+        Some(_) if !failed(m) => Verdict::Investigate,
         Some(_) => Verdict::Poor,
         None => m.summary.verdict.parse().unwrap_or(Verdict::Investigate),
     }
@@ -140,6 +235,8 @@ struct Summary {
     complete: u64,
     failed: u64,
     stopped: u64,
+    /// Can go on only later than the run went.
+    parked: u64,
     stored: u64,
     already: u64,
     moved: u64,
@@ -162,11 +259,12 @@ struct Summary {
 }
 
 impl Summary {
-    fn new(result: &WaveResult, report: Option<&Report>, took: Duration, asked_to_stop: bool) -> Summary {
+    fn new(result: &WaveResult, report: Option<&Report>, took: Duration) -> Summary {
         let all = &result.mailboxes;
         let sum = |f: fn(&MailboxResult) -> u64| all.iter().map(f).sum::<u64>();
         let number = |f: fn(&MailboxResult) -> bool| all.iter().filter(|m| f(m)).count() as u64;
-        let stopped = number(|m| m.error.as_ref().is_some_and(|e| e.kind == Kind::Stopped));
+        let parked = number(|m| m.parked_until.is_some());
+        let stopped = number(stopped);
         let worst = all.iter().map(verdict).max();
         let verdict = match worst {
             Some(worst) if result.not_begun == 0 => worst,
@@ -183,8 +281,9 @@ impl Summary {
             .any(|m| m.error.as_ref().is_some_and(|e| e.scope == Scope::Run && e.kind != Kind::Stopped));
         Summary {
             complete: number(|m| m.error.is_none() && m.summary.complete),
-            failed: number(|m| m.error.as_ref().is_some_and(|e| e.kind != Kind::Stopped)),
+            failed: number(failed),
             stopped,
+            parked,
             stored: sum(|m| m.summary.stored),
             already: sum(|m| m.summary.already),
             moved: sum(|m| m.summary.moved),
@@ -200,7 +299,7 @@ impl Summary {
             took,
             verdict,
             // Asked to stop after the last mailbox ended is not stopped.
-            exit: exit::of_run(verdict, asked_to_stop && !broken && (stopped > 0 || result.not_begun > 0)),
+            exit: exit::of_run(verdict, !broken && stopped + parked + result.not_begun > 0),
             not_begun: result.not_begun,
         }
     }
@@ -230,12 +329,21 @@ impl Summary {
                 }))
             })
             .collect();
+        let left: Vec<_> = result
+            .left
+            .iter()
+            .map(|(wave, opens)| {
+                let opens = opens.map(|at| Timestamp::utc(at.div_euclid(1000)).to_rfc3339());
+                serde_json::json!({ "wave": wave, "next_window": opens })
+            })
+            .collect();
         serde_json::json!({
             "verb": "run",
             "mailboxes": result.mailboxes.len() as u64 + self.not_begun,
             "complete": self.complete,
             "failed": self.failed,
             "stopped": self.stopped,
+            "parked": self.parked,
             "not_begun": self.not_begun,
             "messages": {
                 "stored": self.stored,
@@ -253,6 +361,7 @@ impl Summary {
             "seconds": self.took.as_secs_f64(),
             "verdict": self.verdict.word(),
             "errors": failures,
+            "left": left,
             "ledger": settings.ledger,
             "report": reported.then_some(&settings.report),
             "exit_code": self.exit.code(),
@@ -287,8 +396,11 @@ impl Summary {
                     vec![line(m).map_or("-".to_owned(), |l| l.to_string()), m.mailbox.key.to_string()];
                 cells.extend(counts.iter().map(|(_, of)| count(of(m))));
                 cells.push(bytes(m.summary.bytes));
-                let stopped = m.error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
-                cells.push(if stopped { "stopped".to_owned() } else { verdict(m).to_string() });
+                cells.push(match m {
+                    m if stopped(m) => "stopped".to_owned(),
+                    m if m.parked_until.is_some() => "parked".to_owned(),
+                    m => verdict(m).to_string(),
+                });
                 cells
             })
             .collect();
@@ -310,10 +422,12 @@ impl Summary {
 
     fn say(&self, talk: &Talk, settings: &Settings, config: &Path, reported: bool) {
         talk.say("");
+        let parked =
+            if self.parked == 0 { String::new() } else { format!(", {} parked", count(self.parked)) };
         talk.say(&format!(
-            "{} of {} mailboxes complete, {} failed, {} stopped, {} not begun; {} messages stored ({}) in {:.1} s; verdict: {}",
+            "{} of {} mailboxes complete, {} failed, {} stopped{parked}, {} not begun; {} messages stored ({}) in {:.1} s; verdict: {}",
             count(self.complete),
-            count(self.complete + self.failed + self.stopped + self.not_begun),
+            count(self.complete + self.failed + self.stopped + self.parked + self.not_begun),
             count(self.failed),
             count(self.stopped),
             count(self.not_begun),
@@ -380,7 +494,7 @@ mod tests {
             verdict: verdict.into(),
             ..PassSummary::default()
         };
-        MailboxResult { mailbox: mailbox(name), summary, skipped: 0, unknown: 0, error }
+        MailboxResult { mailbox: mailbox(name), summary, skipped: 0, unknown: 0, error, parked_until: None }
     }
 
     fn settings() -> Settings {
@@ -388,40 +502,40 @@ mod tests {
         crate::config::parse(Path::new("mailwave.toml"), text).expect("right").settings
     }
 
-    fn summary(mailboxes: Vec<MailboxResult>, not_begun: u64, asked: bool) -> (Summary, WaveResult) {
-        let result = WaveResult { mailboxes, not_begun };
-        (Summary::new(&result, None, Duration::from_secs(2), asked), result)
+    fn summary(mailboxes: Vec<MailboxResult>, not_begun: u64) -> (Summary, WaveResult) {
+        let result = WaveResult { mailboxes, not_begun, left: Vec::new() };
+        (Summary::new(&result, None, Duration::from_secs(2)), result)
     }
 
     #[test]
     fn the_json_object_has_every_count_and_the_exit_code() {
-        let (s, result) =
-            summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0, false);
+        let (s, result) = summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0);
         let json = s.json(&result, &settings(), &BTreeMap::new(), true);
-        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","mailboxes":2,"messages":{"already_there":10,"gone":0,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
+        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","left":[],"mailboxes":2,"messages":{"already_there":10,"gone":0,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"parked":0,"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
     }
 
     #[test]
     fn the_worst_mailbox_and_the_stop_decide_the_exit() {
         let stopped = || Error::new(Kind::Stopped, Scope::Mailbox, "stopped");
         let failed = || Error::new(Kind::Auth, Scope::Mailbox, "wrong password");
-        for (mailboxes, not_begun, asked, exit, verdict) in [
-            (vec![ended("a", 1, "perfect", None)], 0, false, Exit::Done, Verdict::Perfect),
-            (vec![ended("a", 1, "perfect", None)], 0, true, Exit::Done, Verdict::Perfect),
-            (vec![ended("a", 1, "perfect", None)], 1, true, Exit::Stopped, Verdict::Investigate),
-            (vec![ended("a", 1, "", Some(stopped()))], 0, true, Exit::Stopped, Verdict::Investigate),
+        let tomorrow = Error::temporary(Kind::Throttled, Scope::Mailbox, "it has given what it may in a day");
+        let parked = MailboxResult { parked_until: Some(1), ..ended("a", 1, "poor", Some(tomorrow)) };
+        for (mailboxes, not_begun, exit, verdict) in [
+            (vec![ended("a", 1, "perfect", None)], 0, Exit::Done, Verdict::Perfect),
+            (vec![ended("a", 1, "perfect", None)], 1, Exit::Stopped, Verdict::Investigate),
+            (vec![ended("a", 1, "", Some(stopped()))], 0, Exit::Stopped, Verdict::Investigate),
+            (vec![parked], 0, Exit::Stopped, Verdict::Investigate),
             (
                 vec![ended("a", 1, "perfect", None), ended("b", 0, "", Some(failed()))],
                 0,
-                false,
                 Exit::Failed,
                 Verdict::Poor,
             ),
-            (vec![ended("a", 1, "investigate", None)], 0, false, Exit::Investigate, Verdict::Investigate),
-            (vec![ended("a", 1, "", None)], 0, false, Exit::Investigate, Verdict::Investigate),
-            (vec![], 0, false, Exit::Investigate, Verdict::Investigate),
+            (vec![ended("a", 1, "investigate", None)], 0, Exit::Investigate, Verdict::Investigate),
+            (vec![ended("a", 1, "", None)], 0, Exit::Investigate, Verdict::Investigate),
+            (vec![], 0, Exit::Investigate, Verdict::Investigate),
         ] {
-            let (s, _) = summary(mailboxes, not_begun, asked);
+            let (s, _) = summary(mailboxes, not_begun);
             assert_eq!((s.exit, s.verdict), (exit, verdict));
         }
     }
@@ -430,7 +544,7 @@ mod tests {
     fn a_table_shows_pseudonyms_and_the_worst_first() {
         let failed = Error::new(Kind::Auth, Scope::Mailbox, "wrong\u{1b}[31m password").remedy("check it");
         let (s, result) =
-            summary(vec![ended("ann@x", 3, "perfect", None), ended("bob@x", 0, "", Some(failed))], 0, false);
+            summary(vec![ended("ann@x", 3, "perfect", None), ended("bob@x", 0, "", Some(failed))], 0);
         let lines = [(mailbox("ann@x").key, 2), (mailbox("bob@x").key, 3)].into();
         let table = s.table(&result, &lines);
         let first: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();

@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::Loaded;
 use super::read::{Reader, Section};
 use super::settings::{LimitSettings, RunSettings, Settings};
-use super::{source, target};
+use super::{source, target, waves};
 use crate::guard::{PasswordFile, Secret};
 use crate::model::{Error, SourceName};
 
@@ -83,6 +83,7 @@ fn whole(reader: &Reader<'_>, root: Section<'_, '_>, path: &Path) -> (Option<Set
     let beside = ledger.parent().map(Path::to_owned).unwrap_or_default();
     let report = root.path("report").unwrap_or_else(|| beside.join("mailwave-report"));
     let run = run_settings(root.section("run"), &beside);
+    let waves = waves::waves(&root);
 
     let limits = match root.section("limits") {
         Some(section) => {
@@ -114,6 +115,7 @@ fn whole(reader: &Reader<'_>, root: Section<'_, '_>, path: &Path) -> (Option<Set
         ledger,
         report,
         run,
+        waves,
         sources,
         targets,
     });

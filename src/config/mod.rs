@@ -18,6 +18,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod value;
+mod waves;
+mod zone;
 
 pub(crate) use read::nearest;
 pub use reference::{EXAMPLE_MAILBOXES, REFERENCE};
@@ -27,6 +29,9 @@ pub use settings::{
     LimitSettings, LineEnds, MaildirSettings, MaildirTargetSettings, MboxSettings, Mechanism, Numbers, OAuth,
     Preset, Quoting, Received, RunSettings, Settings, SourceKind, Sync, TargetKind, Tls,
 };
+pub(crate) use waves::clock_minutes;
+pub use waves::{BlackOut, WaveSettings, WavesSettings, Weekly};
+pub use zone::Zone;
 
 use std::path::Path;
 

@@ -394,21 +394,33 @@ impl<'r, 'i> Section<'r, 'i> {
 
     /// Every table below this one: named endpoints.
     pub(super) fn sections(&self) -> Vec<(String, Section<'r, 'i>)> {
+        self.below("an endpoint", "use 1 to 32 of a-z, 0-9, - and _", |name| {
+            !name.is_empty()
+                && name.len() <= 32
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+        })
+    }
+
+    /// Every table below this one, whatever plain text names it.
+    pub(super) fn named_tables(&self) -> Vec<(String, Section<'r, 'i>)> {
+        self.below("a wave", "use plain text of up to 1024 bytes", |name| {
+            !name.is_empty() && name.len() <= 1024 && !crate::guard::has_control(name)
+        })
+    }
+
+    fn below(&self, what: &str, rule: &str, fits: fn(&str) -> bool) -> Vec<(String, Section<'r, 'i>)> {
         let mut all = Vec::new();
         for (name, found) in self.table {
             let name = name.get_ref().to_string();
             let at = found.span().start;
-            let fits = !name.is_empty()
-                && name.len() <= 32
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-            if !fits {
-                let what = format_args!("\"{}\" is not a name for an endpoint", Shown(&name)).to_string();
-                self.reader.wrong(at, &self.name, what, "use 1 to 32 of a-z, 0-9, - and _");
+            if !fits(&name) {
+                let what = format!("\"{}\" is not a name for {what}", Shown(&name));
+                self.reader.wrong(at, &self.name, what, rule);
             }
             let DeValue::Table(table) = found.get_ref() else {
-                let key = self.key(&name);
+                let key = self.key(&Shown(&name).to_string());
                 self.reader.wrong(
                     at,
                     &key,
@@ -417,8 +429,13 @@ impl<'r, 'i> Section<'r, 'i> {
                 );
                 continue;
             };
-            let section =
-                Section { reader: self.reader, name: self.key(&name), table, at, known: RefCell::default() };
+            let section = Section {
+                reader: self.reader,
+                name: self.key(&Shown(&name).to_string()),
+                table,
+                at,
+                known: RefCell::default(),
+            };
             all.push((name, section));
         }
         all

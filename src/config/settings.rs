@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::waves::WavesSettings;
 use crate::guard::{PasswordFile, Secret};
 use crate::model::{SourceName, WriteMode};
 
@@ -22,6 +23,8 @@ pub struct Settings {
     pub report: PathBuf,
     /// How to run.
     pub run: RunSettings,
+    /// When, and in which waves.
+    pub waves: WavesSettings,
     /// Source endpoints by name; at least one.
     pub sources: BTreeMap<String, SourceKind>,
     /// Target endpoints by name; at least one.

@@ -475,3 +475,49 @@ proptest::proptest! {
         let _ = parse(Path::new("m.toml"), &text);
     }
 }
+
+#[test]
+fn windows_black_outs_and_waves_are_read_with_their_defaults() {
+    let text = r#"source_name = "acme"
+time_zone = "Europe/Berlin"
+[[window]]
+name = "night"
+days = ["mon", "sun"]
+from = "20:00"
+to = "06:00"
+[[window]]
+from = "18:00"
+to = "mon 06:00"
+days = ["fri"]
+zone = "UTC"
+grace = "5m"
+[[black_out]]
+from = "2026-12-24"
+[wave."Wave 1"]
+windows = ["night"]
+open_mailboxes = 7
+start = 2
+[[wave."Wave 1".black_out]]
+from = "2026-12-27"
+to = "2027-01-01"
+[wave.free]
+windows = []
+"#;
+    let rest = GOOD.strip_prefix("source_name = \"acme\"\n").expect("as it is");
+    let waves = parse(Path::new("mailwave.toml"), &format!("{text}{rest}")).expect("right").settings.waves;
+    assert_eq!(waves.zone.as_ref().map(super::Zone::name), Some("Europe/Berlin"));
+    let [night, weekend] = &waves.windows[..] else { panic!("two windows") };
+    assert_eq!(
+        (night.days, night.from, night.to),
+        ([true, false, false, false, false, false, true], 1200, 360)
+    );
+    assert_eq!((night.zone.name(), night.grace.as_secs(), night.days_on(6)), ("Europe/Berlin", 120, 1));
+    assert_eq!((weekend.zone.name(), weekend.grace.as_secs(), weekend.days_on(4)), ("UTC", 300, 3));
+    assert_eq!(
+        (waves.black_outs[0].from, waves.black_outs[0].to),
+        (waves.black_outs[0].to, waves.black_outs[0].from)
+    );
+    let one = &waves.waves["Wave 1"];
+    assert_eq!((one.open_mailboxes, one.start, one.black_outs.len()), (Some(7), Some(2), 1));
+    assert_eq!(waves.waves["free"].windows, Some(Vec::new()), "at any time");
+}

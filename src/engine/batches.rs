@@ -1,6 +1,6 @@
 //! What is to be copied, cut into batches as they are begun: a state machine without clock or I/O.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter::Peekable;
 
 use super::diff::NewMessage;
@@ -104,6 +104,11 @@ impl Queue {
     pub(super) fn forget(&mut self, folder: FolderId) {
         self.again.retain(|work| work.folder != folder);
         self.folders.retain(|(of, _)| *of != folder);
+    }
+
+    /// The folders of which something is left.
+    pub(super) fn left(&self) -> BTreeSet<FolderId> {
+        self.again.iter().map(|work| work.folder).chain(self.folders.iter().map(|(of, _)| *of)).collect()
     }
 
     /// Nothing left?

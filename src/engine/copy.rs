@@ -194,6 +194,8 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
         }
     }
     if book.fatal.is_none() && core.stop.asked() && !(queue.is_empty() && unsettled.is_empty()) {
+        book.unfinished = queue.left();
+        book.unfinished.extend(unsettled.iter().map(|lost| lost.folder));
         book.fail(stopped());
     }
     Ok(())

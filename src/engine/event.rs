@@ -1,11 +1,12 @@
 //! What a run tells while it goes, and how it ends.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::env::WallMillis;
 use crate::ledger::PassSummary;
 use crate::model::{Error, Mailbox};
 
@@ -43,8 +44,26 @@ pub enum Event {
         /// Why.
         why: Error,
     },
+    /// It was halted: the rest of it is for later in this run.
+    Halted(Mailbox),
     /// Its pass ended.
     Closed(MailboxResult),
+    /// Mailboxes of a wave may be begun from now on.
+    WaveOpens {
+        /// Its name; may be empty.
+        wave: String,
+        /// Until then, in milliseconds since 1970; `None`: without an end.
+        until: Option<WallMillis>,
+    },
+    /// No mailbox of a wave is begun from now on, and those under way are halted.
+    WaveCloses {
+        /// Its name; may be empty.
+        wave: String,
+        /// When the next window opens, in milliseconds since 1970; `None`: never.
+        opens: Option<WallMillis>,
+        /// Does the run wait for it?
+        awaited: bool,
+    },
 }
 
 /// Sees events. Must not block.
@@ -74,6 +93,8 @@ pub struct MailboxResult {
     pub unknown: u64,
     /// `Some`: it did not come to its end; `Kind::Stopped` when asked to.
     pub error: Option<Error>,
+    /// It can go on only then (milliseconds since 1970), later than this run goes: neither failed nor stopped.
+    pub parked_until: Option<WallMillis>,
 }
 
 /// How a wave ended.
@@ -83,28 +104,73 @@ pub struct WaveResult {
     pub mailboxes: Vec<MailboxResult>,
     /// Mailboxes not begun because the run was stopped.
     pub not_begun: u64,
+    /// The waves of which something is left, and when the next window of each opens, if one does.
+    pub left: Vec<(String, Option<WallMillis>)>,
 }
 
 /// Asks a run to drain: nothing new is begun, what is under way is finished and recorded.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<(AtomicBool, Notify)>);
+pub struct Stop(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    asked: AtomicBool,
+    told: Notify,
+    /// Those asked along with it.
+    parts: Mutex<Vec<Weak<Asked>>>,
+}
+
+impl Asked {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.told.notify_waiters();
+        let parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+        parts.iter().filter_map(Weak::upgrade).for_each(|part| part.ask());
+    }
+}
 
 impl Stop {
     /// Asks.
     pub fn ask(&self) {
-        self.0.0.store(true, Ordering::SeqCst);
-        self.0.1.notify_waiters();
+        self.0.ask();
     }
 
     /// Was it asked?
     pub fn asked(&self) -> bool {
-        self.0.0.load(Ordering::SeqCst)
+        self.0.asked.load(Ordering::SeqCst)
+    }
+
+    /// A stop for a part: asked along with this one, or by itself.
+    pub(super) fn part(&self) -> Stop {
+        let part = Stop::default();
+        {
+            let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that are gone are forgotten whenever their number has doubled.
+            if parts.len() == parts.capacity() {
+                parts.retain(|p| p.strong_count() > 0);
+            }
+            parts.push(Arc::downgrade(&part.0));
+        }
+        // Asked meanwhile: it may have been told before the part was known.
+        if self.asked() {
+            part.ask();
+        }
+        part
+    }
+
+    /// Waits until it is asked.
+    pub(super) async fn told(&self) {
+        // Listening begins before the look: an `ask` in between is not missed.
+        let told = self.0.told.notified();
+        if !self.asked() {
+            told.await;
+        }
     }
 
     /// Runs `f`, which may wait long and has no effect before it is done; `None`: a stop was asked for meanwhile.
     pub(super) async fn unless_asked<T>(&self, f: impl Future<Output = T>) -> Option<T> {
         // Listening begins before the look: an `ask` in between is not missed.
-        let asked = self.0.1.notified();
+        let asked = self.0.told.notified();
         if self.asked() {
             return None;
         }
@@ -119,6 +185,22 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_part_is_asked_with_the_whole_and_by_itself_alone() {
+        let whole = Stop::default();
+        let (one, two) = (whole.part(), whole.part());
+        one.ask();
+        assert!(one.asked() && !two.asked() && !whole.asked());
+        whole.ask();
+        two.told().await;
+        assert!(two.asked() && whole.part().asked(), "also one made later");
+        let many = Stop::default();
+        for _ in 0..10_000 {
+            many.part();
+        }
+        assert!(many.0.parts.lock().expect("whole").capacity() < 100, "parts that are gone are forgotten");
+    }
 
     #[tokio::test]
     async fn a_wait_ends_when_a_stop_is_asked_for_and_what_is_done_is_kept() {

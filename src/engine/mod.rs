@@ -3,7 +3,7 @@
 //! Per batch: reserve → intent → fetch → store → outcome. Nothing is fetched before it may be sent; nothing is sent
 //! before its intent is durable; nothing is stored again before it was looked for.
 //!
-//! Deciding is apart from doing: `lanes`, `retry`, `batches`, `matching`, `proof`, `diff` and `arrivals` are plain
+//! Deciding is apart from doing: `lanes`, `windows`, `retry`, `batches`, `matching`, `proof`, `diff` and `arrivals` are plain
 //! functions and state machines over values; `wave`, `pass`, `copy`, `settle`, `anchored` and `mirror` carry out what
 //! they decide.
 
@@ -11,6 +11,7 @@ mod anchored;
 mod arrivals;
 mod batches;
 mod copy;
+mod desk;
 mod diff;
 mod event;
 mod inventory;
@@ -24,6 +25,7 @@ mod pass;
 mod proof;
 mod recount;
 mod renumbered;
+mod resumed;
 mod retry;
 mod reused;
 mod roll;
@@ -32,11 +34,15 @@ mod views;
 mod wave;
 mod whereabouts;
 mod width;
+mod windows;
 
+pub use desk::{Bell, Desk, RunState, WaveState, Which, Wish, desk};
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
 pub(crate) use lanes::{Do, Happened, Lanes};
 pub use options::{Options, Parts};
 pub use order::{Expected, Order, longest_first};
+pub use resumed::resumed;
 pub use settle::UNCONFIRMED;
-pub use wave::run;
+pub use wave::{Conduct, Wave, WavePass, run, run_waves};
 pub(crate) use width::Width;
+pub use windows::Waits;

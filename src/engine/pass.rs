@@ -1,6 +1,6 @@
 //! One pass of one mailbox: claim → settle what a stop left open → list → copy → mirror → recount → verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::anchored::Strays;
@@ -11,7 +11,7 @@ use super::options::Parts;
 use super::retry::{self, Next};
 use super::settle::Reopened;
 use super::{Event, MailboxResult, Stop, Watcher};
-use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary};
+use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary, Walked};
 use crate::limit::Gate;
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
 use crate::source::{Extent, SourceMailbox};
@@ -52,6 +52,8 @@ pub(super) struct Book {
     pub notes: Vec<String>,
     /// Folders that dropped out of the pass, and why: the others are done all the same.
     pub left: BTreeMap<FolderId, Error>,
+    /// Folders of which something was still to be copied when the pass was stopped.
+    pub unfinished: BTreeSet<FolderId>,
     /// What ends the pass at its end, so that another one follows: something went away while it was listed.
     pub changed: Option<Error>,
     /// The first thing that stopped the pass.
@@ -143,14 +145,14 @@ pub(super) fn stopped() -> Error {
         .remedy("run the same command to go on")
 }
 
-/// Runs one pass. Never fails as a whole: how it ended is in the result.
+/// Runs one pass. Never fails as a whole: how it ended is in the result. The claim is for what is left to record of it.
 pub(super) async fn run(
     parts: Arc<Parts>,
     mailbox: Mailbox,
     watcher: Arc<dyn Watcher>,
     stop: Stop,
-    first_try: bool,
-) -> MailboxResult {
+    (first_try, walked): (bool, Option<Walked>),
+) -> (MailboxResult, Option<Claim>) {
     let began = parts.env.wall();
     let mut book = Book { tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
     let mut claim = None;
@@ -180,17 +182,26 @@ pub(super) async fn run(
         tally.reasons.push(format!("{gone} messages were gone from the source before they could be fetched"));
     }
     if let Some(claim) = &claim {
-        let asked_to_stop = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped);
+        // Nothing is wrong with a mailbox that goes on later.
+        let later = error.as_ref().is_some_and(|e| e.kind == Kind::Stopped || retry::parked(e).is_some());
         // The failure comes last: a pass that ended incomplete alone counts as one still to go on.
-        let mut recorded = parts.ledger.apply(claim, Change::PassEnded(tally.clone())).await;
-        if let (Ok(_), Some(e), false) = (&recorded, &error, asked_to_stop) {
+        let ended = parts.ledger.apply(claim, Change::PassEnded(tally.clone()));
+        let mut recorded = match walked.filter(|_| error.is_none()) {
+            // Together: one commit for both.
+            Some(walked) => {
+                let walked = parts.ledger.apply(claim, Change::Walked(walked));
+                futures_util::future::try_join(ended, walked).await.map(|(ended, _)| ended)
+            }
+            None => ended.await,
+        };
+        if let (Ok(_), Some(e), false) = (&recorded, &error, later) {
             recorded = parts.ledger.apply(claim, Change::Failed(e.to_string())).await;
         }
         if let Err(e) = recorded {
             error.get_or_insert(e);
         }
     }
-    MailboxResult { mailbox, summary: tally, skipped, unknown, error }
+    (MailboxResult { mailbox, summary: tally, skipped, unknown, error, parked_until: None }, claim)
 }
 
 /// The pass itself; on an error everything under way has been recorded.
@@ -252,6 +263,9 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
 
     super::copy::all(core, source, book).await?;
     if let Some(error) = book.fatal.take() {
+        if error.kind == Kind::Stopped && !source.capabilities().views {
+            finished_so_far(core, book).await?;
+        }
         return Err(error);
     }
     super::mirror::vanished(core, source, book).await?;
@@ -276,6 +290,22 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
         None => Ok(()),
         Some(error) => Err(error),
     }
+}
+
+/// A stop came: folders that were seen for the first time and copied to their end are known up to where they were listed,
+/// so that the next pass need not list them again. Of the others moves, removals and flags are still to be looked at.
+async fn finished_so_far(core: &Core, book: &Book) -> Result<()> {
+    let done = book.folders.iter().filter(|(id, folder)| {
+        let fresh = folder.recorded.as_ref().is_none_or(|r| r.live == 0 && r.orphans == 0);
+        let whole = fresh && folder.listing.extent == Extent::Whole;
+        whole && !book.unfinished.contains(id) && !book.left.contains_key(id)
+    });
+    let positions = done.map(|(id, folder)| {
+        let (uidnext, modseq) = (folder.listing.next, folder.listing.modseq);
+        core.apply(Change::Position { folder: *id, uidnext, modseq, messages: folder.listing.messages })
+    });
+    // Together: one commit for all.
+    futures_util::future::try_join_all(positions).await.map(drop)
 }
 
 /// Is the target mailbox the one the ledger's copies are in? Where copies carry no stamp, its identity alone tells, and a

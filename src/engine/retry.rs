@@ -48,6 +48,11 @@ pub(super) fn after(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next 
     Next::Again(step - jitter)
 }
 
+/// How long a mailbox is parked that can only go on later than anybody waits in a pass: tomorrow, when its provider lets it.
+pub(super) fn parked(error: &Error) -> Option<Duration> {
+    error.retry_after.filter(|told| error.status == Status::Temporary && *told > TOLD_CEILING)
+}
+
 /// As [`after`], for a pass that ended so: what it was refused inside it has tried often enough already. A pass that got
 /// on is the first of a new count.
 pub(super) fn after_pass(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next {
@@ -86,6 +91,9 @@ mod tests {
         assert_eq!(after_pass(&told(1), 5, 5, 0), Next::GiveUp);
         let tomorrow = |s| Error { status: Status::Temporary, ..told(s) };
         assert_eq!(after(&tomorrow(90_000), 1, 5, 0), Next::GiveUp, "the mailbox ends and says until when");
+        assert_eq!(parked(&tomorrow(90_000)), Some(Duration::from_secs(90_000)));
+        assert_eq!(parked(&tomorrow(3600)), None);
+        assert_eq!(parked(&told(90_000)), None, "who is throttled is asked again within an hour");
         assert_eq!(after(&tomorrow(600), 1, 5, 0), Next::Again(Duration::from_secs(600)));
     }
 }

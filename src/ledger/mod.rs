@@ -8,6 +8,8 @@
 mod facts;
 pub mod sqlite;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 pub use facts::FactsCursor;
@@ -218,6 +220,19 @@ pub struct PassSummary {
     pub ended: i64,
 }
 
+/// A mailbox was walked in a pass of its wave: what a resumed wave need not do again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    /// The wave's name.
+    pub wave: String,
+    /// The number of the wave's pass, from 1.
+    pub pass: u64,
+    /// Was it the last pass before cutover?
+    pub last: bool,
+    /// Did the mailbox come to its end? `false`: it failed.
+    pub complete: bool,
+}
+
 /// A change to what is recorded of a claimed mailbox. Applied whole or not at all.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -319,6 +334,8 @@ pub enum Change {
     PassEnded(PassSummary),
     /// The mailbox stopped with an error (one safe line).
     Failed(String),
+    /// The mailbox's part of a pass of its wave is over.
+    Walked(Walked),
 }
 
 /// The answer to a [`Change`].
@@ -453,6 +470,14 @@ pub trait LedgerView: Send {
     /// # Errors
     /// `Kind::Ledger`.
     fn skips(&self) -> Result<Vec<SkipLine>>;
+
+    /// Every mailbox that was walked in a pass of a wave, and the pass it was walked in last.
+    ///
+    /// # Errors
+    /// `Kind::Ledger`.
+    fn walked(&self) -> Result<BTreeMap<MailboxKey, Walked>> {
+        Ok(BTreeMap::new())
+    }
 
     /// All that is known of a mailbox but its facts; `None` if it is not in the ledger.
     ///

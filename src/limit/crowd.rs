@@ -63,12 +63,19 @@ impl Crowd {
         Place { crowd: Arc::clone(self), left: false }
     }
 
+    /// How long one who came now is likely to wait, if a request takes about a second.
+    pub(super) fn wait(&self) -> Duration {
+        let state = self.lock();
+        Duration::from_secs_f64(state.waiting.len() as f64 / state.learner.limit().max(1) as f64)
+    }
+
     /// Time waited for places.
     pub(super) fn waited(&self) -> Duration {
         self.lock().waited
     }
 
     /// Requests under way, and how many may be.
+    #[cfg(test)]
     pub(super) fn load(&self) -> (usize, usize) {
         let state = self.lock();
         (state.under_way, state.learner.limit())

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::admission::{Admission, Grant, Id};
 use super::counters::Counters;
@@ -33,6 +34,14 @@ pub(super) struct App {
     pub(super) pace: Option<Arc<Pace>>,
     /// How many requests at once it bears.
     pub(super) crowd: Option<Arc<Crowd>>,
+}
+
+impl App {
+    /// How long a request that is begun now is likely to wait.
+    pub(super) fn wait(&self) -> Duration {
+        let pace = self.pace.as_ref().map_or(Duration::ZERO, |pace| pace.wait());
+        self.crowd.as_ref().map_or(pace, |crowd| pace.max(crowd.wait()))
+    }
 }
 
 #[derive(Debug)]

@@ -204,6 +204,13 @@ impl Limits {
         sum
     }
 
+    /// How long a request that is begun now is likely to wait for what all mailboxes share: the rate of its app, and the
+    /// crowd before it. The longest of all apps.
+    pub fn wait_for_shared(&self) -> Duration {
+        let apps = self.endpoints.values().flat_map(|endpoint| &endpoint.shared);
+        apps.map(App::wait).max().unwrap_or_default()
+    }
+
     /// Octets given out of the memory budget now.
     pub fn memory_used(&self) -> u64 {
         self.memory.as_ref().map_or(0, |b| b.used())

@@ -5,6 +5,7 @@
 //! order they came, which governor alone does not promise.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -31,13 +32,14 @@ impl Clock for EnvClock {
 pub(crate) struct Rate<C: Clock<Instant = Tick> + Clone> {
     limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<Tick>>,
     clock: C,
+    per_second: NonZeroU32,
     burst: NonZeroU32,
 }
 
 impl<C: Clock<Instant = Tick> + Clone> Rate<C> {
     fn new(per_second: NonZeroU32, burst: NonZeroU32, clock: C) -> Rate<C> {
         let quota = Quota::per_second(per_second).allow_burst(burst);
-        Rate { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock, burst }
+        Rate { limiter: RateLimiter::direct_with_clock(quota, clock.clone()), clock, per_second, burst }
     }
 
     /// The request rate of an app, in bursts of a tenth of a second's worth: sleeping is no finer than a millisecond.
@@ -70,11 +72,33 @@ impl<C: Clock<Instant = Tick> + Clone> Rate<C> {
     }
 }
 
+/// Somebody who waits for so much.
+struct Waits<'a> {
+    backlog: &'a AtomicU64,
+    amount: u64,
+}
+
+impl<'a> Waits<'a> {
+    fn new(backlog: &'a AtomicU64, amount: u32) -> Waits<'a> {
+        let amount = u64::from(amount);
+        backlog.fetch_add(amount, Ordering::Relaxed);
+        Waits { backlog, amount }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.backlog.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}
+
 /// A [`Rate`] with those who wait for it.
 #[derive(Debug)]
 pub(super) struct Pace {
     env: Env,
     rate: Rate<EnvClock>,
+    /// Units waited for now.
+    backlog: AtomicU64,
     /// Held by the one whose turn it is; tokio's mutex is fair.
     turn: tokio::sync::Mutex<()>,
 }
@@ -82,19 +106,30 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(env: &Env, per_second: NonZeroU32, burst: NonZeroU32) -> Pace {
         let rate = Rate::new(per_second, burst, EnvClock(env.clone()));
-        Pace { env: env.clone(), rate, turn: tokio::sync::Mutex::new(()) }
+        Pace::with(env, rate)
+    }
+
+    fn with(env: &Env, rate: Rate<EnvClock>) -> Pace {
+        Pace { env: env.clone(), rate, backlog: AtomicU64::new(0), turn: tokio::sync::Mutex::new(()) }
     }
 
     /// The request rate of an app.
     pub(super) fn of_app(env: &Env, per_second: NonZeroU32) -> Pace {
         let rate = Rate::of_app(per_second, EnvClock(env.clone()));
-        Pace { env: env.clone(), rate, turn: tokio::sync::Mutex::new(()) }
+        Pace::with(env, rate)
+    }
+
+    /// How long one who came now would wait.
+    pub(super) fn wait(&self) -> Duration {
+        let backlog = self.backlog.load(Ordering::Relaxed) as f64;
+        Duration::from_secs_f64(backlog / f64::from(self.rate.per_second.get()))
     }
 
     /// Waits until `amount` units may pass and takes them; tells how long it waited. Dropping the future loses at
     /// most the slices it had taken, which is slower than allowed, never faster.
     pub(super) async fn take(&self, amount: u32) -> Duration {
         let asked = self.env.now();
+        let _waits = Waits::new(&self.backlog, amount);
         let _turn = self.turn.lock().await;
         let mut left = amount;
         while let Err((_, earliest)) = self.rate.take_slices(&mut left) {

@@ -13,6 +13,8 @@ pub(super) struct Open {
     pub since: Tick,
     /// `None`: its listing is not complete yet.
     pub planned: Option<u64>,
+    /// Octets planned and not yet stored, in bytes.
+    pub left_bytes: u64,
     pub done: u64,
     pub waits_until: Tick,
 }
@@ -78,6 +80,7 @@ impl Progress {
         state.totals.planned_bytes += bytes;
         let open = state.open.entry(mailbox.clone()).or_default();
         open.planned = Some(open.planned.unwrap_or(0) + messages);
+        open.left_bytes += bytes;
     }
 
     /// Messages were stored or skipped.
@@ -86,7 +89,9 @@ impl Progress {
         state.totals.messages += messages;
         state.totals.bytes += bytes;
         state.totals.skipped += skipped;
-        state.open.entry(mailbox.clone()).or_default().done += messages + skipped;
+        let open = state.open.entry(mailbox.clone()).or_default();
+        open.done += messages + skipped;
+        open.left_bytes = open.left_bytes.saturating_sub(bytes);
     }
 
     /// A mailbox has to wait. Is that news? Several requests under way at once are told the same.
@@ -98,6 +103,15 @@ impl Progress {
         let news = open.waits_until <= now || until > open.waits_until.saturating_add(SAME);
         open.waits_until = open.waits_until.max(until);
         news
+    }
+
+    /// A mailbox was halted: what is left of it is planned anew when it goes on.
+    pub fn halted(&self, mailbox: &MailboxKey) {
+        let mut state = self.state();
+        let Some(open) = state.open.remove(mailbox) else { return };
+        let left = open.planned.unwrap_or(0).saturating_sub(open.done);
+        state.totals.planned = state.totals.planned.saturating_sub(left);
+        state.totals.planned_bytes = state.totals.planned_bytes.saturating_sub(open.left_bytes);
     }
 
     /// A mailbox's pass ended.
@@ -139,5 +153,24 @@ pub(super) fn megabytes(bytes: f64) -> String {
         b if b < 1e6 => format!("{:.1} kB", b / 1e3),
         b if b < 1e9 => format!("{:.1} MB", b / 1e6),
         b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::SourceName;
+
+    #[test]
+    fn what_is_left_of_a_halted_mailbox_is_planned_once() {
+        let ann = MailboxKey::of(&"acme".parse::<SourceName>().expect("a name"), "ann");
+        let progress = Progress::new(1);
+        progress.planned(&ann, 10, 1000);
+        progress.progress(&ann, 4, 400, 1);
+        progress.halted(&ann);
+        progress.opened(&ann, Duration::ZERO);
+        progress.planned(&ann, 5, 600);
+        let t = progress.totals();
+        assert_eq!((t.planned, t.planned_bytes, t.messages + t.skipped, t.closed), (10, 1000, 5, 0));
     }
 }

@@ -233,6 +233,8 @@ impl Night<'_> {
             match what {
                 Do::Begin(m) => self.begin(m),
                 Do::Wake(at) => self.at(at, Event::Lanes),
+                // Nothing pauses, and what drains is not asked twice.
+                Do::Halt(_) => {}
                 Do::Finish => self.over = true,
             }
         }

@@ -38,3 +38,4 @@ mod simulate;
 mod support;
 mod trial;
 mod troubles;
+mod waves;

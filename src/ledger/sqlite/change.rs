@@ -11,7 +11,9 @@ use super::error::{damaged, internal, stale};
 use super::messages::set_flags;
 use super::rows::{get, list, put, remove_all};
 use super::summary::summary_to_json;
-use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WatchRow, folder_key};
+use super::tables::{
+    Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow, folder_key,
+};
 use crate::ledger::facts::{FactsReader, LiveSizes, Record};
 use crate::ledger::{Applied, Change, Claim, FolderRow, PassSummary};
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope};
@@ -235,6 +237,9 @@ impl<'c, 'a> Open<'c, 'a> {
                 self.mailbox.state = "failed".to_owned();
                 self.mailbox.error = Some(error.clone());
             }
+            Change::Walked(walked) => {
+                put(self.context.conn, &WalkedRow { mailbox: self.mailbox.row, walked: walked.clone() })?;
+            }
         }
         Ok(Applied::Done)
     }
@@ -285,6 +290,7 @@ impl<'c, 'a> Open<'c, 'a> {
         remove_all::<Batch>(conn, "mailbox = ?1", &own)?;
         remove_all::<WatchRow>(conn, "mailbox = ?1", &own)?;
         remove_all::<Exception>(conn, "mailbox = ?1", &own)?;
+        remove_all::<WalkedRow>(conn, "mailbox = ?1", &own)?;
         let mailbox = &mut self.mailbox;
         mailbox.target_identity = Some(identity.to_owned());
         mailbox.passes = 0;

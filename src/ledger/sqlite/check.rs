@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 
 use super::error::damaged;
 use super::rows::{each, list};
-use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WatchRow};
+use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow};
 use crate::ledger::facts::SegmentMark;
 use crate::model::Result;
 
@@ -68,6 +68,14 @@ pub(super) fn check(conn: &Connection, meta: &Meta) -> Result<Vec<SegmentMark>> 
     })?;
     each(conn, "TRUE", &[], |w: WatchRow| {
         counts.entry(w.mailbox).or_default().watched += 1;
+        Ok(())
+    })?;
+
+    // A mailbox without such a row is walked again; one that has it must not be taken for another.
+    each(conn, "TRUE", &[], |w: WalkedRow| {
+        if w.mailbox < 1 || w.mailbox > meta.mailboxes {
+            return Err(damaged("a row of walked belongs to no mailbox"));
+        }
         Ok(())
     })?;
 

@@ -11,11 +11,13 @@ use super::error::{damaged, sql, stale};
 use super::rows::{each, get, list};
 use super::schema;
 use super::summary::summary_from_json;
-use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WatchRow, folder_key};
+use super::tables::{
+    Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow, folder_key,
+};
 use crate::ledger::facts::{FactsReader, Head};
 use crate::ledger::{
     BatchId, Claim, FactsCursor, FolderState, LedgerView, MailboxLine, MailboxState, OpenBatch, SkipLine,
-    Watch,
+    Walked, Watch,
 };
 use crate::model::{Fact, FolderId, FolderPath, MailboxKey, Result, RunSet};
 
@@ -253,6 +255,23 @@ impl LedgerView for SqliteView {
                 Ok(SkipLine { mailbox, folder: FolderId(e.folder), skip: e.skip })
             };
             rows.into_iter().map(line).collect()
+        })
+    }
+
+    fn walked(&self) -> Result<BTreeMap<MailboxKey, Walked>> {
+        self.0.borrow_mut().snapshot(|conn, _| {
+            let mut keys = BTreeMap::new();
+            each(conn, "TRUE", &[], |m: MailboxRow| {
+                keys.insert(m.row, key_of(&m)?);
+                Ok(())
+            })?;
+            let mut out = BTreeMap::new();
+            each(conn, "TRUE", &[], |w: WalkedRow| {
+                let key = keys.remove(&w.mailbox);
+                out.insert(key.ok_or_else(|| damaged("a row of walked belongs to no mailbox"))?, w.walked);
+                Ok(())
+            })?;
+            Ok(out)
         })
     }
 

@@ -15,7 +15,7 @@ pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"MWLG");
 const BUSY: Duration = Duration::from_secs(10);
 
 /// Step `n` turns version `n` into `n + 1`. Never edit a step that was released: add one.
-const STEPS: &[&str] = &[VERSION_1];
+const STEPS: &[&str] = &[VERSION_1, VERSION_2];
 
 /// `name` is the one table with personal data (addresses, folder names); everything else carries pseudonyms and
 /// ordinals. There is one row a mailbox, one a folder, one an open batch; messages have rows only when skipped or
@@ -125,6 +125,18 @@ CREATE TABLE segment (
     length INTEGER NOT NULL,
     last INTEGER NOT NULL,
     hash BLOB NOT NULL,
+    seal INTEGER NOT NULL
+) STRICT;
+";
+
+/// Which pass of its wave a mailbox was walked in last.
+const VERSION_2: &str = "
+CREATE TABLE walked (
+    mailbox INTEGER PRIMARY KEY REFERENCES mailbox (row),
+    wave TEXT NOT NULL,
+    pass INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    complete INTEGER NOT NULL,
     seal INTEGER NOT NULL
 ) STRICT;
 ";

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 
 use super::items::{decode_items, encode_items};
 use super::rows::{Fields, Record, number};
-use crate::ledger::IntentItem;
+use crate::ledger::{IntentItem, Walked};
 use crate::model::{FlagMap, RunSet, Skip, SkipReason, SpecialUse};
 
 /// The ledger itself: one row.
@@ -418,6 +418,40 @@ impl Record for WatchRow {
             since: fields.int()?,
             until: fields.int()?,
             anchor: fields.text()?,
+        })
+    }
+}
+
+/// The pass of its wave that a mailbox was walked in last.
+pub(super) struct WalkedRow {
+    pub mailbox: i64,
+    pub walked: Walked,
+}
+
+impl Record for WalkedRow {
+    const TABLE: &'static str = "walked";
+    const COLUMNS: &'static [&'static str] = &["mailbox", "wave", "pass", "last", "complete"];
+    const KEYS: usize = 1;
+
+    fn values(&self) -> Vec<Value> {
+        vec![
+            Value::Integer(self.mailbox),
+            Value::Text(self.walked.wave.clone()),
+            number(self.walked.pass),
+            Value::Integer(i64::from(self.walked.last)),
+            Value::Integer(i64::from(self.walked.complete)),
+        ]
+    }
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        Some(WalkedRow {
+            mailbox: fields.int()?,
+            walked: Walked {
+                wave: fields.text()?,
+                pass: fields.number()?,
+                last: fields.int()? != 0,
+                complete: fields.int()? != 0,
+            },
         })
     }
 }

@@ -4,8 +4,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use mailwave::ledger::LedgerView;
 use mailwave::ledger::sqlite::SqliteView;
+use mailwave::ledger::{LedgerView, Walked};
 use mailwave::model::{Error, Kind, Scope};
 
 use super::*;
@@ -32,6 +32,8 @@ async fn fill(ledger: &SqliteLedger) {
             let unknown = vec![(50, stamp(name, folder, 1, 50))];
             outcome(ledger, &claim, batch, Outcomes { unknown, ..Outcomes::default() }).await;
         }
+        let walked = Walked { wave: "pilot".to_owned(), pass: 1, last: false, complete: true };
+        ledger.apply(&claim, Change::Walked(walked)).await.unwrap();
     }
 }
 
@@ -232,6 +234,25 @@ fn a_ledger_of_a_later_version_is_refused() {
             assert_clear(&error, "version");
             assert!(error.what.contains("99"), "{error}");
         }
+    });
+}
+
+#[test]
+fn a_ledger_of_the_first_version_is_brought_up_by_the_next_run_and_loses_nothing() {
+    on(true, |bed| async move {
+        let before = filled(&bed).await;
+        let conn = rusqlite::Connection::open(bed.dir().join("ledger.db")).unwrap();
+        conn.execute_batch("DROP TABLE walked; PRAGMA user_version = 1;").unwrap();
+        drop(conn);
+        let error = SqliteView::open(&bed.dir()).unwrap_err();
+        assert_clear(&error, "version");
+        assert!(error.remedy.contains("mailwave run"), "{error}");
+        assert_eq!(told(&bed).await.unwrap(), before);
+        assert_eq!(
+            SqliteView::open(&bed.dir()).unwrap().walked().unwrap().len(),
+            0,
+            "walked again, that is all"
+        );
     });
 }
 

@@ -118,7 +118,7 @@ impl Model {
             Change::Position { folder, uidnext, modseq, messages } => {
                 self.folders.get_mut(&folder.0)?.position = (*uidnext, *modseq, *messages);
             }
-            Change::PassEnded(_) | Change::Failed(_) => {}
+            Change::PassEnded(_) | Change::Failed(_) | Change::Walked(_) => {}
         }
         Some(Applied::Done)
     }

@@ -1,7 +1,7 @@
 //! What every ledger promises, for both drivers.
 
 use mailwave::ledger::sqlite::SqliteView;
-use mailwave::ledger::{FactsCursor, LedgerView, PassSummary};
+use mailwave::ledger::{FactsCursor, LedgerView, PassSummary, Walked};
 use mailwave::model::{Kind, RunSet, Scope};
 
 use super::*;
@@ -41,6 +41,36 @@ for_both_drivers! {
     a_refused_change_does_not_disturb_its_group
     the_log_goes_on_in_another_segment_when_one_is_full
     odd_texts_and_numbers_come_back_as_they_were
+    the_pass_of_a_wave_is_kept_until_the_mailbox_starts_over
+}
+
+async fn the_pass_of_a_wave_is_kept_until_the_mailbox_starts_over(bed: Bed) {
+    let walked =
+        |pass, complete| Walked { wave: "Nürnberg \"1\"".to_owned(), pass, last: pass > 1, complete };
+    let ledger = bed.open();
+    let ann = ledger.claim(&mailbox("ann")).await.unwrap();
+    let bob = ledger.claim(&mailbox("bob")).await.unwrap();
+    let view = SqliteView::open(&bed.dir()).unwrap();
+    assert_eq!(view.walked().unwrap().len(), 0);
+    for (claim, pass, complete) in [(&ann, 1, false), (&bob, 1, true), (&ann, 2, true)] {
+        let applied = ledger.apply(claim, Change::Walked(walked(pass, complete))).await.unwrap();
+        assert_eq!(applied, Applied::Done);
+    }
+    assert_eq!(
+        view.walked().unwrap(),
+        [(ann.mailbox.clone(), walked(2, true)), (bob.mailbox.clone(), walked(1, true))].into(),
+        "the last pass of each"
+    );
+    let stale = ledger.claim(&mailbox("ann")).await.unwrap();
+    let ann = ledger.claim(&mailbox("ann")).await.unwrap();
+    ledger.apply(&stale, Change::Walked(walked(9, true))).await.unwrap_err();
+    drop((ledger, view));
+
+    let ledger = bed.open();
+    let view = SqliteView::open(&bed.dir()).unwrap();
+    assert_eq!(view.walked().unwrap()[&ann.mailbox], walked(2, true), "kept, and not by a stale claim");
+    ledger.apply(&ann, Change::StartOver { identity: "T2".to_owned() }).await.unwrap();
+    assert_eq!(view.walked().unwrap(), [(bob.mailbox, walked(1, true))].into());
 }
 
 async fn a_claim_taken_later_makes_the_earlier_one_powerless(bed: Bed) {

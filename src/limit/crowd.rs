@@ -158,22 +158,26 @@ mod tests {
     async fn more_go_at_once_while_answers_come_as_fast_as_before_and_fewer_when_they_are_refused() {
         let env = Env::system();
         let crowd = Crowd::new(&env, 200);
-        let round = async |how: Ended| {
-            let mut places = Vec::new();
-            for _ in 0..crowd.load().1 {
-                places.push(crowd.enter().await);
-            }
-            let sent = env.now();
-            env.sleep(Duration::from_millis(300)).await;
-            places.into_iter().for_each(|place| place.ended(sent, 1, how));
-        };
-        for _ in 0..10 {
-            round(Ended::Served).await;
+        let (calm, end) = (Duration::from_secs(30), Duration::from_secs(32));
+        let clients: Vec<_> = (0..300)
+            .map(|_| {
+                let (env, crowd) = (env.clone(), Arc::clone(&crowd));
+                env.clone().spawn(async move {
+                    while env.now() < end {
+                        let place = crowd.enter().await;
+                        let sent = env.now();
+                        env.sleep(Duration::from_millis(300)).await;
+                        place.ended(sent, 1, if sent < calm { Ended::Served } else { Ended::Refused });
+                    }
+                })
+            })
+            .collect();
+        env.sleep_until(calm).await;
+        assert_eq!(crowd.load(), (200, 200));
+        for client in clients {
+            client.await.unwrap();
         }
-        assert_eq!(crowd.load().1, 200);
-        for _ in 0..3 {
-            round(Ended::Refused).await;
-        }
-        assert!((60..100).contains(&crowd.load().1), "{}", crowd.load().1);
+        let (under_way, limit) = crowd.load();
+        assert!(under_way == 0 && (4..100).contains(&limit), "{limit}");
     }
 }

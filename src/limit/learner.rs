@@ -5,6 +5,8 @@
 //! many); a tenth fewer when answers take much longer; three tenths fewer when a share of them is refused. After a cut only answers to requests sent since are evidence: those
 //! already under way would tell the same again. A single mailbox that is refused, and feels its way, is no evidence.
 //!
+//! Now and then only an eighth go for a moment, and tell what calm answers take by now.
+//!
 //! Answers are compared with those of their like: a request of 4 MB takes longer than one of 4 KB.
 
 use std::time::Duration;
@@ -16,8 +18,11 @@ const SLOW: f64 = 2.0;
 /// … and below this all is calm.
 const CALM: f64 = 1.5;
 /// A refused share of the last round of answers above this is a refusal to go so fast.
-const REFUSED_SHARE: f64 = 0.05;
-/// The latency of calm times is the least of the last two of these.
+const REFUSED_SHARE: f64 = 0.1;
+/// … of so many answers at least.
+const ROUND: f64 = 100.0;
+/// What calm answers take is looked at anew so often: for a moment few go at once. Else a service that grew slower little
+/// by little, or under our own load, would pass for a calm one.
 const MEMORY: Duration = Duration::from_secs(300);
 /// Differences of this order are noise of our own, and no sign of the other end's.
 const NOISE: f64 = 0.05;
@@ -48,34 +53,28 @@ pub(crate) struct Bounds {
     pub first: u32,
 }
 
-/// The least latency of the last five to ten minutes.
-#[derive(Debug, Clone, Copy, Default)]
-struct Calm {
-    before: Option<Duration>,
-    now: Option<Duration>,
+/// A moment in which few go at once.
+#[derive(Debug, Clone, Copy)]
+struct Probe {
     since: Tick,
+    /// Answers to requests sent in it.
+    seen: u32,
 }
 
-impl Calm {
-    fn see(&mut self, at: Tick, latency: Duration) -> Duration {
-        if at.saturating_sub(self.since) >= MEMORY {
-            let idle = at.saturating_sub(self.since) >= MEMORY * 2;
-            self.before = if idle { None } else { self.now };
-            self.now = None;
-            self.since = at;
-        }
-        let now = self.now.map_or(latency, |least| least.min(latency));
-        self.now = Some(now);
-        self.before.map_or(now, |before| before.min(now))
-    }
-}
+/// So many answers end a probe.
+const PROBED: u32 = 4;
+/// A probe lets this share of the limit go.
+const PROBE_SHARE: f64 = 0.125;
 
 /// The machine of one app, or one host.
 #[derive(Debug)]
 pub(crate) struct Learner {
     bounds: Bounds,
     limit: f64,
-    calm: [Calm; 4],
+    /// What calm answers take, by class.
+    calm: [Option<Duration>; 4],
+    probe: Option<Probe>,
+    probed: Tick,
     /// How many times as long as in calm times answers take, smoothed over a round.
     slowness: f64,
     /// The refused share of answers, smoothed over a round.
@@ -93,7 +92,9 @@ impl Learner {
         Learner {
             bounds,
             limit: f64::from(first),
-            calm: Default::default(),
+            calm: [None; 4],
+            probe: None,
+            probed: Tick::ZERO,
             slowness: 1.0,
             refused: 0.0,
             cut: None,
@@ -102,7 +103,8 @@ impl Learner {
 
     /// Requests that may be under way at once.
     pub(crate) fn limit(&self) -> usize {
-        self.limit as usize
+        let share = if self.probe.is_some() { PROBE_SHARE } else { 1.0 };
+        (self.limit * share).max(f64::from(self.bounds.least)) as usize
     }
 
     /// A request of so many bytes, sent at `sent`, ended at `now`, when `under_way` were under way, itself included.
@@ -111,9 +113,9 @@ impl Learner {
             return;
         }
         // Smoothed over about one round of answers, and never over so few that one of them decides.
-        let weight = 1.0 / self.limit.max(10.0);
+        let weight = 1.0 / self.limit.max(ROUND);
         let refused = if how == Ended::Refused { 1.0 } else { 0.0 };
-        let evidence = self.cut.is_none_or(|cut| sent > cut);
+        let evidence = self.cut.is_none_or(|cut| sent >= cut);
         if evidence {
             self.refused += (refused - self.refused) * weight;
         }
@@ -121,7 +123,12 @@ impl Learner {
             Ended::Served => {
                 let class = CLASSES.iter().position(|most| bytes <= *most).unwrap_or(CLASSES.len());
                 let latency = now.saturating_sub(sent).max(Duration::from_millis(1));
-                let calm = self.calm[class].see(now, latency);
+                let probed = self.probe(now, sent, latency, class);
+                let calm = self.calm[class].map_or(latency, |calm| calm.min(latency));
+                self.calm[class] = Some(calm);
+                if probed {
+                    return;
+                }
                 Some((latency.as_secs_f64() + NOISE) / (calm.as_secs_f64() + NOISE))
             }
             // A refusal comes fast and tells nothing of that; no answer at all is slow.
@@ -139,11 +146,37 @@ impl Learner {
             self.cut_to(now, 0.7);
         } else if self.slowness > SLOW {
             self.cut_to(now, 0.9);
-        } else if how == Ended::Served && self.slowness < CALM && under_way as f64 >= self.limit * 0.8 {
+        } else if how == Ended::Served && self.slowness < CALM && under_way as f64 >= self.limit.floor() * 0.8
+        {
             // One more in a round, or for each answer; a limit that is not used is not raised.
             let more = if self.cut.is_none() { 1.0 } else { 1.0 / self.limit };
             self.limit = (self.limit + more).min(f64::from(self.bounds.most));
         }
+    }
+
+    /// Begins a probe when it is time, and sees what is answered in one. Was this such an answer?
+    fn probe(&mut self, now: Tick, sent: Tick, latency: Duration, class: usize) -> bool {
+        let Some(probe) = &mut self.probe else {
+            if now.saturating_sub(self.probed) >= MEMORY {
+                self.probe = Some(Probe { since: now, seen: 0 });
+                self.probed = now;
+            }
+            return false;
+        };
+        if sent < probe.since {
+            return false;
+        }
+        if probe.seen == 0 {
+            // What was calm before is forgotten once there is something to put in its place.
+            self.calm = [None; 4];
+        }
+        probe.seen += 1;
+        let calm = self.calm[class].map_or(latency, |calm| calm.min(latency));
+        self.calm[class] = Some(calm);
+        if probe.seen >= PROBED {
+            self.probe = None;
+        }
+        true
     }
 
     fn cut_to(&mut self, now: Tick, share: f64) {

@@ -104,6 +104,9 @@ struct World<'a> {
     learner: Learner,
     refusals: Vec<Refusals>,
     waiting: VecDeque<usize>,
+    in_flight: Vec<usize>,
+    /// Requests of mailboxes that feel their way with another one.
+    aside: Vec<usize>,
     under_way: usize,
     dice: fastrand::Rng,
     served: Vec<u64>,
@@ -133,12 +136,17 @@ impl World<'_> {
                 self.at(until, Event::Ready(mailbox));
                 continue;
             }
+            if self.refusals[mailbox].feeling_the_way() && self.in_flight[mailbox] > 0 {
+                self.aside[mailbox] += 1;
+                continue;
+            }
             self.send(mailbox);
         }
     }
 
     fn send(&mut self, mailbox: usize) {
         self.under_way += 1;
+        self.in_flight[mailbox] += 1;
         let phase = self.phase();
         let concerned = phase.refused_mailboxes == 0 || mailbox < phase.refused_mailboxes;
         let over = phase.refuses_above > 0 && self.under_way > phase.refuses_above;
@@ -158,6 +166,7 @@ impl World<'_> {
         let how = if refused { Ended::Refused } else { Ended::Served };
         self.learner.ended(self.now, sent, 100_000, self.under_way, how);
         self.under_way -= 1;
+        self.in_flight[mailbox] -= 1;
         if refused {
             self.refused += 1;
             let told = self.phase().retry_after.map(Duration::from_secs);
@@ -171,7 +180,7 @@ impl World<'_> {
                 *count += 1;
             }
         }
-        self.waiting.push_back(mailbox);
+        self.waiting.extend(std::iter::repeat_n(mailbox, 1 + std::mem::take(&mut self.aside[mailbox])));
         self.pump();
     }
 }
@@ -201,6 +210,8 @@ fn run(scenario: &Scenario, seed: u64) -> Vec<String> {
         learner: Learner::new(bounds),
         refusals: (0..scenario.mailboxes).map(|_| Refusals::default()).collect(),
         waiting: (0..scenario.at_once).flat_map(|_| 0..scenario.mailboxes).collect(),
+        in_flight: vec![0; scenario.mailboxes],
+        aside: vec![0; scenario.mailboxes],
         under_way: 0,
         dice: fastrand::Rng::with_seed(seed),
         served: vec![0; scenario.mailboxes],

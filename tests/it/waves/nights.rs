@@ -55,7 +55,7 @@ struct Town {
 type Seen = Vec<(i64, &'static str, String)>;
 
 impl Town {
-    /// Six mailboxes of 40 messages; each request to the target takes four seconds.
+    /// Six mailboxes of 100 messages; each request to the target takes two seconds.
     fn new() -> Town {
         let source_name: SourceName = "acme".parse().unwrap();
         let mut store = Store::default();
@@ -63,7 +63,7 @@ impl Town {
         let mut mailboxes = Vec::new();
         for n in 0..6 {
             let name = format!("user{n}");
-            for _ in 0..40 {
+            for _ in 0..100 {
                 let mail = mails.next();
                 store.add(&name, "INBOX", mail.octets, &mail.flags, mail.received);
             }
@@ -79,7 +79,7 @@ impl Town {
             });
         }
         let clock = VirtualClock::new(START);
-        let latency = Latency { base_ms: 4000, ..Latency::default() };
+        let latency = Latency { base_ms: 2000, ..Latency::default() };
         let options = GraphOptions { latency, token_seconds: 86_400, ..GraphOptions::default() };
         Town {
             store: Arc::new(Mutex::new(store)),
@@ -191,13 +191,13 @@ fn a_wave_takes_as_many_nights_as_it_needs_each_inside_its_window() {
     let (result, seen) = town.run(windows, 2, Waits::Always);
     assert_eq!((result.not_begun, result.left.len(), result.mailboxes.len()), (0, 0, 6), "{seen:?}");
     assert!(result.mailboxes.iter().all(|m| m.error.is_none()), "{:?}", result.mailboxes);
-    assert_eq!(town.copies(), 240);
+    assert_eq!(town.copies(), 600);
     assert_inside(&seen, wave_of, windows);
     let nights: BTreeSet<i64> = seen.iter().filter(|s| s.1 == "stored").map(|s| s.0 / DAY).collect();
     assert!(nights.len() > 1, "several nights: {nights:?}");
     assert!(seen.iter().any(|s| s.1 == "halted"), "a mailbox was cut by the end of a window");
     let stored: u64 = result.mailboxes.iter().map(|m| m.summary.stored).sum();
-    assert_eq!(stored, 240, "each message is counted once, over all nights");
+    assert_eq!(stored, 600, "each message is counted once, over all nights");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_mailbox_that_was_cut_lists_only_the_folders_that_were_not_finished() {
         let mut store = town.store.lock().unwrap();
         store.1 = Habits { counters: true, modseq: true, ..Habits::default() };
         let mut mails = MailGen::new(6, "example.org");
-        for n in 0..40 {
+        for n in 0..80 {
             let mail = mails.next();
             store.add("user0", &format!("Folder {:02}", n / 4), mail.octets, &mail.flags, mail.received);
         }
@@ -217,17 +217,17 @@ fn a_mailbox_that_was_cut_lists_only_the_folders_that_were_not_finished() {
     let whole = || town.store.lock().unwrap().asked().whole;
     let (result, _) = town.run(windows, 1, Waits::First);
     assert_eq!(result.left.len(), 1, "it was cut");
-    assert_eq!(whole(), 11, "each folder was listed");
+    assert_eq!(whole(), 21, "each folder was listed");
     let truth = town.mock.truth();
     let folders = &truth.mailboxes["user0@example.org"].folders;
-    let full = |name: &str, f: usize| f == if name == "Inbox" { 40 } else { 4 };
+    let full = |name: &str, f: usize| f == if name == "Inbox" { 100 } else { 4 };
     let full = folders.iter().filter(|(name, f)| full(name, f.messages.len())).count() as u64;
-    assert!((1..11).contains(&full), "cut in the midst: {full} of 11");
+    assert!((1..21).contains(&full), "cut in the midst: {full} of 21");
 
     let (result, _) = town.run([(60, 600), (60, 600)], 1, Waits::First);
     assert_eq!(result.mailboxes[0].error, None);
-    assert_eq!(whole(), 11 - full, "what was finished is not listed again");
-    assert_eq!(town.copies(), 80);
+    assert_eq!(whole(), 21 - full, "what was finished is not listed again");
+    assert_eq!(town.copies(), 180);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_run_ends_with_its_window_and_the_next_one_lists_nothing_again_that_was_fini
             result.left
         );
     }
-    assert_eq!(town.copies(), 240);
+    assert_eq!(town.copies(), 600);
 
     // The wave's pass is over: the next run is another one, and writes nothing.
     let (result, _) = town.run(windows, 6, Waits::First);

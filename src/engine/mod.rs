@@ -37,7 +37,7 @@ mod windows;
 pub use desk::{Bell, Desk, RunState, WaveState, Which, Wish, desk};
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
 pub use options::{Options, Parts};
-pub use resumed::resumed;
+pub use resumed::{Resumed, resumed};
 pub use settle::UNCONFIRMED;
 pub use wave::{Conduct, Wave, WavePass, run, run_waves};
 pub use windows::Waits;

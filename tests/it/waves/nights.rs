@@ -216,7 +216,7 @@ fn a_mailbox_that_was_cut_lists_only_the_folders_that_were_not_finished() {
             store.add("user0", &format!("Folder {:02}", n / 4), mail.octets, &mail.flags, mail.received);
         }
     }
-    let windows = [(60, 65), (60, 65)];
+    let windows = [(60, 64), (60, 64)];
     let whole = || town.store.lock().unwrap().asked().whole;
     let (result, _) = town.run(windows, 1, Waits::First);
     assert_eq!(result.left.len(), 1, "it was cut");

@@ -320,7 +320,7 @@ impl Summary {
             .mailboxes
             .iter()
             .filter_map(|m| {
-                let e = m.error.as_ref()?;
+                let e = m.error.as_ref().filter(|_| m.parked_until.is_none())?;
                 Some(serde_json::json!({
                     "mailbox": m.mailbox.key.as_str(),
                     "csv_line": lines.get(&m.mailbox.key),
@@ -329,13 +329,25 @@ impl Summary {
                 }))
             })
             .collect();
+        let time = |at: i64| Timestamp::utc(at.div_euclid(1000)).to_rfc3339();
+        let parked: Vec<_> = result
+            .mailboxes
+            .iter()
+            .filter_map(|m| {
+                let (e, until) = (m.error.as_ref()?, m.parked_until?);
+                Some(serde_json::json!({
+                    "mailbox": m.mailbox.key.as_str(),
+                    "csv_line": lines.get(&m.mailbox.key),
+                    "until": time(until),
+                    "what": e.what,
+                    "remedy": e.remedy,
+                }))
+            })
+            .collect();
         let left: Vec<_> = result
             .left
             .iter()
-            .map(|(wave, opens)| {
-                let opens = opens.map(|at| Timestamp::utc(at.div_euclid(1000)).to_rfc3339());
-                serde_json::json!({ "wave": wave, "next_window": opens })
-            })
+            .map(|(wave, opens)| serde_json::json!({ "wave": wave, "next_window": opens.map(time) }))
             .collect();
         serde_json::json!({
             "verb": "run",
@@ -343,7 +355,7 @@ impl Summary {
             "complete": self.complete,
             "failed": self.failed,
             "stopped": self.stopped,
-            "parked": self.parked,
+            "parked": parked,
             "not_begun": self.not_begun,
             "messages": {
                 "stored": self.stored,
@@ -511,7 +523,7 @@ mod tests {
     fn the_json_object_has_every_count_and_the_exit_code() {
         let (s, result) = summary(vec![ended("ann", 3, "perfect", None), ended("bob", 0, "good", None)], 0);
         let json = s.json(&result, &settings(), &BTreeMap::new(), true);
-        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","left":[],"mailboxes":2,"messages":{"already_there":10,"gone":0,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"parked":0,"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
+        insta::assert_snapshot!(json.to_string(), @r#"{"bytes":3000,"complete":2,"copies":{"at_target":13,"in_ledger":null},"errors":[],"exit_code":0,"failed":0,"ledger":"mailwave-ledger","left":[],"mailboxes":2,"messages":{"already_there":10,"gone":0,"moved":0,"reflagged":0,"removed":0,"skipped":0,"stored":3,"unknown":0},"not_begun":0,"parked":[],"report":"mailwave-report","round_trips":{"source":0,"target":0},"seconds":2.0,"stopped":0,"verb":"run","verdict":"good"}"#);
     }
 
     #[test]

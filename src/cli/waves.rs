@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 
 use super::args::RunArgs;
 use crate::config::{Settings, WavesSettings, Zone, clock_minutes};
-use crate::engine::{Wave, resumed};
+use crate::engine::{Resumed, Wave, resumed};
 use crate::env::WallMillis;
 use crate::guard::Shown;
 use crate::ledger::LedgerView;
@@ -63,7 +63,8 @@ pub(super) fn of_run(
     args.wave.iter().map(one).collect()
 }
 
-/// Binds the waves that are named to the pass they are in, and leaves out what was finished in it by earlier runs.
+/// Binds the waves that are named to the pass they are in, and leaves out what was finished in it by earlier runs. Beside
+/// waves in the midst of their pass, those at the end of theirs are left out: a run that was cut is gone on with.
 ///
 /// # Errors
 /// `Kind::Ledger`.
@@ -73,13 +74,16 @@ pub(super) fn resume(args: &RunArgs, waves: Vec<Wave>, view: &dyn LedgerView) ->
         return Ok(waves);
     }
     let walked = view.walked()?;
-    let resume = |mut wave: Wave| {
-        let (pass, finished) = resumed(&wave.name, &wave.mailboxes, &walked, args.final_pass);
-        wave.mailboxes.retain(|m| !finished.contains(&m.key));
-        wave.pass = Some(pass);
+    let stands = |wave: &Wave| resumed(&wave.name, &wave.mailboxes, &walked, args.final_pass);
+    let stands: Vec<_> = waves.iter().map(stands).collect();
+    let goes_on = stands.iter().any(|s| s.midst);
+    let these = waves.into_iter().zip(stands).filter(|(_, s)| !(goes_on && s.over));
+    let resume = |(mut wave, stands): (Wave, Resumed)| {
+        wave.mailboxes.retain(|m| !stands.finished.contains(&m.key));
+        wave.pass = Some(stands.pass);
         wave
     };
-    Ok(waves.into_iter().map(resume).collect())
+    Ok(these.map(resume).collect())
 }
 
 /// When a wave may run. A wave without settings may in every window.

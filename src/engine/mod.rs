@@ -41,7 +41,7 @@ pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
 pub(crate) use lanes::{Do, Happened, Lanes};
 pub use options::{Options, Parts};
 pub use order::{Expected, Order, longest_first};
-pub use resumed::resumed;
+pub use resumed::{Resumed, resumed};
 pub use settle::UNCONFIRMED;
 pub use wave::{Conduct, Wave, WavePass, run, run_waves};
 pub(crate) use width::Width;

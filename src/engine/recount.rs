@@ -241,11 +241,12 @@ async fn explain(core: &Core, book: &mut Book, found: &BTreeMap<Stamp, Vec<Copy>
 
 /// The verdict of a pass, from what is on record after it.
 pub(super) fn judge(tally: &mut PassSummary, state: &MailboxState, error: Option<&Error>) {
-    let asked_to_stop = error.is_some_and(|e| e.kind == Kind::Stopped);
+    // Who was asked to stop, or may go on only tomorrow, has not failed.
+    let later = error.is_some_and(|e| e.kind == Kind::Stopped || super::retry::parked(e).is_some());
     let doubts = std::mem::take(&mut tally.reasons);
     let (verdict, reasons) = model::judge(&Evidence {
         complete: tally.complete,
-        failed: error.is_some() && !asked_to_stop,
+        failed: error.is_some() && !later,
         recorded: state.folders.iter().map(|f| f.live + f.orphans).sum(),
         recounted: tally.recounted,
         losses: state.lossy,

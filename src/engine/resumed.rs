@@ -6,6 +6,20 @@ use super::WavePass;
 use crate::ledger::Walked;
 use crate::model::{Mailbox, MailboxKey};
 
+/// Where a wave stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// The pass a run of it is part of.
+    pub pass: WavePass,
+    /// The mailboxes that came to their end in it in earlier runs.
+    pub finished: BTreeSet<MailboxKey>,
+    /// Every mailbox was walked, or has failed, in the pass before this one: it was over, and was of the kind asked for.
+    /// Beside waves in the midst of theirs, there is nothing to be done of this one.
+    pub over: bool,
+    /// An earlier run did a part of this pass.
+    pub midst: bool,
+}
+
 /// The pass of a wave that a run of these mailboxes is part of, and those of them that came to their end in it before.
 ///
 /// A pass is over once every mailbox was walked or has failed in it; the next run begins another one. So does a run that
@@ -16,17 +30,20 @@ pub fn resumed(
     mailboxes: &[Mailbox],
     walked: &BTreeMap<MailboxKey, Walked>,
     last: bool,
-) -> (WavePass, BTreeSet<MailboxKey>) {
+) -> Resumed {
     let rows = mailboxes.iter().filter_map(|m| Some((&m.key, walked.get(&m.key)?)));
     let rows: Vec<(&MailboxKey, &Walked)> = rows.filter(|(_, w)| w.wave == wave).collect();
     let number = rows.iter().map(|(_, w)| w.pass).max().unwrap_or(0);
     let of_it = || rows.iter().filter(|(_, w)| w.pass == number);
-    let over = of_it().count() == mailboxes.len() || of_it().any(|(_, w)| w.last != last);
-    if number == 0 || over {
-        return (WavePass { number: number.saturating_add(1), last, before: 0 }, BTreeSet::new());
+    let another = of_it().any(|(_, w)| w.last != last);
+    let over = number > 0 && !another && of_it().count() == mailboxes.len();
+    if number == 0 || another || over {
+        let pass = WavePass { number: number.saturating_add(1), last, before: 0 };
+        return Resumed { pass, finished: BTreeSet::new(), over, midst: false };
     }
     let finished: BTreeSet<_> = of_it().filter(|(_, w)| w.complete).map(|(key, _)| (*key).clone()).collect();
-    (WavePass { number, last, before: finished.len() as u64 }, finished)
+    let pass = WavePass { number, last, before: finished.len() as u64 };
+    Resumed { pass, finished, over: false, midst: true }
 }
 
 #[cfg(test)]
@@ -57,8 +74,10 @@ mod tests {
         let row = |(name, wave, pass, last, complete): &(&str, &str, u64, bool, bool)| {
             (key(name), Walked { wave: (*wave).to_owned(), pass: *pass, last: *last, complete: *complete })
         };
-        let (pass, finished) = resumed("pilot", &mailboxes, &rows.iter().map(row).collect(), last);
+        let Resumed { pass, finished, over, midst } =
+            resumed("pilot", &mailboxes, &rows.iter().map(row).collect(), last);
         assert_eq!(pass.before, finished.len() as u64);
+        assert!(!(over && midst) && (midst || finished.is_empty()));
         (pass.number, finished.len())
     }
 

@@ -116,18 +116,12 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Weekly, Zone};
-    use std::time::Duration;
 
     const HOUR: i64 = 3_600_000;
 
     /// Open every day from 01:00 to 03:00, with ten minutes of grace; 1970-01-01 is day 0.
     fn nightly() -> Calendar {
-        let zone = Zone::named("UTC").expect("a zone");
-        let grace = Duration::from_secs(600);
-        let window =
-            Weekly { name: String::new(), days: [true; 7], from: 60, to: 180, to_day: None, zone, grace };
-        Calendar::new(vec![window], &[])
+        Calendar::every_day(60, 180, 600)
     }
 
     #[test]

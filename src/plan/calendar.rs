@@ -154,6 +154,23 @@ impl Calendar {
     }
 }
 
+#[cfg(test)]
+impl Calendar {
+    /// Open every day between two minutes of the day (UTC), with so many seconds of grace.
+    pub(crate) fn every_day(from: u16, to: u16, grace_seconds: u64) -> Calendar {
+        let window = Weekly {
+            name: String::new(),
+            days: [true; 7],
+            from,
+            to,
+            to_day: None,
+            zone: crate::config::Zone::named("UTC").expect("a zone"),
+            grace: std::time::Duration::from_secs(grace_seconds),
+        };
+        Calendar::new(vec![window], &[])
+    }
+}
+
 /// The days around a moment, by the calendar of a window's zone.
 fn days_around(window: &Weekly, at: WallMillis, before: i32, after: i32) -> impl Iterator<Item = Date> {
     let today = window.zone.date(at);

@@ -40,7 +40,7 @@ impl Bed {
 
 #[test]
 fn a_run_is_paused_resumed_and_drained_and_loses_nothing_by_it() {
-    let bed = Bed::new(150, &[("ann", "pilot", 100), ("bob", "pilot", 100)], "", "");
+    let bed = Bed::new(40, &[("ann", "pilot", 500), ("bob", "pilot", 500)], "", "");
     assert_eq!(bed.state()["run"], Value::Null, "nothing runs yet");
     let none = said(bed.dir(), &["pause", "mailwave.toml"]);
     assert_eq!(none.code, 2, "{}", none.err);
@@ -67,8 +67,8 @@ fn a_run_is_paused_resumed_and_drained_and_loses_nothing_by_it() {
     assert_eq!(said(bed.dir(), &["resume", "mailwave.toml", "--mailbox", "ann"]).code, 0);
     let (code, json, talk) = run.end();
     assert_eq!(code, 0, "{json}\n{talk}");
-    assert_eq!((&json["messages"]["stored"], &json["complete"]), (&200.into(), &2.into()), "{json}");
-    assert_eq!(bed.copies(), 200);
+    assert_eq!((&json["messages"]["stored"], &json["complete"]), (&1000.into(), &2.into()), "{json}");
+    assert_eq!(bed.copies(), 1000);
     assert!(!bed.socket().exists(), "the socket goes with the run");
 }
 

@@ -7,6 +7,7 @@ mod ews;
 mod exit;
 mod imap;
 mod init;
+mod ledger;
 mod mock;
 mod mocks;
 mod report;
@@ -28,7 +29,7 @@ use crate::config::{Loaded, Settings};
 use crate::env::Env;
 use crate::model::{Error, Kind, Scope};
 use crate::plan::Plan;
-use args::{Args, Verb};
+use args::{Args, LedgerVerb, Verb};
 use exit::Exit;
 use talk::Talk;
 
@@ -83,6 +84,10 @@ async fn dispatch(verb: Verb, talk: &Talk) -> Result<Exit, Failure> {
         Verb::Status(args) => status::run(&args, &env, talk),
         Verb::Verify(args) => verify::run(&args, &env, talk).await,
         Verb::Report(args) => report::run(&args, &env, talk),
+        Verb::Ledger(args) => match args.verb {
+            LedgerVerb::Check(args) => ledger::check::run(&args, talk),
+            LedgerVerb::Rebuild(args) => ledger::rebuild::run(&args, &env, talk).await,
+        },
         Verb::Mock(args) => mock::run(&args, &env, talk).await,
     }
 }

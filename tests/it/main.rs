@@ -27,6 +27,7 @@ mod imap_road;
 mod imap_target;
 mod kill;
 mod layers;
+mod ledger_check;
 mod numbered_passes;
 mod passes;
 mod quickstart;

@@ -19,8 +19,10 @@ mod matching;
 mod mirror;
 mod moves;
 mod options;
+mod pairing;
 mod pass;
 mod proof;
+mod rebuild;
 mod recount;
 mod renumbered;
 mod retry;
@@ -33,5 +35,6 @@ mod whereabouts;
 
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
 pub use options::{Options, Parts};
+pub use rebuild::{Rebuilt, rebuild};
 pub use settle::UNCONFIRMED;
 pub use wave::run;

@@ -1,7 +1,7 @@
 //! The EWS target against a server in trouble: whatever goes wrong on the way, each message is there once in the end, with
 //! its octets. And whole migrations of Maildirs into a mock in another process.
 
-mod road;
+pub mod road;
 
 use std::collections::BTreeMap;
 

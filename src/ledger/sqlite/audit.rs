@@ -251,3 +251,11 @@ fn against_facts(
     }
     Ok(())
 }
+
+/// The number of the process that is writing the ledger in `dir`, if one is.
+///
+/// # Errors
+/// `Kind::Ledger` if its lock cannot be looked at.
+pub fn writer_of(dir: &Path) -> Result<Option<String>> {
+    Ok(lock::look(&dir.join("lock"))?.holder)
+}

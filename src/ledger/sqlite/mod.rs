@@ -20,6 +20,8 @@ mod reader;
 mod rows;
 mod schema;
 mod summary;
+#[doc(hidden)]
+pub mod synthetic;
 mod tables;
 mod thread;
 
@@ -42,7 +44,7 @@ use crate::env::{Env, Step};
 use crate::guard::Shown;
 use crate::model::{Error, Fact, FolderId, Kind, Mailbox, Result, RunSet, Scope, SourceName};
 
-pub use self::audit::{Audit, Finding, audit};
+pub use self::audit::{Audit, Finding, audit, writer_of};
 pub use self::reader::SqliteView;
 
 /// The database's file name.
@@ -239,7 +241,18 @@ fn make_dir(dir: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|e| io("the ledger's directory cannot be made", &e))
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
+    let made = builder.create(dir).and_then(|()| {
+        // Else a power cut could take the directory with all that is in it.
+        #[cfg(unix)]
+        for parent in missing.iter().filter_map(|d| d.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            std::fs::File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    });
+    made.map_err(|e| io("the ledger's directory cannot be made", &e))
 }
 
 #[async_trait]

@@ -241,8 +241,8 @@ fn sizes(ledger: &Path, copies: u64, facts: u64) {
     for (name, bytes, unused) in tables.unwrap_or_default() {
         println!(
             "  {name}: {:.3} bytes a copy ({:.3} of it unused)",
-            each(bytes, copies),
-            each(unused, copies)
+            each(bytes.cast_unsigned(), copies),
+            each(unused.cast_unsigned(), copies)
         );
     }
     for column in ["target_folder", "done", "flags"] {

@@ -318,7 +318,7 @@ async fn check_identity(core: &Core, book: &mut Book, first_try: bool) -> Result
                 "the target already holds {there} copies of this mailbox that are not in this ledger; nothing was written"
             );
             return Err(Error::new(Kind::Conflict, Scope::Mailbox, what)
-                .remedy("use the ledger they were made with, or remove those copies at the target first"));
+                .remedy("use the ledger they were made with, make a new one with `mailwave ledger rebuild`, or remove those copies at the target first"));
         }
     }
     let change = if start_over { Change::StartOver { identity } } else { Change::BindTarget { identity } };

@@ -49,7 +49,8 @@ pub struct Rebuilt {
     pub doubtful: u64,
     /// Second copies of one stamp: left alone, `verify` names them.
     pub twins: u64,
-    /// Copies of ours whose messages are not at the source any more: left alone, and not on record.
+    /// Copies of ours, whole or not, of which no message at the source is known to be the original: left alone, and not on
+    /// record.
     pub strangers: u64,
     /// Copies with other flags than their messages: left as they are.
     pub other_flags: u64,
@@ -149,7 +150,8 @@ async fn match_up(core: &Core, source: &dyn SourceMailbox, told: &mut Rebuilt) -
     };
     give_ids(core, &mut places, &copies).await?;
     let book = book_of(&places);
-    let left = by_number(&mut places, copies);
+    let (left, unbound) = by_number(&mut places, copies);
+    told.strangers += unbound;
     for place in &mut places {
         record_stamped(core, source, &book, place, told).await?;
     }
@@ -292,9 +294,11 @@ fn book_of(places: &[Place]) -> Book {
     book
 }
 
-/// Copies whose stamp is the key of a listed message. Returns the other copies.
-fn by_number(places: &mut [Place], copies: Copies) -> Vec<Copy> {
+/// Copies whose stamp is the key of a listed message. Returns the other copies, and how many unfinished ones are of no
+/// listed message as far as their stamps tell.
+fn by_number(places: &mut [Place], copies: Copies) -> (Vec<Copy>, u64) {
     let Copies { mut complete, unfinished } = copies;
+    let mut unbound = unfinished.len() as u64;
     for place in places {
         let (folder, epoch) = (place.id, place.listing.epoch);
         let own: BTreeMap<u64, Stamp> = complete
@@ -310,11 +314,14 @@ fn by_number(places: &mut [Place], copies: Copies) -> Vec<Copy> {
             let Some(stamp) = own.get(&message.number) else { continue };
             *found = match complete.remove(stamp) {
                 Some(copy) => Found::Stamped(copy),
-                None => Found::Unfinished,
+                None => {
+                    unbound = unbound.saturating_sub(1);
+                    Found::Unfinished
+                }
             };
         }
     }
-    complete.into_values().collect()
+    (complete.into_values().collect(), unbound)
 }
 
 /// Reads the messages whose copies are known, for what is kept of each, and records them as they are read. Stores that
@@ -634,12 +641,7 @@ fn is_named(carried: &Carried) -> bool {
 }
 
 /// Messages that may have a copy: on record as skipped, so that no run stores them.
-async fn record_doubts(
-    core: &Core,
-    places: &[Place],
-    doubts: Vec<Open>,
-    told: &mut Rebuilt,
-) -> Result<()> {
+async fn record_doubts(core: &Core, places: &[Place], doubts: Vec<Open>, told: &mut Rebuilt) -> Result<()> {
     let mut by_place: BTreeMap<usize, Vec<Open>> = BTreeMap::new();
     for one in doubts {
         by_place.entry(one.place).or_default().push(one);

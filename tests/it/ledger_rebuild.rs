@@ -37,8 +37,11 @@ fn maildirs(root: &Path) -> usize {
             }
             for n in 0..30 {
                 for twin in 0..=usize::from(n % 10 == 4) {
-                    let name =
-                        format!("{}.M{n}T{twin}.made:2,{}", 1_600_000_000 + n, ["", "S", "FS", "RS"][n % 4]);
+                    let name = format!(
+                        "{}.M{n}F{f}T{twin}.made:2,{}",
+                        1_600_000_000 + n,
+                        ["", "S", "FS", "RS"][n % 4]
+                    );
                     let path = cur.join(name);
                     fs::write(&path, text(user, f * 100 + n)).unwrap();
                     let at =
@@ -87,8 +90,11 @@ fn imap(kind: &str, reach: &Reach) -> String {
     )
 }
 
-fn rows() -> String {
-    USERS.iter().map(|u| format!("{u},{u}\n")).fold("source,target\n".to_owned(), |all, row| all + &row)
+fn rows(domain: &str) -> String {
+    USERS
+        .iter()
+        .map(|u| format!("{u},{u}{domain}\n"))
+        .fold("source,target\n".to_owned(), |all, row| all + &row)
 }
 
 /// Moves all, loses the ledger, makes it anew, and runs with it: nothing is written, and `verify` finds all.
@@ -125,7 +131,7 @@ fn from_maildirs_in_maildirs() {
     let home = tempfile::tempdir().unwrap();
     let messages = maildirs(home.path());
     let source = format!("[source.old]\nkind = \"maildir\"\nroot = \"{}\"\n", home.path().display());
-    let works = Works::new(&format!("{source}[target.new]\nkind = \"maildir\"\nroot = \"out\"\n"), &rows());
+    let works = Works::new(&format!("{source}[target.new]\nkind = \"maildir\"\nroot = \"out\"\n"), &rows(""));
     lost_and_rebuilt(&works, messages);
 
     // Later passes go on as if nothing had been: a new message, one filed elsewhere, one deleted.
@@ -146,7 +152,7 @@ fn from_maildirs_in_a_mock_of_graph() {
     let messages = maildirs(home.path());
     let graph = Graph::start(false);
     let source = format!("[source.old]\nkind = \"maildir\"\nroot = \"{}\"\n", home.path().display());
-    let works = Works::new(&format!("{source}{}", graph.config()), &rows());
+    let works = Works::new(&format!("{source}{}", graph.config()), &rows("@target.example"));
     lost_and_rebuilt(&works, messages);
     assert_eq!(graph.truth().counters.violations, BTreeMap::new());
 }
@@ -157,7 +163,7 @@ fn from_maildirs_in_a_mock_of_exchange() {
     let messages = maildirs(home.path());
     let exchange = Exchange::start();
     let source = format!("[source.old]\nkind = \"maildir\"\nroot = \"{}\"\n", home.path().display());
-    let works = Works::new(&format!("{source}{}", exchange.config()), &rows());
+    let works = Works::new(&format!("{source}{}", exchange.config()), &rows("@target.example"));
     lost_and_rebuilt(&works, messages);
 }
 
@@ -166,7 +172,10 @@ fn from_a_real_server_in_a_mock_of_graph_by_the_numbers_in_the_stamps() {
     let Some(server) = Dovecot::start() else { return };
     let messages = fill(&server);
     let graph = Graph::start(false);
-    let works = Works::new(&format!("{}{}", imap("source.a", &server.reach()), graph.config()), &rows());
+    let works = Works::new(
+        &format!("{}{}", imap("source.a", &server.reach()), graph.config()),
+        &rows("@target.example"),
+    );
     lost_and_rebuilt(&works, messages);
 }
 
@@ -177,7 +186,7 @@ fn from_one_real_server_in_another_by_the_octets() {
     // Somebody's own mail was there before: it is nobody's copy.
     target.client("user01").append(&["INBOX"], b"Message-ID: <own@x>\r\nSubject: own\r\n\r\nx\r\n", "", None);
     let (from, to) = (imap("source.a", &source.reach()), imap("target.b", &target.reach()));
-    let works = Works::new(&format!("{from}{to}"), &rows());
+    let works = Works::new(&format!("{from}{to}"), &rows(""));
     lost_and_rebuilt(&works, messages);
 }
 
@@ -253,7 +262,7 @@ fn messages_without_a_copy_are_copied_by_the_next_run() {
     let home = tempfile::tempdir().unwrap();
     let messages = maildirs(home.path());
     let source = format!("[source.old]\nkind = \"maildir\"\nroot = \"{}\"\n", home.path().display());
-    let works = Works::new(&format!("{source}[target.new]\nkind = \"maildir\"\nroot = \"out\"\n"), &rows());
+    let works = Works::new(&format!("{source}[target.new]\nkind = \"maildir\"\nroot = \"out\"\n"), &rows(""));
     works.verb("run");
     // Copies that never were: what the first run did not come to.
     let cur = works.path().join("out/user02/cur");

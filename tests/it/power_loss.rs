@@ -64,12 +64,13 @@ fn run(dir: &Path, disk: &Disk, kill_at: Option<u64>) -> bool {
 }
 
 /// Cuts the power again and again, then lets the work end. Returns how many cuts there were.
-fn cut_and_go_on(dir: &Path, disk: &Disk, seed: u64) -> usize {
+/// A cut comes before one of the first `syncs` syncs of a run.
+fn cut_and_go_on(dir: &Path, disk: &Disk, syncs: u64, seed: u64) -> usize {
     println!("seed {seed}");
     let mut dice = fastrand::Rng::with_seed(seed);
     let (mut told, mut cuts, mut lost) = (Vec::new(), 0, 0);
     while cuts < CUTS {
-        let at = dice.u64(1..=30);
+        let at = dice.u64(1..=if dice.bool() { 30 } else { syncs });
         if run(dir, disk, Some(at)) {
             break;
         }
@@ -119,7 +120,7 @@ fn after_power_cuts_at_random_syncs_a_graph_target_has_every_message_once() {
     fs::write(home.path().join("secret"), "secret\n").unwrap();
     fs::set_permissions(home.path().join("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
-    let cuts = cut_and_go_on(home.path(), &disk, fastrand::u64(..));
+    let cuts = cut_and_go_on(home.path(), &disk, 40, fastrand::u64(..));
     assert!(cuts >= 5, "only {cuts} cuts");
     let truth = graph.settled();
     let mut stamps = BTreeSet::new();
@@ -145,7 +146,7 @@ fn after_power_cuts_a_maildir_target_on_the_same_disk_has_every_message_once() {
     let Some(disk) = Disk::new(home.path()) else { return };
     let messages = mail(home.path(), 40);
     configure(home.path(), "kind = \"maildir\"\nroot = \"disk/out\"\n");
-    cut_and_go_on(home.path(), &disk, fastrand::u64(..));
+    cut_and_go_on(home.path(), &disk, 200, fastrand::u64(..));
     let copies = copies(&disk.root.join("out"));
     assert_eq!(copies.values().sum::<usize>(), messages);
     nothing_to_do(home.path(), messages);

@@ -46,7 +46,14 @@ pub(super) fn io(what: &str, error: &std::io::Error) -> Error {
         PermissionDenied | ReadOnlyFilesystem => "look at the rights of the ledger directory and its files",
         _ => "look at the system log and the disk, then run again",
     };
-    Error::new(Kind::Ledger, Scope::Run, format!("{what}: {}", error.kind())).remedy(remedy)
+    // Some have no name in the standard library, an error of the disk among them.
+    let told = match error.kind().to_string() {
+        nameless if nameless == "uncategorized error" => {
+            format!("system error {}", error.raw_os_error().unwrap_or(0))
+        }
+        named => named,
+    };
+    Error::new(Kind::Ledger, Scope::Run, format!("{what}: {told}")).remedy(remedy)
 }
 
 /// What is stored cannot be trusted.

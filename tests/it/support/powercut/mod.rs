@@ -65,11 +65,6 @@ impl Disk {
         }
     }
 
-    /// Syncs that the program made.
-    pub fn syncs(&self) -> u64 {
-        fs::read_to_string(self.shadow.join("count")).ok().and_then(|n| n.parse().ok()).unwrap_or(0)
-    }
-
     /// The power was cut: the disk has what was synced, and some of the rest. Returns how many files are not as the
     /// program left them.
     pub fn lose(&self, dice: &mut fastrand::Rng) -> usize {

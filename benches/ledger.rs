@@ -123,7 +123,7 @@ impl Drawer {
     fn folder(&mut self, n: usize) -> DrawnFolder {
         let kind = &self.kinds[self.dice.usize(..KINDS)];
         let dice = &mut self.dice;
-        let mut seconds = 1_200_000_000 + dice.i64(..300_000_000);
+        let mut seconds = 1_200_000_000 + dice.i64(0..300_000_000);
         let (mut commits, mut bytes) = (Vec::new(), 0);
         let mut size = || 75_000 / 4 + dice.u64(..112_500);
         kind.live.iter().for_each(|_| bytes += size());
@@ -131,7 +131,7 @@ impl Drawer {
             let facts: Vec<Fact> = some
                 .iter()
                 .map(|number| {
-                    seconds += dice.i64(..40_000);
+                    seconds += dice.i64(0..40_000);
                     let mut digest = [0; 32];
                     dice.fill(&mut digest);
                     Fact {

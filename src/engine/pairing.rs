@@ -122,7 +122,7 @@ fn may_be(one: &Expected, copy: &Arrival, ours: bool) -> bool {
             nameless || (same_date && (ours || (copy.message_id == 0 && near(one, copy))))
         }
         // It could not be read: its date and size are all there is.
-        None => (ours && same_date) || (same_date && near(one, copy)),
+        None => same_date && (ours || near(one, copy)),
     }
 }
 

@@ -233,14 +233,14 @@ async fn walk(
     walked
 }
 
+/// Where a mailbox comes from and where it goes.
+pub(super) type Endpoints<'p> = (&'p Arc<dyn Source>, &'p Arc<dyn Target>);
+
 /// The endpoints of a mailbox.
 ///
 /// # Errors
 /// `Kind::Config`, `Scope::Mailbox`: the configuration has none of that name.
-pub(super) fn endpoints<'p>(
-    parts: &'p Parts,
-    mailbox: &Mailbox,
-) -> Result<(&'p Arc<dyn Source>, &'p Arc<dyn Target>)> {
+pub(super) fn endpoints<'p>(parts: &'p Parts, mailbox: &Mailbox) -> Result<Endpoints<'p>> {
     let endpoint = |kind: &str, name: &str| {
         Error::new(Kind::Config, Scope::Mailbox, format!("there is no [{kind}.{name}] in the configuration"))
     };

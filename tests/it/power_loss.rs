@@ -70,7 +70,8 @@ fn cut_and_go_on(dir: &Path, disk: &Disk, syncs: u64, seed: u64) -> usize {
     let mut dice = fastrand::Rng::with_seed(seed);
     let (mut told, mut cuts, mut lost) = (Vec::new(), 0, 0);
     while cuts < CUTS {
-        let at = dice.u64(1..=if dice.bool() { 30 } else { syncs });
+        let soon = dice.bool();
+        let at = dice.u64(1..=if soon { 30 } else { syncs });
         if run(dir, disk, Some(at)) {
             break;
         }

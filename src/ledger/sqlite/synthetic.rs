@@ -116,6 +116,8 @@ fn one_mailbox(
         watched: 0,
         lossy: 0,
     };
+    // The other rows refer to it.
+    put(conn, &row)?;
     put(conn, &NameRow { mailbox, folder: 0, names: vec![drawn.mailbox.source, drawn.mailbox.target] })?;
     for one in drawn.folders {
         let folder = row.next_folder;

@@ -166,7 +166,7 @@ impl Drawer {
         };
         let path = match n {
             0 => FolderPath::inbox(),
-            n if n % 4 == 0 => FolderPath::inbox().child(&format!("Projects {n}")),
+            n if n % 4 == 0 => FolderPath::inbox().child(format!("Projects {n}")),
             n => FolderPath::new(vec![format!("Folder {n}")]).unwrap(),
         };
         self.copies += kind.live.len() as u64;

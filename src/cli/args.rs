@@ -42,6 +42,8 @@ pub(super) enum Verb {
     Report(ReportArgs),
     /// Simulate a night: the machines that govern a run, without servers, in seconds.
     Simulate(SimulateArgs),
+    /// Look after the ledger itself.
+    Ledger(LedgerArgs),
     /// Run a mock server on a loopback address, for trials.
     Mock(MockArgs),
 }
@@ -55,6 +57,10 @@ impl Verb {
             Verb::Pause(args) | Verb::Resume(args) | Verb::Drain(args) => args.json,
             Verb::Status(args) | Verb::Verify(args) => args.json,
             Verb::Simulate(args) => args.json,
+            Verb::Ledger(args) => match &args.verb {
+                LedgerVerb::Check(args) => args.json,
+                LedgerVerb::Rebuild(args) => args.json,
+            },
             Verb::Init(_) | Verb::Report(_) | Verb::Mock(_) => false,
         }
     }
@@ -201,6 +207,48 @@ pub(super) enum SimulateOrder {
     AsListed,
     /// Shuffled.
     Shuffled,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LedgerArgs {
+    #[command(subcommand)]
+    pub(super) verb: LedgerVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LedgerVerb {
+    /// Is the ledger as it was written? Reads it, changes nothing.
+    Check(LedgerCheckArgs),
+    /// Make a new ledger from what source and target hold, where the old one was lost.
+    Rebuild(LedgerRebuildArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LedgerCheckArgs {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Also read the whole facts log: every frame's checksum, every folder's chain, and the copies they tell against the
+    /// folders' numbers. Takes as long as the disk takes to read it twice.
+    #[arg(long)]
+    pub(super) deep: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LedgerRebuildArgs {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// Where to make the new ledger: a directory that is not there yet.
+    #[arg(long, value_name = "DIR")]
+    pub(super) into: PathBuf,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Only these mailboxes: by source name, pseudonym or `line:N` of mailboxes.csv.
+    #[arg(long, value_name = "MAILBOX", num_args = 1..)]
+    pub(super) only: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -8,6 +8,7 @@ mod ews;
 mod exit;
 mod imap;
 mod init;
+mod ledger;
 mod mock;
 mod mocks;
 mod oauth;
@@ -32,7 +33,7 @@ use crate::config::{Loaded, Settings};
 use crate::env::Env;
 use crate::model::{Error, Kind, Scope};
 use crate::plan::Plan;
-use args::{Args, Verb};
+use args::{Args, LedgerVerb, Verb};
 use exit::Exit;
 use talk::Talk;
 
@@ -91,6 +92,10 @@ async fn dispatch(verb: Verb, talk: &Talk) -> Result<Exit, Failure> {
         Verb::Verify(args) => verify::run(&args, &env, talk).await,
         Verb::Report(args) => report::run(&args, &env, talk),
         Verb::Simulate(args) => simulate::run(&args, &env, talk),
+        Verb::Ledger(args) => match args.verb {
+            LedgerVerb::Check(args) => ledger::check::run(&args, talk),
+            LedgerVerb::Rebuild(args) => ledger::rebuild::run(&args, &env, talk).await,
+        },
         Verb::Mock(args) => mock::run(&args, &env, talk).await,
     }
 }

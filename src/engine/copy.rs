@@ -580,7 +580,7 @@ async fn record_all(
             Outcome::Stored { id, losses, mode } => {
                 messages += 1;
                 bytes += one.size;
-                let mut stored = one.stored(epoch, id, &losses);
+                let mut stored = one.stored(epoch, core.id_on_record(id), &losses);
                 stored.fact.mode = mode;
                 sum.stored.push(stored);
             }

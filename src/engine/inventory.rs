@@ -11,7 +11,7 @@ use super::settle::Reopened;
 use super::{renumbered, reused};
 use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, FolderRow, FolderState, Outcomes};
-use crate::model::{Digest, Error, Flags, FolderId, Kind, Listed, Result, Scope, Skip, SourceId};
+use crate::model::{Digest, Error, Flags, FolderId, Kind, Listed, Result, Scope, Skip, SkipReason, SourceId};
 use crate::source::{Extent, Listing, Since, SourceFolder, SourceMailbox};
 use crate::target::{FolderWanted, TargetFolderId};
 
@@ -262,7 +262,7 @@ fn are_others(known: &[FolderState], folders: &[SourceFolder], matches: &[Match]
     !lost.is_empty() || folders.iter().zip(matches).any(other)
 }
 
-async fn list_folders(core: &Core, source: &dyn SourceMailbox) -> Result<Vec<SourceFolder>> {
+pub(super) async fn list_folders(core: &Core, source: &dyn SourceMailbox) -> Result<Vec<SourceFolder>> {
     let mut attempt = 0;
     loop {
         core.parts.env.step(Step::SourceList).await;
@@ -321,7 +321,7 @@ async fn look(
     Ok(Look { listing, listed, since: 0, also: Vec::new(), print })
 }
 
-async fn list_one(
+pub(super) async fn list_one(
     core: &Core,
     source: &dyn SourceMailbox,
     folder: &SourceFolder,
@@ -562,6 +562,13 @@ pub(super) async fn plan(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
         if book.reopened.iter().any(|r| r.folder == id) {
             new = take_reopened(core, id, epoch, new, &mut book.reopened).await?;
         }
+        // Whose copy may be there already is never stored: the operator decides.
+        let doubtful = book.state.skips.iter().filter(|(f, s)| *f == id && s.reason == SkipReason::Doubtful);
+        let doubtful: BTreeSet<u64> = doubtful.map(|(_, skip)| skip.number).collect();
+        if new.iter().any(|m| doubtful.contains(&m.number)) {
+            book.hold = Some("a message is left alone whose copy may be there already");
+            new = new.into_iter().filter(|m| !doubtful.contains(&m.number)).collect();
+        }
         if new.is_named() {
             new = number_the_named(core, id, new).await?;
         }
@@ -654,7 +661,7 @@ async fn skip_too_large(
         .filter(|m| !skips.iter().any(|(number, _)| *number == m.number))
         .map(|m| {
             let detail = format!("{} bytes, the limit is {limit}", m.size.unwrap_or(0));
-            super::copy::skip(m, crate::model::SkipReason::TooLarge, detail, m.size)
+            super::copy::skip(m, SkipReason::TooLarge, detail, m.size)
         })
         .collect();
     if !skips.is_empty() {
@@ -663,6 +670,6 @@ async fn skip_too_large(
     Ok(())
 }
 
-fn wanted_at_target(folder: &SourceFolder) -> FolderWanted {
+pub(super) fn wanted_at_target(folder: &SourceFolder) -> FolderWanted {
     FolderWanted { path: folder.path.clone(), special: folder.special, subscribed: folder.subscribed }
 }

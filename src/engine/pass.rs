@@ -14,8 +14,8 @@ use super::{Event, MailboxResult, Stop, Watcher};
 use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary, Walked};
 use crate::limit::Gate;
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
-use crate::source::{Extent, SourceMailbox};
-use crate::target::{TargetFolderId, TargetMailbox};
+use crate::source::{Extent, Source, SourceMailbox};
+use crate::target::{Target, TargetFolderId, TargetMailbox};
 
 /// What every step of a pass needs and none changes.
 pub(super) struct Core {
@@ -214,13 +214,7 @@ async fn walk(
     book: &mut Book,
     claimed: &mut Option<Claim>,
 ) -> Result<()> {
-    let endpoint = |kind: &str, name: &str| {
-        Error::new(Kind::Config, Scope::Mailbox, format!("there is no [{kind}.{name}] in the configuration"))
-    };
-    let source = parts.sources.get(&mailbox.source_endpoint);
-    let source = source.ok_or_else(|| endpoint("source", &mailbox.source_endpoint))?;
-    let target = parts.targets.get(&mailbox.target_endpoint);
-    let target = target.ok_or_else(|| endpoint("target", &mailbox.target_endpoint))?;
+    let (source, target) = endpoints(parts, mailbox)?;
 
     parts.env.step(crate::env::Step::Claim).await;
     let claim = parts.ledger.claim(mailbox).await?;
@@ -248,6 +242,24 @@ async fn walk(
     futures_util::future::join(source.release(), core.target.release()).await;
     (book.tally.source_trips, book.tally.target_trips) = (source.round_trips(), core.target.round_trips());
     walked
+}
+
+/// Where a mailbox comes from and where it goes.
+pub(super) type Endpoints<'p> = (&'p Arc<dyn Source>, &'p Arc<dyn Target>);
+
+/// The endpoints of a mailbox.
+///
+/// # Errors
+/// `Kind::Config`, `Scope::Mailbox`: the configuration has none of that name.
+pub(super) fn endpoints<'p>(parts: &'p Parts, mailbox: &Mailbox) -> Result<Endpoints<'p>> {
+    let endpoint = |kind: &str, name: &str| {
+        Error::new(Kind::Config, Scope::Mailbox, format!("there is no [{kind}.{name}] in the configuration"))
+    };
+    let source = parts.sources.get(&mailbox.source_endpoint);
+    let source = source.ok_or_else(|| endpoint("source", &mailbox.source_endpoint))?;
+    let target = parts.targets.get(&mailbox.target_endpoint);
+    let target = target.ok_or_else(|| endpoint("target", &mailbox.target_endpoint))?;
+    Ok((source, target))
 }
 
 /// The stages of a pass, in order.
@@ -336,7 +348,7 @@ async fn check_identity(core: &Core, book: &mut Book, first_try: bool) -> Result
                 "the target already holds {there} copies of this mailbox that are not in this ledger; nothing was written"
             );
             return Err(Error::new(Kind::Conflict, Scope::Mailbox, what)
-                .remedy("use the ledger they were made with, or remove those copies at the target first"));
+                .remedy("use the ledger they were made with, make a new one with `mailwave ledger rebuild`, or remove those copies at the target first"));
         }
     }
     let change = if start_over { Change::StartOver { identity } } else { Change::BindTarget { identity } };

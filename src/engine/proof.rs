@@ -111,6 +111,7 @@ fn worth_a_try(skip: &Skip, limit: u64, final_pass: bool) -> bool {
     match skip.reason {
         SkipReason::TooLarge => skip.size.is_none_or(|size| size <= limit),
         SkipReason::NotAMessage => final_pass,
+        SkipReason::Doubtful => false,
         SkipReason::Refused | SkipReason::Unreadable | SkipReason::Unresolved => true,
     }
 }

@@ -116,6 +116,7 @@ pub(super) async fn look(
                 absent.push(one);
                 continue;
             };
+            let id = core.id_on_record(id);
             let stored = one.carried.stored(one.carried.stamp.epoch, id, &[UNCONFIRMED]);
             let outcomes = Outcomes { stored: vec![stored], ..Outcomes::default() };
             core.apply(Change::Outcome { batch: one.batch, outcomes }).await?;
@@ -240,7 +241,7 @@ async fn found(
     let mut carried = read.unwrap_or_else(|| Carried::unread(stamp, &item));
     // The flags recorded are those the copy has: if the source's changed since, the pass syncs the difference.
     carried.flags = flags;
-    let mut stored = carried.stored(open.epoch, id, &[UNCONFIRMED]);
+    let mut stored = carried.stored(open.epoch, core.id_on_record(id), &[UNCONFIRMED]);
     if !known {
         stored.fact.digest = None;
     }
@@ -249,7 +250,7 @@ async fn found(
 
 impl Carried {
     /// A message that was not read, or cannot be any more.
-    fn unread(stamp: Stamp, item: &IntentItem) -> Carried {
+    pub(super) fn unread(stamp: Stamp, item: &IntentItem) -> Carried {
         let message = NewMessage {
             number: item.number,
             id: item.id.clone(),

@@ -29,6 +29,11 @@ impl Core {
         }
     }
 
+    /// What is recorded as a copy's id: nothing where its stamp finds it.
+    pub(super) fn id_on_record(&self, id: String) -> String {
+        if self.target.capabilities().stamps { String::new() } else { id }
+    }
+
     /// Asks the target for copies, with bounded retries.
     pub(super) async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
         let mut attempt = 0;

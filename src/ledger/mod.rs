@@ -249,6 +249,14 @@ pub enum Change {
     },
     /// A folder, new or changed. Answer: [`Applied::Folder`].
     Folder(FolderRow),
+    /// A folder whose id the stamps of its copies tell: for a ledger that is made anew. Without a row the id is only never
+    /// given again. Answer: [`Applied::Folder`]. Refused (`Kind::Internal`): an id that is on record.
+    FolderGiven {
+        /// Its id.
+        id: FolderId,
+        /// What is known of it; its `id` does not count.
+        row: Option<FolderRow>,
+    },
     /// A folder was not at the source in a complete pass.
     FolderMissing(FolderId),
     /// A batch is about to be fetched and stored. Answer: [`Applied::Batch`]. Names without a number in `items` do

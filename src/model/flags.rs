@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::runset::RunSet;
+use super::packed::{Places, pack, unpack};
+use super::runset::{RunSet, put_varint, take_varint};
 
 /// A message's flags. `\Recent` is a session's matter and never kept (RFC 3501 §2.3.2).
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,33 +143,91 @@ impl FlagMap {
         self.0.retain(|_, set| !set.is_empty());
     }
 
-    /// Bytes for the ledger.
+    /// Bytes for the ledger: the shorter of two forms. One has a run set for each combination. The other (after two zero
+    /// bytes, with which the first never begins: a combination without messages is not kept) has the set of all numbers,
+    /// the combination that most of them have, and for each of the others their places in the set, so that holes in the
+    /// numbers are told once.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut plain = Vec::new();
         for (flags, set) in &self.0 {
-            for part in [flags.encode().into_bytes(), set.encode()] {
-                super::runset::put_varint(&mut out, part.len() as u64);
-                out.extend_from_slice(&part);
-            }
+            put_part(&mut plain, flags.encode().as_bytes());
+            put_part(&mut plain, &set.encode());
         }
-        out
+        let Some((usual, _)) = self.0.iter().max_by_key(|(_, set)| set.len()) else { return plain };
+        let all = self.numbers();
+        let places = Places::of(&all);
+        let mut packed = MARK.to_vec();
+        pack(&mut packed, &all);
+        put_part(&mut packed, usual.encode().as_bytes());
+        for (flags, set) in self.0.iter().filter(|(flags, _)| *flags != usual) {
+            put_part(&mut packed, flags.encode().as_bytes());
+            pack(&mut packed, &places.places(set));
+        }
+        if packed.len() < plain.len() { packed } else { plain }
     }
 
     /// Reads [`FlagMap::encode`]'s bytes; `None` if they are damaged.
     pub fn decode(mut bytes: &[u8]) -> Option<FlagMap> {
+        if let Some(packed) = bytes.strip_prefix(&MARK) {
+            return FlagMap::decode_packed(packed);
+        }
         let mut map = BTreeMap::new();
         while !bytes.is_empty() {
-            let mut part = || -> Option<&[u8]> {
-                let len = usize::try_from(super::runset::take_varint(&mut bytes)?).ok()?;
-                let (part, rest) = bytes.split_at_checked(len)?;
-                bytes = rest;
-                Some(part)
-            };
-            let flags = Flags::decode(std::str::from_utf8(part()?).ok()?);
-            map.insert(flags, RunSet::decode(part()?)?);
+            let flags = Flags::decode(std::str::from_utf8(take_part(&mut bytes)?).ok()?);
+            map.insert(flags, RunSet::decode(take_part(&mut bytes)?)?);
         }
         Some(FlagMap(map))
     }
+
+    fn decode_packed(mut bytes: &[u8]) -> Option<FlagMap> {
+        let all = unpack(&mut bytes)?;
+        let places = Places::of(&all);
+        let text = |bytes: &mut &[u8]| Some(Flags::decode(std::str::from_utf8(take_part(bytes)?).ok()?));
+        let usual = text(&mut bytes)?;
+        let mut map = BTreeMap::new();
+        let (mut taken, mut sum) = (RunSet::default(), 0u64);
+        while !bytes.is_empty() {
+            let flags = text(&mut bytes)?;
+            let set = unpack(&mut bytes)?;
+            sum = sum.checked_add(set.len())?;
+            set.runs().for_each(|run| taken.insert(*run.start(), *run.end()));
+            map.insert(flags, places.numbers(&set)?);
+        }
+        // Nobody has two combinations.
+        if taken.len() != sum {
+            return None;
+        }
+        let mut rest = RunSet::default();
+        let mut next = 0;
+        for run in taken.runs() {
+            if *run.start() > next {
+                rest.insert(next, run.start() - 1);
+            }
+            next = run.end().checked_add(1)?;
+        }
+        if next < all.len() {
+            rest.insert(next, all.len() - 1);
+        }
+        if !rest.is_empty() {
+            map.insert(usual, places.numbers(&rest)?);
+        }
+        Some(FlagMap(map))
+    }
+}
+
+/// What the packed form begins with.
+const MARK: [u8; 2] = [0, 0];
+
+fn put_part(out: &mut Vec<u8>, part: &[u8]) {
+    put_varint(out, part.len() as u64);
+    out.extend_from_slice(part);
+}
+
+fn take_part<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::try_from(take_varint(bytes)?).ok()?;
+    let (part, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    Some(part)
 }
 
 #[cfg(test)]
@@ -194,6 +253,23 @@ mod tests {
         let source = flags(&["\\Seen", "\\Answered", "work", "home"]);
         let target = flags(&["\\Flagged"]); // the user marked it unread, flagged it and removed "work"
         assert_eq!(Flags::merge(&base, &source, &target), flags(&["\\Flagged", "\\Answered", "home"]));
+    }
+
+    #[test]
+    fn a_flag_map_with_holes_reads_back_and_tells_them_once() {
+        let mut map = FlagMap::default();
+        let dice = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
+        for n in (1..700).filter(|n| dice(*n) < 90) {
+            let kind = ["\\Seen", "\\Seen", "\\Seen", "\\Answered"][dice(n + 5000) as usize % 4];
+            map.set(n, &flags(&[kind]));
+        }
+        let bytes = map.encode();
+        assert_eq!(FlagMap::decode(&bytes).as_ref(), Some(&map));
+        let plain: usize = map.0.values().map(|set| set.encode().len()).sum();
+        assert!(bytes.len() * 2 < plain, "{} bytes, {plain} as runs", bytes.len());
+        for cut in 0..bytes.len() {
+            assert_ne!(FlagMap::decode(&bytes[..cut]), Some(map.clone()), "cut at {cut}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod form;
 mod message;
 mod mode;
 mod outcome;
+mod packed;
 mod runset;
 mod runtree;
 mod stamp;

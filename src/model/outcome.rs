@@ -39,16 +39,19 @@ pub enum SkipReason {
     NotAMessage,
     /// Its outcome could not be found out within the bounded tries.
     Unresolved,
+    /// A copy of it may be at the target already, and which one cannot be told.
+    Doubtful,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [SkipReason; 5] = [
+    pub const ALL: [SkipReason; 6] = [
         SkipReason::TooLarge,
         SkipReason::Refused,
         SkipReason::Unreadable,
         SkipReason::NotAMessage,
         SkipReason::Unresolved,
+        SkipReason::Doubtful,
     ];
 
     /// The word for it in the ledger, the CSV and the JSON.
@@ -59,6 +62,7 @@ impl SkipReason {
             SkipReason::Unreadable => "unreadable",
             SkipReason::NotAMessage => "not-a-message",
             SkipReason::Unresolved => "unresolved",
+            SkipReason::Doubtful => "doubtful",
         }
     }
 
@@ -80,6 +84,9 @@ impl SkipReason {
             SkipReason::NotAMessage => "nothing to move; look at it at the source and approve it",
             SkipReason::Unresolved => {
                 "run again when the target is calm; `verify` tells whether a copy is there"
+            }
+            SkipReason::Doubtful => {
+                "look for it at the target; if it is not there, hand it over as a file: it is never stored by itself"
             }
         }
     }

@@ -33,12 +33,17 @@ struct Bed {
     dir: TempDir,
     env: Env,
     inline: bool,
+    /// Treated as a large one, which is checked mailbox by mailbox.
+    large: bool,
 }
 
 impl Bed {
     fn options(&self) -> LedgerOptions {
         let mut options = LedgerOptions::new(source(), "graph+imap");
         options.inline = self.inline;
+        if self.large {
+            options.check_whole_bytes = 0;
+        }
         options
     }
 
@@ -56,7 +61,12 @@ impl Bed {
 
     /// A ledger opened on a copy of the files as they are now.
     fn copy(&self) -> Bed {
-        let bed = Bed { dir: TempDir::new().unwrap(), env: self.env.clone(), inline: self.inline };
+        let bed = Bed {
+            dir: TempDir::new().unwrap(),
+            env: self.env.clone(),
+            inline: self.inline,
+            large: self.large,
+        };
         copy_dir(&self.dir(), &bed.dir());
         bed
     }
@@ -107,7 +117,7 @@ fn on_world<F: Future<Output = ()>>(inline: bool, freeze: Arc<Freeze>, test: imp
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(inline).build().unwrap();
     runtime.block_on(async {
         let env = Env::simulated(7, WALL, freeze);
-        test(Bed { dir: TempDir::new().unwrap(), env, inline }).await;
+        test(Bed { dir: TempDir::new().unwrap(), env, inline, large: false }).await;
     });
 }
 

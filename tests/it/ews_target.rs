@@ -2,7 +2,7 @@
 //! its octets. And whole migrations of Maildirs into a mock in another process.
 
 mod folders;
-mod road;
+pub mod road;
 mod streams;
 
 use std::collections::BTreeMap;

@@ -66,19 +66,7 @@ fn check_segment(dir: &Path, ledger: u64, mark: &SegmentMark, group: u64) -> Res
         .write(true)
         .open(segment_path(dir, id))
         .map_err(|_| bad(id, "the file is missing or cannot be opened"))?;
-    let length = file.metadata().map_err(|e| io(id, &e))?.len();
-    if length < mark.length {
-        return Err(bad(id, "the file is shorter than what was committed"));
-    }
-    let mut header = [0; SEGMENT_HEADER];
-    read_at(&mut &file, 0, &mut header).map_err(|e| io(id, &e))?;
-    if header != segment_header(ledger, id) {
-        return Err(bad(id, "its header is not this ledger's"));
-    }
-    match read_frame(&file, mark.last) {
-        Some((header, hash)) if hash == mark.hash && mark.last + header.frame_len() == mark.length => {}
-        _ => return Err(bad(id, "its last committed frame does not verify")),
-    }
+    let length = look_at(&file, ledger, mark)?;
     if length > mark.length {
         ahead(&file, id, mark.length, group)?;
         file.set_len(mark.length).and_then(|()| file.sync_all()).map_err(|e| io(id, &e))?;
@@ -86,8 +74,30 @@ fn check_segment(dir: &Path, ledger: u64, mark: &SegmentMark, group: u64) -> Res
     Ok(())
 }
 
+/// Compares a segment with what is committed of it; returns its length in bytes, which may be more.
+///
+/// # Errors
+/// As [`check_segments`].
+pub(super) fn look_at(file: &File, ledger: u64, mark: &SegmentMark) -> Result<u64> {
+    let id = mark.id;
+    let length = file.metadata().map_err(|e| io(id, &e))?.len();
+    if length < mark.length {
+        return Err(bad(id, "the file is shorter than what was committed"));
+    }
+    let mut header = [0; SEGMENT_HEADER];
+    read_at(&mut &*file, 0, &mut header).map_err(|e| io(id, &e))?;
+    if header != segment_header(ledger, id) {
+        return Err(bad(id, "its header is not this ledger's"));
+    }
+    match read_frame(file, mark.last) {
+        Some((header, hash)) if hash == mark.hash && mark.last + header.frame_len() == mark.length => {}
+        _ => return Err(bad(id, "its last committed frame does not verify")),
+    }
+    Ok(length)
+}
+
 /// Refuses if a frame beyond `from` was written by a group later than the one after `group`.
-fn ahead(file: &File, id: u32, from: u64, group: u64) -> Result<()> {
+pub(super) fn ahead(file: &File, id: u32, from: u64, group: u64) -> Result<()> {
     let mut at = from;
     while let Some((header, _)) = read_frame(file, at) {
         if header.group > group.saturating_add(1) {
@@ -124,7 +134,7 @@ fn bad(id: u32, what: &str) -> Error {
         .remedy(crate::ledger::RESTORE)
 }
 
-fn lost_commits() -> Error {
+pub(super) fn lost_commits() -> Error {
     Error::new(
         Kind::Ledger,
         Scope::Run,
@@ -133,7 +143,7 @@ fn lost_commits() -> Error {
     .remedy(crate::ledger::RESTORE)
 }
 
-fn io(id: u32, error: &std::io::Error) -> Error {
+pub(super) fn io(id: u32, error: &std::io::Error) -> Error {
     let what = format!("facts segment {id} cannot be read or cut: {}", error.kind());
     Error::new(Kind::Ledger, Scope::Run, what)
         .remedy("look at the rights and the disk of the ledger directory")

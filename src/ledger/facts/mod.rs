@@ -9,6 +9,7 @@
 //! nothing on the way can be changed, lost or swapped without the walk noticing. The log is synced *before* the
 //! commit that refers to it; what lies beyond the last commit is cut off at the next start.
 
+mod audit;
 mod check;
 mod frame;
 mod reader;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{Error, Kind, Scope};
 
+pub(super) use audit::{SegmentsSeen, audit_segments, log_bytes};
 pub(super) use check::{SegmentMark, check_segments, has_segments};
 pub(super) use frame::Head;
 pub use reader::FactsCursor;

@@ -37,6 +37,11 @@ impl FactsWriter {
         FactsWriter { dir: dir.to_owned(), ledger, rotate_at, mark, file: None, staged: None, synced }
     }
 
+    /// Where the segments lie.
+    pub(in crate::ledger) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Begins a group: nothing is staged.
     pub(in crate::ledger) fn begin(&mut self) {
         self.staged = None;

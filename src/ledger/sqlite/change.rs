@@ -198,6 +198,9 @@ impl<'c, 'a> Open<'c, 'a> {
             Change::BindTarget { identity } => self.mailbox.target_identity = Some(identity.clone()),
             Change::StartOver { identity } => self.start_over(identity)?,
             Change::Folder(row) => return self.folder(row).map(Applied::Folder),
+            Change::FolderGiven { id, row } => {
+                return self.folder_given(*id, row.as_ref()).map(Applied::Folder);
+            }
             Change::FolderMissing(folder) => self.edit_folder(*folder, |f| f.missing = true)?,
             Change::Intent { folder, epoch, anchor, items } => {
                 return self.intent(*folder, *epoch, anchor, items).map(Applied::Batch);
@@ -310,28 +313,7 @@ impl<'c, 'a> Open<'c, 'a> {
                 let id = self.mailbox.next_folder;
                 let next = id.checked_add(1).ok_or_else(|| internal("no folder ids are left"))?;
                 self.mailbox.next_folder = next;
-                self.mailbox.folders += 1;
-                let folder = Folder {
-                    mailbox: self.mailbox.row,
-                    folder: id,
-                    special: None,
-                    object_id: None,
-                    epoch: row.epoch,
-                    target_folder: String::new(),
-                    done: Default::default(),
-                    flags: Default::default(),
-                    live: 0,
-                    orphans: 0,
-                    bytes: 0,
-                    next_number: 1,
-                    uidnext: 0,
-                    modseq: 0,
-                    messages: 0,
-                    mark: String::new(),
-                    missing: false,
-                };
-                put(self.context.conn, &folder)?;
-                (FolderId(id), folder)
+                (FolderId(id), self.first_folder(id, row.epoch)?)
             }
         };
         let mut new = old.clone();
@@ -354,6 +336,44 @@ impl<'c, 'a> Open<'c, 'a> {
         let names = row.path.names().to_vec();
         put(self.context.conn, &NameRow { mailbox: self.mailbox.row, folder: id.0, names })?;
         Ok(id)
+    }
+
+    /// A folder that was not on record before.
+    fn first_folder(&mut self, id: u32, epoch: u64) -> Result<Folder> {
+        self.mailbox.folders += 1;
+        let folder = Folder {
+            mailbox: self.mailbox.row,
+            folder: id,
+            special: None,
+            object_id: None,
+            epoch,
+            target_folder: String::new(),
+            done: Default::default(),
+            flags: Default::default(),
+            live: 0,
+            orphans: 0,
+            bytes: 0,
+            next_number: 1,
+            uidnext: 0,
+            modseq: 0,
+            messages: 0,
+            mark: String::new(),
+            missing: false,
+        };
+        put(self.context.conn, &folder)?;
+        Ok(folder)
+    }
+
+    fn folder_given(&mut self, id: FolderId, row: Option<&FolderRow>) -> Result<FolderId> {
+        let known: Option<Folder> = get(self.context.conn, &[folder_key(self.mailbox.row, id.0)])?;
+        if known.is_some() {
+            return Err(internal("a folder's id is given twice"));
+        }
+        let next = id.0.checked_add(1).ok_or_else(|| internal("no folder ids are left"))?;
+        self.mailbox.next_folder = self.mailbox.next_folder.max(next);
+        let Some(row) = row else { return Ok(id) };
+        self.first_folder(id.0, row.epoch)?;
+        self.folder(&FolderRow { id: Some(id), ..row.clone() })
     }
 
     fn pass_ended(&mut self, summary: &PassSummary) -> Result<()> {

@@ -1,112 +1,199 @@
-//! What is checked when a ledger is opened for writing: every row's seal, and that the rows fit each other.
+//! Every row's seal, and that the rows fit each other. A run checks the mailboxes' own rows when it opens the ledger and
+//! the rest of a mailbox whenever it loads it; a small database is checked whole at once, and any by `ledger check`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use super::error::damaged;
-use super::rows::{each, list};
-use super::tables::{Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow};
+use super::error::{damaged, sql};
+use super::rows::{Record, is_damage, list, survey};
+use super::tables::{
+    Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow, folder_key,
+};
 use crate::ledger::facts::SegmentMark;
-use crate::model::Result;
+use crate::model::{Error, Result};
 
-/// What the rows of one mailbox add up to.
-#[derive(Default, PartialEq, Eq)]
-struct Counts {
-    folders: u64,
-    messages: u64,
-    bytes: u64,
-    skipped: u64,
-    open: u64,
-    watched: u64,
+/// Something that is not as it was written.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The ordinal of its mailbox, if it is of one.
+    pub mailbox: Option<i64>,
+    /// What is wrong.
+    pub what: String,
 }
 
-/// Reads everything once. Returns the segments.
+/// Takes what is found; an error ends the check.
+pub(super) type Finds<'a> = dyn FnMut(Found) -> Result<()> + 'a;
+
+/// For those who go no further: the first thing found is the error.
+pub(super) fn refuse(found: Found) -> Result<()> {
+    Err(error_of(found))
+}
+
+fn error_of(found: Found) -> Error {
+    match found.mailbox {
+        Some(mailbox) => damaged(format_args!("mailbox {mailbox}: {}", found.what)),
+        None => damaged(found.what),
+    }
+}
+
+/// Rows of a mailbox, or of all of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub names: u64,
+    pub folders: u64,
+    pub batches: u64,
+    pub exceptions: u64,
+    pub watches: u64,
+    pub walked: u64,
+    pub chains: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: Counts) {
+        self.names += other.names;
+        self.folders += other.folders;
+        self.batches += other.batches;
+        self.exceptions += other.exceptions;
+        self.watches += other.watches;
+        self.walked += other.walked;
+        self.chains += other.chains;
+    }
+}
+
+/// What does not grow with folders or messages: segments, and the mailboxes' own rows, each of which `each` sees.
+/// Returns the segments.
 ///
 /// # Errors
-/// `Kind::Ledger`: a row is changed, missing, or does not fit the others.
-pub(super) fn check(conn: &Connection, meta: &Meta) -> Result<Vec<SegmentMark>> {
-    let segments: Vec<SegmentMark> = list(conn, "TRUE", &[])?;
+/// Those of `finds` and `each`, and of a disk that does not answer.
+pub(super) fn top(
+    conn: &Connection,
+    meta: &Meta,
+    finds: &mut Finds<'_>,
+    each: &mut dyn FnMut(MailboxRow, &mut Finds<'_>) -> Result<()>,
+) -> Result<Vec<SegmentMark>> {
+    let none = |what: String| Found { mailbox: None, what };
+    let mut segments: Vec<SegmentMark> = Vec::new();
+    survey(conn, "TRUE", &[], &mut |what| finds(none(what)), |s| segments.push(s))?;
     if segments.len() != meta.segments as usize || (1u32..).zip(&segments).any(|(n, s)| s.id != n) {
-        return Err(damaged("a row of segment is missing"));
+        finds(none("a row of segment is missing".to_owned()))?;
     }
-
-    let mut counts: BTreeMap<i64, Counts> = BTreeMap::new();
-    let mut with_facts = BTreeSet::new();
-    let mut nameless = BTreeSet::new();
-    each(conn, "TRUE", &[], |f: Folder| {
-        let count = counts.entry(f.mailbox).or_default();
-        let copies = f.live.saturating_add(f.orphans);
-        count.folders += 1;
-        count.messages = count.messages.saturating_add(copies);
-        count.bytes = count.bytes.saturating_add(f.bytes);
-        nameless.insert((f.mailbox, f.folder));
-        if copies > 0 {
-            with_facts.insert((f.mailbox, f.folder));
-        }
-        Ok(())
-    })?;
-    each(conn, "TRUE", &[], |c: Chain| {
-        let segment = c.head.segment.checked_sub(1).and_then(|i| segments.get(i as usize));
-        if segment.is_none_or(|s| c.head.offset > s.last) {
-            return Err(damaged("a folder's facts lie beyond the log"));
-        }
-        with_facts.remove(&(c.mailbox, c.folder));
-        Ok(())
-    })?;
-    if !with_facts.is_empty() {
-        return Err(damaged("a row of chain is missing"));
+    let mut all: Vec<MailboxRow> = Vec::new();
+    let seen = survey(conn, "TRUE", &[], &mut |what| finds(none(what)), |m| all.push(m))?;
+    if i64::try_from(seen) != Ok(meta.mailboxes) {
+        finds(none("a row of mailbox is missing".to_owned()))?;
     }
-    each(conn, "TRUE", &[], |b: Batch| {
-        counts.entry(b.mailbox).or_default().open += b.items.len() as u64;
-        Ok(())
-    })?;
-    each(conn, "TRUE", &[], |e: Exception| {
-        counts.entry(e.mailbox).or_default().skipped += 1;
-        Ok(())
-    })?;
-    each(conn, "TRUE", &[], |w: WatchRow| {
-        counts.entry(w.mailbox).or_default().watched += 1;
-        Ok(())
-    })?;
-
-    // A mailbox without such a row is walked again; one that has it must not be taken for another.
-    each(conn, "TRUE", &[], |w: WalkedRow| {
-        if w.mailbox < 1 || w.mailbox > meta.mailboxes {
-            return Err(damaged("a row of walked belongs to no mailbox"));
-        }
-        Ok(())
-    })?;
-
-    let mut rows = 0;
-    each(conn, "TRUE", &[], |m: MailboxRow| {
-        rows += 1;
-        let told = Counts {
-            folders: m.folders,
-            messages: m.messages,
-            bytes: m.bytes,
-            skipped: m.skipped,
-            open: m.open,
-            watched: m.watched,
-        };
-        if m.row != rows || counts.remove(&m.row).unwrap_or_default() != told {
-            return Err(damaged("the rows of a mailbox do not add up"));
+    for (m, ordinal) in all.into_iter().zip(1..) {
+        let of = |what: &str| Found { mailbox: Some(m.row), what: what.to_owned() };
+        if m.row != ordinal && i64::try_from(seen) == Ok(meta.mailboxes) {
+            finds(of("the rows of mailbox are not numbered one by one"))?;
         }
         // Through the index of keys: a damaged index would make a mailbox begin anew.
-        let found: Vec<MailboxRow> = list(conn, "key = ?1", &[Value::Text(m.key.clone())])?;
-        if found.first().map(|f| f.row) != Some(m.row) {
-            return Err(damaged("the index of mailboxes does not fit its table"));
+        let found: Result<Vec<MailboxRow>> = list(conn, "key = ?1", &[Value::Text(m.key.clone())]);
+        if found.ok().and_then(|f| f.first().map(|f| f.row)) != Some(m.row) {
+            finds(of("the index of mailboxes does not fit its table"))?;
         }
-        nameless.insert((m.row, 0));
-        Ok(())
-    })?;
-    if rows != meta.mailboxes || !counts.is_empty() {
-        return Err(damaged("a row of mailbox is missing"));
+        each(m, finds)?;
     }
-    each(conn, "TRUE", &[], |n: NameRow| {
-        nameless.remove(&(n.mailbox, n.folder));
+    Ok(segments)
+}
+
+/// Everything in the database. Returns the segments.
+///
+/// # Errors
+/// As [`top`].
+pub(super) fn whole(
+    conn: &Connection,
+    meta: &Meta,
+    finds: &mut Finds<'_>,
+) -> Result<(Vec<SegmentMark>, Counts)> {
+    let last: Vec<SegmentMark> = list(conn, "TRUE", &[]).unwrap_or_default();
+    let mut counts = Counts::default();
+    let segments = top(conn, meta, finds, &mut |m, finds| {
+        counts.add(mailbox(conn, &m, Some(&last), finds)?);
         Ok(())
     })?;
-    if nameless.is_empty() { Ok(segments) } else { Err(damaged("a row of name is missing")) }
+    // Rows of no mailbox, and rows that a search by key passes over.
+    fn all<R: Record>(conn: &Connection, seen: u64, finds: &mut Finds<'_>) -> Result<()> {
+        let text = format!("SELECT count(*) FROM {} NOT INDEXED", R::TABLE);
+        let rows: i64 = match conn.query_row(&text, [], |row| row.get(0)) {
+            Err(e) if is_damage(&e) => -1,
+            other => other.map_err(sql)?,
+        };
+        if u64::try_from(rows) == Ok(seen) {
+            return Ok(());
+        }
+        let what = format!("table {} has {rows} rows, {seen} of them are found by mailbox", R::TABLE);
+        finds(Found { mailbox: None, what })
+    }
+    all::<NameRow>(conn, counts.names, finds)?;
+    all::<Folder>(conn, counts.folders, finds)?;
+    all::<Batch>(conn, counts.batches, finds)?;
+    all::<Exception>(conn, counts.exceptions, finds)?;
+    all::<WatchRow>(conn, counts.watches, finds)?;
+    all::<WalkedRow>(conn, counts.walked, finds)?;
+    all::<Chain>(conn, counts.chains, finds)?;
+    Ok((segments, counts))
+}
+
+/// The rows of one mailbox: each one's seal, and that they add up to what the mailbox's own row says. With the segments,
+/// that no folder's facts lie beyond them.
+///
+/// # Errors
+/// As [`top`].
+pub(super) fn mailbox(
+    conn: &Connection,
+    m: &MailboxRow,
+    segments: Option<&[SegmentMark]>,
+    finds: &mut Finds<'_>,
+) -> Result<Counts> {
+    let own = [Value::Integer(m.row)];
+    let of = |what: String| Found { mailbox: Some(m.row), what };
+    let mut counts = Counts::default();
+    let (mut messages, mut bytes, mut open, mut beyond) = (0u64, 0u64, 0u64, false);
+    let (mut with_facts, mut nameless) = (BTreeSet::new(), BTreeSet::from([0u32]));
+
+    let range = [folder_key(m.row, 0), folder_key(m.row, u32::MAX)];
+    counts.folders =
+        survey(conn, "id BETWEEN ?1 AND ?2", &range, &mut |what| finds(of(what)), |f: Folder| {
+            let copies = f.live.saturating_add(f.orphans);
+            messages = messages.saturating_add(copies);
+            bytes = bytes.saturating_add(f.bytes);
+            nameless.insert(f.folder);
+            if copies > 0 {
+                with_facts.insert(f.folder);
+            }
+        })?;
+    counts.chains = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |c: Chain| {
+        let segment = c.head.segment.checked_sub(1).map(|i| segments.and_then(|all| all.get(i as usize)));
+        let within = |s: &SegmentMark| c.head.offset <= s.last;
+        beyond |= segment.is_none_or(|s| segments.is_some() && !s.is_some_and(within));
+        with_facts.remove(&c.folder);
+    })?;
+    counts.batches = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |b: Batch| {
+        open += b.items.len() as u64;
+    })?;
+    counts.exceptions = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |_: Exception| {})?;
+    counts.watches = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |_: WatchRow| {})?;
+    // A mailbox without such a row is walked again; one that has it must not be taken for another.
+    counts.walked = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |_: WalkedRow| {})?;
+    counts.names = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |n: NameRow| {
+        nameless.remove(&n.folder);
+    })?;
+
+    let told = [m.folders, m.messages, m.bytes, m.skipped, m.open, m.watched];
+    if told != [counts.folders, messages, bytes, counts.exceptions, open, counts.watches] {
+        finds(of("its rows do not add up".to_owned()))?;
+    }
+    if beyond {
+        finds(of("a folder's facts lie beyond the log".to_owned()))?;
+    }
+    if !with_facts.is_empty() {
+        finds(of("a row of chain is missing".to_owned()))?;
+    }
+    if !nameless.is_empty() {
+        finds(of("a row of name is missing".to_owned()))?;
+    }
+    Ok(counts)
 }

@@ -201,6 +201,7 @@ impl Core {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
         let error = Error { kind: Kind::Ledger, ..error.scoped(Scope::Run) };
+        let error = error.at(format_args!("ledger {}", self.writer.dir().display()));
         self.suspect.get_or_insert_with(|| error.clone());
         error
     }

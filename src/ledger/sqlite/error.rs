@@ -5,13 +5,15 @@ use rusqlite::ErrorCode;
 use crate::ledger::RESTORE;
 use crate::model::{Error, Kind, Scope};
 
+/// What a full disk needs.
+const NO_SPACE: &str =
+    "free space on the ledger's disk (about 100 bytes for each message still to be moved) and run again";
+
 /// An error of SQLite. Its own text may quote values, so it is not passed on.
 pub(super) fn sql(error: rusqlite::Error) -> Error {
     let code = error.sqlite_error_code();
     let (what, remedy) = match code {
-        Some(ErrorCode::DiskFull) => {
-            ("there is no space left for the ledger", "free space on the ledger's disk and run again")
-        }
+        Some(ErrorCode::DiskFull) => ("there is no space left for the ledger", NO_SPACE),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             ("the ledger is locked by another program", "close the program that uses ledger.db and run again")
         }
@@ -36,13 +38,22 @@ pub(super) fn sql(error: rusqlite::Error) -> Error {
 
 /// An error of the file system, on the thing named.
 pub(super) fn io(what: &str, error: &std::io::Error) -> Error {
-    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use std::io::ErrorKind::{
+        FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
     let remedy = match error.kind() {
-        StorageFull | QuotaExceeded => "free space on the ledger's disk and run again",
+        StorageFull | QuotaExceeded | FileTooLarge => NO_SPACE,
         PermissionDenied | ReadOnlyFilesystem => "look at the rights of the ledger directory and its files",
         _ => "look at the system log and the disk, then run again",
     };
-    Error::new(Kind::Ledger, Scope::Run, format!("{what}: {}", error.kind())).remedy(remedy)
+    // Some have no name in the standard library, an error of the disk among them.
+    let told = match error.kind().to_string() {
+        nameless if nameless == "uncategorized error" => {
+            format!("system error {}", error.raw_os_error().unwrap_or(0))
+        }
+        named => named,
+    };
+    Error::new(Kind::Ledger, Scope::Run, format!("{what}: {told}")).remedy(remedy)
 }
 
 /// What is stored cannot be trusted.

@@ -18,6 +18,42 @@ pub(super) struct Lock {
     pub was_running: bool,
 }
 
+/// What a lock file says, for those who do not take it.
+pub(super) struct LockSeen {
+    /// The process that wrote it last did not close the ledger in order, or is still at it.
+    pub running: bool,
+    /// The number of the process that holds it.
+    pub holder: Option<String>,
+}
+
+/// Looks at the lock file without changing it. None: as after a close in order.
+///
+/// # Errors
+/// `Kind::Ledger` if it cannot be read.
+pub(super) fn look(path: &Path) -> Result<LockSeen> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(LockSeen { running: false, holder: None });
+        }
+        Err(e) => return Err(io("the ledger's lock cannot be opened", &e)),
+    };
+    // A shared lock, given back at once: refused while a process writes.
+    let held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    let (text, pid) = read(&mut file).map_err(|e| io("the ledger's lock cannot be read", &e))?;
+    Ok(LockSeen { running: text.contains(RUNNING) && !held, holder: held.then_some(pid) })
+}
+
+/// No more than a line of ours is read, whatever lies there. Returns it and the number in it.
+fn read(file: &mut File) -> std::io::Result<(String, String)> {
+    let mut text = Vec::new();
+    file.take(64).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let pid: String =
+        text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    Ok((text, if pid.is_empty() { "unknown".to_owned() } else { pid }))
+}
+
 /// How often a taken lock is tried again, every 20 ms.
 const PATIENCE: u32 = 25;
 
@@ -42,23 +78,18 @@ impl Lock {
             std::thread::sleep(Duration::from_millis(20));
             locked = file.try_lock();
         }
-        // No more than a line of ours is read, whatever lies there.
-        let mut text = Vec::new();
-        let read = (&mut file).take(64).read_to_end(&mut text);
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let pid: String =
-            text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        let read = read(&mut file);
         match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let pid = if pid.is_empty() { "unknown".to_owned() } else { pid };
+                let pid = read.map_or_else(|_| "unknown".to_owned(), |(_, pid)| pid);
                 let what = format!("another mailwave process (pid {pid}) is using this ledger");
                 return Err(Error::new(Kind::Ledger, Scope::Run, what)
                     .remedy("wait for it or stop it; `mailwave status` reads beside it"));
             }
             Err(TryLockError::Error(e)) => return Err(io("the ledger's lock cannot be taken", &e)),
         }
-        read.map_err(|e| io("the ledger's lock cannot be read", &e))?;
+        let (text, _) = read.map_err(|e| io("the ledger's lock cannot be read", &e))?;
         let mut lock = Lock { file, was_running: text.contains(RUNNING) };
         if !lock.was_running {
             lock.write("")?;

@@ -7,6 +7,7 @@
 //! ```
 //! The directory is 0700, the files 0600.
 
+mod audit;
 mod change;
 mod check;
 mod core;
@@ -19,6 +20,8 @@ mod reader;
 mod rows;
 mod schema;
 mod summary;
+#[doc(hidden)]
+pub mod synthetic;
 mod tables;
 mod thread;
 
@@ -41,6 +44,7 @@ use crate::env::{Env, Step};
 use crate::guard::Shown;
 use crate::model::{Error, Fact, FolderId, Kind, Mailbox, Result, RunSet, Scope, SourceName};
 
+pub use self::audit::{Audit, Finding, audit, writer_of};
 pub use self::reader::SqliteView;
 
 /// The database's file name.
@@ -63,6 +67,10 @@ pub struct LedgerOptions {
     pub inline: bool,
     /// A facts segment of this many bytes is followed by another one.
     pub segment_bytes: u64,
+    /// A database of up to so many bytes is checked whole when it is opened. Of a larger one only the mailboxes' own
+    /// rows are, so that a run begins soon however much is done; the rest is checked mailbox by mailbox, each before it is
+    /// worked on.
+    pub check_whole_bytes: u64,
     /// For trials only: intents are acknowledged before they are durable. It breaks the ledger's promise, to show
     /// that the crash trial notices.
     #[doc(hidden)]
@@ -70,7 +78,7 @@ pub struct LedgerOptions {
 }
 
 impl LedgerOptions {
-    /// The defaults: 20 ms, threads, segments of 256 MiB.
+    /// The defaults: 20 ms, threads, segments of 256 MiB, a database of up to 64 MiB checked whole.
     pub fn new(source_name: SourceName, config_fingerprint: impl Into<String>) -> LedgerOptions {
         LedgerOptions {
             source_name,
@@ -78,6 +86,7 @@ impl LedgerOptions {
             group_ms: 20,
             inline: false,
             segment_bytes: 256 << 20,
+            check_whole_bytes: 64 << 20,
             acknowledge_intents_early: false,
         }
     }
@@ -102,7 +111,8 @@ impl std::fmt::Debug for SqliteLedger {
 }
 
 impl SqliteLedger {
-    /// Opens the ledger in `dir`, making it if it is not there. Blocks: everything in it is read once and checked.
+    /// Opens the ledger in `dir`, making it if it is not there. Blocks: what is in it is checked, see
+    /// [`LedgerOptions::check_whole_bytes`].
     ///
     /// # Errors
     /// `Kind::Ledger`, `Scope::Run`: another process uses it; it was made for another source name or configuration,
@@ -170,11 +180,16 @@ fn open_core(env: &Env, dir: &Path, options: &LedgerOptions) -> Result<Core> {
              run again; else restore the ledger directory from a backup",
         ));
     }
-    let conn = schema::open_writer(&path)?;
+    let size = path.metadata().map_or(0, |m| m.len()).saturating_add(wal.metadata().map_or(0, |m| m.len()));
+    let whole = size <= options.check_whole_bytes;
+    let conn = schema::open_writer(&path, whole)?;
     let meta: Option<Meta> = rows::get(&conn, &[Value::Integer(1)])?;
     let mut meta = meta.ok_or_else(|| damaged("its first row is missing"))?;
     meta.config = belongs(&meta, options)?;
-    let marks = check::check(&conn, &meta)?;
+    let marks = match whole {
+        true => check::whole(&conn, &meta, &mut check::refuse)?.0,
+        false => check::top(&conn, &meta, &mut check::refuse, &mut |_, _| Ok(()))?,
+    };
     check_segments(dir, meta.ledger, &marks, meta.groups)?;
     // A first commit, so that the write-ahead log exists from here on.
     meta.groups = meta.groups.saturating_add(1);
@@ -226,7 +241,18 @@ fn make_dir(dir: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|e| io("the ledger's directory cannot be made", &e))
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
+    let made = builder.create(dir).and_then(|()| {
+        // Else a power cut could take the directory with all that is in it.
+        #[cfg(unix)]
+        for parent in missing.iter().filter_map(|d| d.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            std::fs::File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    });
+    made.map_err(|e| io("the ledger's directory cannot be made", &e))
 }
 
 #[async_trait]

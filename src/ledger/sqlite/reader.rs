@@ -7,6 +7,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use super::check;
 use super::error::{damaged, sql, stale};
 use super::rows::{each, get, list};
 use super::schema;
@@ -44,7 +45,12 @@ impl Reader {
 
     /// [`crate::ledger::Ledger::load`].
     pub(super) fn load(&mut self, claim: &Claim) -> Result<MailboxState> {
-        self.snapshot(|conn, _| state(conn, &claimed(conn, claim)?))
+        self.snapshot(|conn, _| {
+            let mailbox = claimed(conn, claim)?;
+            // A large database is not checked whole when it is opened.
+            check::mailbox(conn, &mailbox, None, &mut check::refuse)?;
+            state(conn, &mailbox)
+        })
     }
 
     /// [`crate::ledger::Ledger::facts_from`].
@@ -277,7 +283,10 @@ impl LedgerView for SqliteView {
 
     fn state(&self, mailbox: &MailboxKey) -> Result<Option<MailboxState>> {
         self.0.borrow_mut().snapshot(|conn, _| match by_key(conn, mailbox)? {
-            Some(row) => state(conn, &row).map(Some),
+            Some(row) => {
+                check::mailbox(conn, &row, None, &mut check::refuse)?;
+                state(conn, &row).map(Some)
+            }
             None => Ok(None),
         })
     }

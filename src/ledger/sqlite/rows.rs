@@ -158,17 +158,66 @@ fn key_filter<R: Record>() -> String {
     equal.collect::<Vec<_>>().join(" AND ")
 }
 
-fn open<R: Record>(row: &Row<'_>) -> Result<R> {
-    let n = R::COLUMNS.len();
-    let values = (0..n).map(|i| row.get::<_, Value>(i)).collect::<rusqlite::Result<Vec<_>>>();
-    // A value that is not even text or a number of the declared kind is damage too.
-    let values = values.map_err(|_| damaged(format_args!("a row of {} cannot be read", R::TABLE)))?;
-    let told: Value = row.get(n).map_err(sql)?;
-    if told != Value::Integer(seal(R::TABLE, &values)) {
-        return Err(damaged(format_args!("a row of {} does not match its seal", R::TABLE)));
+/// As [`each`], but a row that is damaged is told to `damage` instead of ending the walk; so is a table that cannot be
+/// read to its end. Returns how many rows there were, damaged ones included.
+///
+/// # Errors
+/// Those of `damage`, and those that are no damage (a disk that does not answer).
+pub(super) fn survey<R: Record>(
+    conn: &Connection,
+    filter: &str,
+    parameters: &[Value],
+    damage: &mut dyn FnMut(String) -> Result<()>,
+    mut then: impl FnMut(R),
+) -> Result<u64> {
+    let columns = R::COLUMNS.join(", ");
+    let keys = R::COLUMNS[..R::KEYS].join(", ");
+    let text = format!("SELECT {columns}, seal FROM {} WHERE {filter} ORDER BY {keys}", R::TABLE);
+    let malformed = || format!("table {} cannot be read to its end", R::TABLE);
+    let mut statement = match conn.prepare_cached(&text) {
+        Ok(statement) => statement,
+        Err(e) if is_damage(&e) => return damage(malformed()).map(|()| 0),
+        Err(e) => return Err(sql(e)),
+    };
+    let mut rows = statement.query(params_from_iter(parameters)).map_err(sql)?;
+    let mut seen = 0;
+    loop {
+        match rows.next() {
+            Ok(Some(row)) => {
+                seen += 1;
+                match read_row::<R>(row) {
+                    Ok(record) => then(record),
+                    Err(what) => damage(what)?,
+                }
+            }
+            Ok(None) => return Ok(seen),
+            Err(e) if is_damage(&e) => return damage(malformed()).map(|()| seen),
+            Err(e) => return Err(sql(e)),
+        }
     }
-    R::read(&mut Fields(values.into_iter()))
-        .ok_or_else(|| damaged(format_args!("a row of {} makes no sense", R::TABLE)))
+}
+
+/// Does this error say that the database is damaged?
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, SchemaChanged};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase | SchemaChanged))
+}
+
+fn open<R: Record>(row: &Row<'_>) -> Result<R> {
+    read_row(row).map_err(damaged)
+}
+
+/// A row whose seal verifies; else what is wrong with it.
+fn read_row<R: Record>(row: &Row<'_>) -> std::result::Result<R, String> {
+    let n = R::COLUMNS.len();
+    let values = (0..=n).map(|i| row.get::<_, Value>(i)).collect::<rusqlite::Result<Vec<_>>>();
+    // A value that is not even text or a number of the declared kind is damage too.
+    let mut values = values.map_err(|_| format!("a row of {} cannot be read", R::TABLE))?;
+    let told = values.pop();
+    if told != Some(Value::Integer(seal(R::TABLE, &values))) {
+        return Err(format!("a row of {} does not match its seal", R::TABLE));
+    }
+    R::read(&mut Fields(values.into_iter())).ok_or_else(|| format!("a row of {} makes no sense", R::TABLE))
 }
 
 /// The first 64 bits of BLAKE3 over the table's name and the values, each with its type and length.

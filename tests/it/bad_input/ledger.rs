@@ -172,7 +172,7 @@ fn without_its_ledger_a_target_that_holds_copies_is_refused_and_nothing_is_doubl
     fs::rename(desk.path("mailwave-ledger"), desk.path("kept")).unwrap();
     let ran = desk.run();
     ran.ended(2);
-    let told = "the target already holds 12 copies of this mailbox that are not in this ledger; nothing was written — use the ledger they were made with, or remove those copies at the target first";
+    let told = "the target already holds 12 copies of this mailbox that are not in this ledger; nothing was written — use the ledger they were made with, make a new one with `mailwave ledger rebuild`, or remove those copies at the target first";
     assert_eq!(ran.errors(), [format!("2: {told}"), format!("3: {told}")]);
     intact(&desk);
     // Not even when it is told to begin again.

@@ -70,7 +70,17 @@ fn dice(seed: u64) -> impl FnMut(usize) -> usize {
 
 #[test]
 fn a_flipped_bit_is_found_out_or_harmless() {
-    on(true, |bed| async move {
+    flipped(false);
+}
+
+#[test]
+fn a_flipped_bit_is_found_out_or_harmless_too_where_mailboxes_are_checked_one_by_one() {
+    flipped(true);
+}
+
+fn flipped(large: bool) {
+    on(true, |mut bed| async move {
+        bed.large = large;
         let before = filled(&bed).await;
         let mut dice = dice(20_261_121);
         for (file, flips) in [("ledger.db", 250), ("facts-000001.seg", 150)] {

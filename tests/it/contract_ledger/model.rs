@@ -72,6 +72,17 @@ impl Model {
                 }
                 return Some(Applied::Folder(FolderId(id)));
             }
+            Change::FolderGiven { id, row } => {
+                if self.folders.contains_key(&id.0) {
+                    return None;
+                }
+                self.folders_ever = self.folders_ever.max(id.0);
+                if let Some(row) = row {
+                    let new = MFolder { epoch: row.epoch, next_number: 1, ..MFolder::default() };
+                    self.folders.insert(id.0, new);
+                }
+                return Some(Applied::Folder(*id));
+            }
             Change::FolderMissing(id) => self.folders.get_mut(&id.0)?.missing = true,
             Change::Intent { folder, epoch, items, .. } => {
                 let numbers: BTreeSet<u64> = items.iter().map(|i| i.number).collect();

@@ -17,7 +17,7 @@ use crate::road::works::Works;
 const USERS: [&str; 3] = ["anna", "ben", "carla"];
 
 /// `mailwave mock ews` as a process of its own; ended when dropped.
-struct Exchange {
+pub struct Exchange {
     child: Child,
     home: tempfile::TempDir,
     url: String,
@@ -26,7 +26,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn start() -> Exchange {
+    pub fn start() -> Exchange {
         let home = tempfile::tempdir().expect("a temporary folder");
         let mut child = Command::new(env!("CARGO_BIN_EXE_mailwave"))
             .current_dir(home.path())
@@ -45,7 +45,7 @@ impl Exchange {
         Exchange { url, truth: truth.to_owned(), token: token.to_owned(), child, home }
     }
 
-    fn config(&self) -> String {
+    pub fn config(&self) -> String {
         format!(
             "[target.exchange]\nkind = \"ews\"\nurl = \"{}\"\nuser = 'EXAMPLE\\migrator'\n\
              password = {{ env = \"ROAD_GRAPH\" }}\nca_file = \"{}\"\n",
@@ -54,7 +54,7 @@ impl Exchange {
         )
     }
 
-    fn truth(&self) -> Truth {
+    pub fn truth(&self) -> Truth {
         let mut stream = TcpStream::connect(&self.truth).expect("the mock");
         let request = format!(
             "GET /truth HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",

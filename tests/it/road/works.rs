@@ -40,9 +40,14 @@ impl Works {
 
     /// Runs a verb with `--json`, which must end with exit code 0; its one object.
     pub fn verb(&self, verb: &str) -> Value {
+        self.done(&[verb, "mailwave.toml", "--json"])
+    }
+
+    /// Runs a command that must end with exit code 0; the one object it prints.
+    pub fn done(&self, args: &[&str]) -> Value {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mailwave"))
             .current_dir(self.dir.path())
-            .args([verb, "mailwave.toml", "--json"])
+            .args(args)
             .env_remove("MAILWAVE_LOG")
             .envs(SECRETS)
             .stdin(Stdio::null())
@@ -68,7 +73,7 @@ impl Works {
         }
         let code = child.wait().expect("ended").code();
         let err = talk.join().expect("read");
-        let out = out.unwrap_or_else(|_| panic!("`{verb}` did not end in {PATIENCE:?}\n{err}"));
+        let out = out.unwrap_or_else(|_| panic!("{args:?} did not end in {PATIENCE:?}\n{err}"));
         let report =
             fs::read_to_string(self.dir.path().join("mailwave-report/report.txt")).unwrap_or_default();
         assert_eq!(code, Some(0), "{out}\n{err}\n{report}");

@@ -8,6 +8,7 @@ pub mod imap_client;
 pub mod mailgen;
 pub mod memory;
 pub mod numbered;
+pub mod powercut;
 pub mod process;
 pub mod server;
 pub mod verdict;

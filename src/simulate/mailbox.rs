@@ -112,6 +112,22 @@ impl Open {
         }
     }
 
+    /// Lets go of batches that still wait for their reservation: a stop begins nothing that has not begun.
+    pub(super) fn drain(&mut self, now: Tick) {
+        let waits = |(id, asked): (&Id, &Asked)| match asked {
+            Asked::Reserve(batch) => Some((*id, *batch)),
+            Asked::Send(_) => None,
+        };
+        let waiting: Vec<(Id, u32)> = self.asked.iter().filter_map(waits).collect();
+        for (id, batch) in waiting {
+            self.admission.cancel(now, id, &mut Cost::default());
+            self.asked.remove(&id);
+            if let Some(batch) = self.batches.remove(&batch) {
+                self.put_back(&batch);
+            }
+        }
+    }
+
     /// Gives fetched batches a lane, as far as there are any.
     pub(super) fn store_ready(&mut self, now: Tick) {
         while self.storing < self.lanes

@@ -266,7 +266,9 @@ impl Night<'_> {
     /// Begins what may be begun, or ends the mailbox.
     fn go_on(&mut self, m: usize) {
         let Some(open) = self.open.get_mut(&m) else { return };
-        if !self.draining {
+        if self.draining {
+            open.drain(self.now);
+        } else {
             open.begin_batches(self.now);
         }
         if open.has_ended() || (self.draining && open.batches.is_empty()) {

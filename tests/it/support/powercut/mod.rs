@@ -105,6 +105,10 @@ impl Disk {
                 }
                 continue;
             }
+            // A socket is nothing of a disk's.
+            if now.is_some_and(|now| !fs::symlink_metadata(now).unwrap().is_file()) {
+                continue;
+            }
             let durable = fs::read(self.shadow.join("data").join(key)).unwrap_or_default();
             let now_octets = now.map_or_else(|| durable.clone(), |now| fs::read(now).unwrap());
             let left = mixed(&durable, &now_octets, dice);

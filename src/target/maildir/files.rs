@@ -37,6 +37,19 @@ pub(super) fn sync_dir(path: &Path, fsync: Fsync) -> io::Result<()> {
     }
 }
 
+/// Forces the entries of a directory and of those above it, up to `top`, to the disk: what lies in a directory is worth
+/// no more than its name. Also if it was there: a run that was cut may have made it and not come to this.
+pub(super) fn sync_way(top: &Path, dir: &Path, fsync: Fsync) -> io::Result<()> {
+    for at in dir.ancestors().take_while(|at| at.starts_with(top)) {
+        match sync_dir(at, fsync) {
+            // One above ours that we may not even read was not made by us.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && at == top => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file so that readers see the old content or the new, through `beside` (which must not exist).
 pub(super) fn replace(path: &Path, beside: &Path, content: &[u8], fsync: Fsync) -> io::Result<()> {
     let mut file = new_file(beside)?;

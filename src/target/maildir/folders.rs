@@ -181,7 +181,7 @@ impl MaildirMailbox {
         }
         files::identity(&dir.join(FOLDER_ID), &self.env, fsync).map_err(unmade)?;
         self.sweep(dir);
-        sync_dir(dir, fsync).map_err(unmade)
+        files::sync_way(&self.root, dir, fsync).map_err(unmade)
     }
 
     /// Removes what a cut left in `tmp`: files of ours, older than anything under way.

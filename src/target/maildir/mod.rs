@@ -142,6 +142,7 @@ impl MaildirTarget {
             files::identity(&root.join(files::IDENTITY), &self.env, self.settings.fsync).map_err(|e| {
                 files::failed(&e, Scope::Mailbox, "the mailbox's identity cannot be read or written")
             })?;
+        files::sync_way(base.parent().unwrap_or(base), &root, self.settings.fsync).map_err(failed)?;
         Ok((root, identity))
     }
 }

@@ -41,7 +41,9 @@ pub(super) fn sync_dir(path: &Path, fsync: Fsync) -> io::Result<()> {
 /// no more than its name. Also if it was there: a run that was cut may have made it and not come to this.
 pub(super) fn sync_way(top: &Path, dir: &Path, fsync: Fsync) -> io::Result<()> {
     for at in dir.ancestors().take_while(|at| at.starts_with(top)) {
-        match sync_dir(at, fsync) {
+        // A relative path begins here.
+        let named = if at.as_os_str().is_empty() { Path::new(".") } else { at };
+        match sync_dir(named, fsync) {
             // One above ours that we may not even read was not made by us.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied && at == top => {}
             synced => synced?,

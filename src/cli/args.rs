@@ -201,7 +201,7 @@ pub(super) struct SimulateArgs {
 /// In which order mailboxes are begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum SimulateOrder {
-    /// As a run does it.
+    /// The one that takes longest first; those that cannot end within the window last.
     LongestFirst,
     /// As they come.
     AsListed,

@@ -1,4 +1,5 @@
-//! In which order mailboxes are begun: by priority, then the one that takes longest first, so that all end together.
+//! In which order mailboxes of known size are begun: by priority, then the one that takes longest first, so that all end
+//! together. Decides in `simulate`; a run knows no sizes beforehand and goes by priority alone.
 //!
 //! A wave ends with its last mailbox, and a mailbox cannot go faster than its own ceilings allow, whatever is free. So the
 //! longest begin first; the many short ones fill what is left at the end. One whose size is not known may be the longest

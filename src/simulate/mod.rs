@@ -1,7 +1,8 @@
 //! A night without servers: the machines that govern a real run, driven by an event heap against modelled ends.
 //!
-//! What decides in a run decides here: the lanes and their order (`engine`), the admission of every mailbox with its
-//! windows and refusals, the rate of every app, the memory line (`limit`), the retries. What is modelled is what cannot be
+//! What decides in a run decides here: the lanes and how many there are (`engine`), the admission of every mailbox with its
+//! windows and refusals, the rate of every app, the memory line (`limit`). The order of a run is by priority alone, for it
+//! knows no sizes beforehand; here they are known. What is modelled is what cannot be
 //! had on a desk: mailboxes with sizes drawn from a stated distribution, links with a bandwidth, servers with a latency,
 //! and a service that counts in windows of its own and refuses. No octets move, and an event is a batch, so a night of
 //! 22,000 mailboxes takes seconds. The same scenario and seed give the same event log, octet by octet.

@@ -90,7 +90,7 @@ pub struct TargetModel {
 /// In which order mailboxes are begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ordering {
-    /// As a run does it.
+    /// The one that takes longest first; those that cannot end within the window last.
     LongestFirst,
     /// As they come.
     AsListed,

@@ -382,25 +382,25 @@ mod tests {
             Cost::default()
         }
         async fn folder(&self, _: &FolderWanted) -> Result<TargetFolderId> {
-            unimplemented!("verify writes nothing")
+            unreachable!("verify writes nothing")
         }
         async fn rename_folder(&self, _: &TargetFolderId, _: &FolderWanted) -> Result<TargetFolderId> {
-            unimplemented!("verify writes nothing")
+            unreachable!("verify writes nothing")
         }
         async fn store(&self, _: &TargetFolderId, _: Vec<StoreItem>, _: Ticket) -> Vec<Outcome> {
-            unimplemented!("verify writes nothing")
+            unreachable!("verify writes nothing")
         }
         async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
             Ok(self.0.iter().filter(|c| prefix.covers(&c.stamp)).cloned().collect())
         }
         async fn set_flags(&self, _: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
-            unimplemented!("verify writes nothing")
+            unreachable!("verify writes nothing")
         }
         async fn relocate(&self, _: &[CopyRef], _: &TargetFolderId) -> Vec<Result<String>> {
-            unimplemented!("verify writes nothing")
+            unreachable!("verify writes nothing")
         }
         async fn remove(&self, _: &[CopyRef]) -> Vec<Result<(), Error>> {
-            unimplemented!("verify writes nothing")
+            unreachable!("verify writes nothing")
         }
     }
 

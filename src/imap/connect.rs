@@ -3,9 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
-
 use super::connection::Connection;
+use super::dial::dial;
 use super::wire::Stream;
 use super::{Command, Habits, Ignore, Limits, Status, Tls, WireError};
 use crate::env::Env;
@@ -155,25 +154,6 @@ async fn start_tls(mut connection: Connection) -> Result<Box<dyn Stream>> {
             .remedy("use `tls = \"implicit\"` with its TLS port (993)"));
     }
     connection.wire.into_stream().map_err(injected)
-}
-
-/// Tries the addresses of a host in the order the resolver gave. Tells how long TCP's own handshake took: a round trip.
-async fn dial(env: &Env, host: &str, port: u16) -> io::Result<(TcpStream, Duration)> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in lookup_host((host, port)).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A peer that vanished without a word is noticed; our own idle timeout is the tighter bound.
-        socket.set_keepalive(true)?;
-        let asked = env.now();
-        match socket.connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok((stream, env.now().saturating_sub(asked)));
-            }
-            Err(e) => last = e,
-        }
-    }
-    Err(last)
 }
 
 fn unreachable(error: &io::Error) -> Error {

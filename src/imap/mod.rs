@@ -20,6 +20,7 @@ mod command;
 mod connect;
 mod connection;
 mod deflate;
+mod dial;
 mod error;
 mod folders;
 mod items;

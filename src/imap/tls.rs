@@ -115,6 +115,11 @@ fn explain(error: &std::io::Error) -> Error {
                 "is not issued by an authority this machine trusts",
                 "name your authority's PEM file as `ca_file`",
             ),
+            // An authority of that name is trusted, and it is not the one that signed this.
+            CertificateError::BadSignature => refused(
+                "is not signed by the authority it names",
+                "somebody else may answer here; if the authority's key was renewed, name its new PEM file as `ca_file`",
+            ),
             CertificateError::Revoked => refused("has been revoked", "replace it on the server"),
             _ => refused(
                 "was refused",

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 
 use super::deflate::Deflated;
 use super::{Limits, WireError};
-use crate::env::Env;
+use crate::env::{Env, Tick};
 
 /// Anything octets travel over: TCP, TLS, or a pipe in memory.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -22,6 +22,10 @@ pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
 
 /// Room asked for before each read, in bytes.
 const READ: usize = 128 << 10;
+
+/// Within the idle time a line or a literal ends, or so many octets of it come; else the peer is gone for all it is worth:
+/// an octet every ten seconds keeps a connection busy for days.
+const PACE: usize = 1024;
 
 /// A literal up to this size is handed on whole, in bytes.
 const WHOLE: usize = 256 << 10;
@@ -39,9 +43,17 @@ pub struct Wire<S = Box<dyn Stream>> {
     pub(super) buffer: BytesMut,
     /// How much of the buffer is known to hold no line end.
     searched: usize,
+    pace: Pace,
     env: Env,
     idle: Duration,
     line_limit: usize,
+}
+
+/// What came since when of the line or the literal that is being read.
+#[derive(Debug, Default)]
+struct Pace {
+    since: Option<Tick>,
+    octets: usize,
 }
 
 impl<S> fmt::Debug for Wire<S> {
@@ -51,9 +63,18 @@ impl<S> fmt::Debug for Wire<S> {
 }
 
 impl Wire {
-    /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone.
+    /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone; and so
+    /// is one that moves next to nothing.
     pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {
-        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit: limits.line }
+        Wire {
+            stream,
+            buffer: BytesMut::new(),
+            searched: 0,
+            pace: Pace::default(),
+            env,
+            idle,
+            line_limit: limits.line,
+        }
     }
 
     /// The bare stream, for the hand-over to TLS. Refused if octets are buffered: they came before the encryption and
@@ -70,14 +91,14 @@ impl Wire {
     pub(super) fn deflate(self) -> Wire {
         let Wire { stream, buffer, env, idle, line_limit, .. } = self;
         let stream = Box::new(Deflated::new(stream, buffer));
-        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit }
+        Wire { stream, buffer: BytesMut::new(), searched: 0, pace: Pace::default(), env, idle, line_limit }
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.
     pub(super) fn split(self) -> (Reader, Writer) {
         let (read, write) = tokio::io::split(self.stream);
-        let Wire { buffer, searched, env, idle, line_limit, .. } = self;
-        (Wire { stream: read, buffer, searched, env, idle, line_limit }, write)
+        let Wire { buffer, searched, pace, env, idle, line_limit, .. } = self;
+        (Wire { stream: read, buffer, searched, pace, env, idle, line_limit }, write)
     }
 }
 
@@ -122,6 +143,9 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             return Err(WireError::Limit("one line"));
         }
         self.searched = if end.is_some() { 0 } else { self.buffer.len() };
+        if end.is_some() {
+            self.pace = Pace::default();
+        }
         Ok(end.map(|end| self.buffer.split_to(end + 1)))
     }
 
@@ -138,6 +162,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                 let missing = size - self.buffer.len();
                 self.fill(missing).await?;
             }
+            self.pace = Pace::default();
             sink(self.buffer.split_to(size).freeze());
             return Ok(());
         }
@@ -150,17 +175,27 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             sink(self.buffer.split_to(piece).freeze());
             left -= piece as u64;
         }
+        self.pace = Pace::default();
         Ok(())
     }
 
     /// Reads what there is, with room for at least `room` bytes.
     async fn fill(&mut self, room: usize) -> Result<(), WireError> {
         self.buffer.reserve(room.max(READ));
+        let since = *self.pace.since.get_or_insert_with(|| self.env.now());
         let read = self.stream.read_buf(&mut self.buffer);
         match self.env.within(self.idle, read).await {
             None => Err(WireError::TimedOut),
             Some(Ok(0)) => Err(WireError::Closed),
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(octets)) => {
+                self.pace.octets = self.pace.octets.saturating_add(octets);
+                if self.pace.octets >= PACE {
+                    self.pace = Pace::default();
+                } else if self.env.now().saturating_sub(since) >= self.idle {
+                    return Err(WireError::TimedOut);
+                }
+                Ok(())
+            }
             Some(Err(e)) => Err(e.into()),
         }
     }
@@ -292,6 +327,38 @@ mod tests {
             let mut wire = wire(ours, &Limits::default());
             assert_eq!(wire.line().await, Err(WireError::Limit("one line")));
         });
+    }
+
+    /// A wire in virtual time whose peer sends `octets` octet by octet, so long apart.
+    async fn trickled(octets: &'static [u8], apart: Duration) -> Wire {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let env = Env::system();
+        let peer = env.clone();
+        env.spawn(async move {
+            for octet in octets {
+                peer.sleep(apart).await;
+                if theirs.write_all(&[*octet]).await.is_err() {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        });
+        Wire::new(Box::new(ours), env, Duration::from_secs(120), &Limits::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_octet_every_ten_seconds_is_as_good_as_silence_but_short_lines_may_take_their_time() {
+        let mut slow = trickled(&[b'x'; 1000], Duration::from_secs(10)).await;
+        assert_eq!(slow.line().await, Err(WireError::TimedOut), "a line without end");
+        let mut slow = trickled(&[b'x'; 1000], Duration::from_secs(10)).await;
+        assert_eq!(slow.literal(1000, &mut |_| ()).await, Err(WireError::TimedOut), "a literal");
+        let mut slow = trickled(&[b'x'; 1000], Duration::from_millis(100)).await;
+        assert_eq!(slow.literal(1000, &mut |_| ()).await, Ok(()), "a narrow way, and whole in time");
+        let mut searching =
+            trickled(b"* OK wait\r\n* OK wait\r\n* OK wait\r\n", Duration::from_secs(9)).await;
+        for _ in 0..3 {
+            assert_eq!(searching.line().await.map(|line| line.text), Ok(Bytes::from_static(b"* OK wait")));
+        }
     }
 
     #[test]

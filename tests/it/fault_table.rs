@@ -1,4 +1,4 @@
-//! `tests/FAULTS.md` names, for each fault a target may have, the tests that inject it: they must exist.
+//! `tests/FAULTS.md` names, for each fault, the tests that inject it: they must exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,9 +47,18 @@ fn tests_in(text: &str) -> Vec<String> {
     names
 }
 
+/// Classes of faults, and how many cases each has.
+const CLASSES: [(char, usize); 4] = [('C', 28), ('D', 8), ('E', 25), ('J', 7)];
+
 /// Case, and the tests it names.
 fn rows(table: &str) -> Vec<(String, Vec<String>)> {
-    let rows = table.lines().filter(|line| line.starts_with("| C") || line.starts_with("| D"));
+    let is_case = |line: &&str| {
+        let case = line.strip_prefix("| ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        case.len() == 3
+            && case.starts_with(char::is_uppercase)
+            && case[1..].bytes().all(|b| b.is_ascii_digit())
+    };
+    let rows = table.lines().filter(is_case);
     rows.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [case, _, tests] = cells[..] else { panic!("three cells: {line}") };
@@ -61,16 +70,17 @@ fn rows(table: &str) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn every_fault_of_a_target_has_a_test_that_exists() {
+fn every_fault_has_a_test_that_exists() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut all = tests_below(&root.join("tests/it"));
     all.extend(tests_below(&root.join("src")));
     let rows = rows(&fs::read_to_string(root.join("tests/FAULTS.md")).unwrap());
     let cases: Vec<&str> = rows.iter().map(|(case, _)| case.as_str()).collect();
-    let meant = (1..=28).map(|n| format!("C{n:02}")).chain((1..=8).map(|n| format!("D{n:02}")));
+    let meant = CLASSES.iter().flat_map(|(class, count)| (1..=*count).map(move |n| format!("{class}{n:02}")));
     assert_eq!(cases, meant.collect::<Vec<_>>());
-    let missing: Vec<_> =
-        rows.iter().flat_map(|(_, tests)| tests).filter(|test| !all.contains(*test)).collect();
+    // What takes hours is a program of its own.
+    let exists = |test: &String| all.contains(test) || (test.contains('/') && root.join(test).is_file());
+    let missing: Vec<_> = rows.iter().flat_map(|(_, tests)| tests).filter(|test| !exists(test)).collect();
     assert!(missing.is_empty(), "named in tests/FAULTS.md and nowhere to be found: {missing:#?}");
 }
 

@@ -39,6 +39,7 @@ mod power_loss;
 mod quickstart;
 mod road;
 mod simulate;
+mod size;
 mod support;
 mod trial;
 mod troubles;

@@ -6,7 +6,9 @@ mod identity;
 mod messages;
 mod microsoft;
 mod network;
+mod sources;
 mod target;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -82,6 +82,10 @@ pub enum Act {
     LabelBefore(u64, Vec<String>),
     /// Another client deletes this folder right before the command.
     DeleteBefore(String),
+    /// Another client makes this folder right before the command.
+    CreateBefore(String),
+    /// This folder is a container without messages (`\Noselect`) from right before the command on.
+    NoSelectBefore(String),
     /// This folder has a new UIDVALIDITY and new UIDs from right before the command on.
     RenumberBefore(String),
     /// The FETCH answer of the rule's UID (or the first) is there and empty: `* 1 FETCH ()`.
@@ -215,6 +219,10 @@ impl Script {
     pub fn add(&self, rules: impl IntoIterator<Item = Rule>) {
         let scripted = rules.into_iter().map(|rule| Scripted { rule, matched: 0, fired: 0 });
         lock(&self.0).extend(scripted);
+    }
+
+    pub fn clear(&self) {
+        lock(&self.0).clear();
     }
 
     /// How often each rule acted, in the order they were added.

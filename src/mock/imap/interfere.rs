@@ -87,6 +87,18 @@ impl<S: Stream> Session<'_, S> {
                 Act::DeleteBefore(folder) => {
                     fired = self.behind(|store, user| store.delete_folder(user, folder));
                 }
+                Act::CreateBefore(folder) => {
+                    fired = self.behind(|store, user| {
+                        store.add_folder(user, folder);
+                        true
+                    });
+                }
+                Act::NoSelectBefore(folder) => {
+                    fired = self.behind(|store, user| {
+                        store.set_no_select(user, folder, true);
+                        true
+                    });
+                }
                 Act::RenumberBefore(folder) => {
                     fired = self.behind(|store, user| store.reset_uid_validity(user, folder));
                 }

@@ -164,6 +164,11 @@ impl ImapMock {
         Ok(served)
     }
 
+    /// Nothing goes wrong from now on.
+    pub fn clear_script(&self) {
+        self.script.clear();
+    }
+
     /// Adds rules to the fault script. All rules that match a command act on it, in the order they were added.
     pub fn script(&self, rules: impl IntoIterator<Item = Rule>) {
         self.script.add(rules);

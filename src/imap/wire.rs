@@ -20,8 +20,11 @@ pub(super) type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
 /// The half that writes.
 pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
 
-/// Room asked for before each read, in bytes.
+/// Room asked for before a read, in bytes: little at first, as much as this while octets fill it. Of thousands of
+/// connections most wait or lie idle.
 const READ: usize = 128 << 10;
+/// The least.
+const LITTLE: usize = 8 << 10;
 
 /// A literal up to this size is handed on whole, in bytes.
 const WHOLE: usize = 256 << 10;
@@ -39,6 +42,8 @@ pub struct Wire<S = Box<dyn Stream>> {
     pub(super) buffer: BytesMut,
     /// How much of the buffer is known to hold no line end.
     searched: usize,
+    /// Room to ask for before the next read.
+    room: usize,
     env: Env,
     idle: Duration,
     line_limit: usize,
@@ -53,7 +58,15 @@ impl<S> fmt::Debug for Wire<S> {
 impl Wire {
     /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone.
     pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {
-        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit: limits.line }
+        Wire {
+            stream,
+            buffer: BytesMut::new(),
+            searched: 0,
+            room: LITTLE,
+            env,
+            idle,
+            line_limit: limits.line,
+        }
     }
 
     /// The bare stream, for the hand-over to TLS. Refused if octets are buffered: they came before the encryption and
@@ -70,14 +83,14 @@ impl Wire {
     pub(super) fn deflate(self) -> Wire {
         let Wire { stream, buffer, env, idle, line_limit, .. } = self;
         let stream = Box::new(Deflated::new(stream, buffer));
-        Wire { stream, buffer: BytesMut::new(), searched: 0, env, idle, line_limit }
+        Wire { stream, buffer: BytesMut::new(), searched: 0, room: LITTLE, env, idle, line_limit }
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.
     pub(super) fn split(self) -> (Reader, Writer) {
         let (read, write) = tokio::io::split(self.stream);
-        let Wire { buffer, searched, env, idle, line_limit, .. } = self;
-        (Wire { stream: read, buffer, searched, env, idle, line_limit }, write)
+        let Wire { buffer, searched, room, env, idle, line_limit, .. } = self;
+        (Wire { stream: read, buffer, searched, room, env, idle, line_limit }, write)
     }
 }
 
@@ -96,7 +109,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                     None => Line { text, literal: None },
                 });
             }
-            self.fill(READ).await?;
+            self.fill(0).await?;
         }
     }
 
@@ -110,7 +123,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             if self.buffer.len() > self.line_limit {
                 return Err(WireError::Limit("one line"));
             }
-            self.fill(READ).await?;
+            self.fill(0).await?;
         }
     }
 
@@ -144,7 +157,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         let mut left = len;
         while left > 0 {
             if self.buffer.is_empty() {
-                self.fill(READ).await?;
+                self.fill(0).await?;
             }
             let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             sink(self.buffer.split_to(piece).freeze());
@@ -153,14 +166,28 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Ok(())
     }
 
+    /// Nothing is awaited any more: what was asked for to read into is given back, if nothing is in it.
+    pub(super) fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            (self.buffer, self.searched, self.room) = (BytesMut::new(), 0, LITTLE);
+        }
+    }
+
     /// Reads what there is, with room for at least `room` bytes.
     async fn fill(&mut self, room: usize) -> Result<(), WireError> {
-        self.buffer.reserve(room.max(READ));
+        self.buffer.reserve(room.max(self.room));
         let read = self.stream.read_buf(&mut self.buffer);
         match self.env.within(self.idle, read).await {
             None => Err(WireError::TimedOut),
             Some(Ok(0)) => Err(WireError::Closed),
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(read)) => {
+                if read >= self.room / 2 {
+                    self.room = (self.room * 2).min(READ);
+                } else if read < self.room / 8 {
+                    self.room = (self.room / 2).max(LITTLE);
+                }
+                Ok(())
+            }
             Some(Err(e)) => Err(e.into()),
         }
     }

@@ -74,6 +74,7 @@ pub(super) fn parts(
         bodies: Bodies { memory_limit: run.spool_above, max: run.max_message, spool },
         options: Options {
             open_mailboxes: run.open_mailboxes,
+            open_at_first: run.open_at_first,
             settle: run.settle,
             watch_for: run.watch_for,
             tries: run.tries,

@@ -144,6 +144,7 @@ fn endpoints<'r, 'i>(
 fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings {
     let mut run = RunSettings {
         open_mailboxes: 64,
+        open_at_first: 64,
         memory: 512 * MIB,
         spool_above: 4 * MIB,
         spool: beside.join("mailwave-spool"),
@@ -158,6 +159,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
     };
     let Some(s) = section else { return run };
     run.open_mailboxes = to_usize(s.number("open_mailboxes", run.open_mailboxes as u64, 1..=5000));
+    run.open_at_first = to_usize(s.number("open_at_first", run.open_at_first as u64, 1..=5000));
     run.memory = s.size("memory", run.memory, 16 * MIB..=TIB);
     run.spool_above = s.size("spool_above", run.spool_above, 64 * KIB..=GIB);
     run.spool = s.path("spool").unwrap_or(run.spool);

@@ -71,6 +71,8 @@ impl Settings {
 pub struct RunSettings {
     /// Mailboxes with work in progress at once (1–5000).
     pub open_mailboxes: usize,
+    /// How many of them at first (1–5000).
+    pub open_at_first: usize,
     /// Message octets in memory at once, in bytes: one budget for all mailboxes.
     pub memory: u64,
     /// Messages larger than this lie in the spool instead of in memory, in bytes.

@@ -42,6 +42,8 @@ impl std::fmt::Debug for Parts {
 pub struct Options {
     /// Mailboxes with work in progress at once (1–5000).
     pub open_mailboxes: usize,
+    /// How many of them at first; more from second to second while nobody waits long for what they share.
+    pub open_at_first: usize,
     /// After an unknown outcome and a look-up that finds nothing: how long to wait before looking again.
     pub settle: Duration,
     /// How long a stamp with a once unknown outcome is watched for a late twin.
@@ -71,6 +73,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             open_mailboxes: 64,
+            open_at_first: 64,
             settle: Duration::from_secs(10),
             watch_for: Duration::from_secs(900),
             tries: 5,

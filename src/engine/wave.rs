@@ -153,7 +153,7 @@ struct Run {
 impl Run {
     fn new(parts: Arc<Parts>, waves: Vec<Wave>, waits: Waits, watcher: Arc<dyn Watcher>, stop: Stop) -> Run {
         let most = parts.options.open_mailboxes;
-        let mut width = Width::new(most);
+        let mut width = Width::new(most).from(parts.options.open_at_first);
         let (mut mailboxes, mut orders, mut calendars, mut names) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (n, wave) in waves.into_iter().enumerate() {

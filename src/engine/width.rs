@@ -27,6 +27,11 @@ impl Width {
         Width { now: FIRST.min(most), most }
     }
 
+    /// Begins with `first` open at once, not with 64.
+    pub(crate) fn from(self, first: usize) -> Width {
+        Width { now: (first.max(1) as f64).min(self.most), ..self }
+    }
+
     /// How many may be open from now on, when `open` are, and whoever asks for a shared rate waits for `wait`.
     pub(crate) fn look(&mut self, open: usize, wait: Duration) -> usize {
         if wait > CROWDED {
@@ -57,5 +62,11 @@ mod tests {
         assert_eq!(width.look(3_000, Duration::from_secs(3)), 2_940);
         assert_eq!(width.look(1, Duration::from_secs(3)), 1);
         assert_eq!(Width::new(10).look(10, Duration::ZERO), 10);
+        assert_eq!(
+            Width::new(5_000).from(5_000).look(0, Duration::ZERO),
+            5_000,
+            "all at once, if it is wanted"
+        );
+        assert_eq!(Width::new(10).from(64).look(0, Duration::ZERO), 10);
     }
 }

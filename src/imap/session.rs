@@ -272,6 +272,9 @@ impl Session {
         let (mut count, mut text, mut unread) = (0u64, 0u64, 0u64);
         loop {
             if let Some(done) = self.answered_early(number)? {
+                if self.in_flight() == 0 {
+                    reader.rest();
+                }
                 return Ok(done);
             }
             let (response, len) =

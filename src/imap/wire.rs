@@ -20,8 +20,11 @@ pub(super) type Reader = Wire<ReadHalf<Box<dyn Stream>>>;
 /// The half that writes.
 pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
 
-/// Room asked for before each read, in bytes.
+/// Room asked for before a read, in bytes: little at first, as much as this while octets fill it. Of thousands of
+/// connections most wait or lie idle.
 const READ: usize = 128 << 10;
+/// The least.
+const LITTLE: usize = 8 << 10;
 
 /// Within the idle time a line or a literal ends, or so many octets of it come; else the peer is gone for all it is worth:
 /// an octet every ten seconds keeps a connection busy for days.
@@ -44,6 +47,8 @@ pub struct Wire<S = Box<dyn Stream>> {
     /// How much of the buffer is known to hold no line end.
     searched: usize,
     pace: Pace,
+    /// Room to ask for before the next read.
+    room: usize,
     env: Env,
     idle: Duration,
     line_limit: usize,
@@ -71,6 +76,7 @@ impl Wire {
             buffer: BytesMut::new(),
             searched: 0,
             pace: Pace::default(),
+            room: LITTLE,
             env,
             idle,
             line_limit: limits.line,
@@ -91,14 +97,14 @@ impl Wire {
     pub(super) fn deflate(self) -> Wire {
         let Wire { stream, buffer, env, idle, line_limit, .. } = self;
         let stream = Box::new(Deflated::new(stream, buffer));
-        Wire { stream, buffer: BytesMut::new(), searched: 0, pace: Pace::default(), env, idle, line_limit }
+        Wire { stream, buffer: BytesMut::new(), searched: 0, pace: Pace::default(), room: LITTLE, env, idle, line_limit }
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.
     pub(super) fn split(self) -> (Reader, Writer) {
         let (read, write) = tokio::io::split(self.stream);
-        let Wire { buffer, searched, pace, env, idle, line_limit, .. } = self;
-        (Wire { stream: read, buffer, searched, pace, env, idle, line_limit }, write)
+        let Wire { buffer, searched, pace, room, env, idle, line_limit, .. } = self;
+        (Wire { stream: read, buffer, searched, pace, room, env, idle, line_limit }, write)
     }
 }
 
@@ -117,7 +123,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                     None => Line { text, literal: None },
                 });
             }
-            self.fill(READ).await?;
+            self.fill(0).await?;
         }
     }
 
@@ -131,7 +137,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             if self.buffer.len() > self.line_limit {
                 return Err(WireError::Limit("one line"));
             }
-            self.fill(READ).await?;
+            self.fill(0).await?;
         }
     }
 
@@ -169,7 +175,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         let mut left = len;
         while left > 0 {
             if self.buffer.is_empty() {
-                self.fill(READ).await?;
+                self.fill(0).await?;
             }
             let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             sink(self.buffer.split_to(piece).freeze());
@@ -179,16 +185,28 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Ok(())
     }
 
+    /// Nothing is awaited any more: what was asked for to read into is given back, if nothing is in it.
+    pub(super) fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            (self.buffer, self.searched, self.room) = (BytesMut::new(), 0, LITTLE);
+        }
+    }
+
     /// Reads what there is, with room for at least `room` bytes.
     async fn fill(&mut self, room: usize) -> Result<(), WireError> {
-        self.buffer.reserve(room.max(READ));
+        self.buffer.reserve(room.max(self.room));
         let since = *self.pace.since.get_or_insert_with(|| self.env.now());
         let read = self.stream.read_buf(&mut self.buffer);
         match self.env.within(self.idle, read).await {
             None => Err(WireError::TimedOut),
             Some(Ok(0)) => Err(WireError::Closed),
-            Some(Ok(octets)) => {
-                self.pace.octets = self.pace.octets.saturating_add(octets);
+            Some(Ok(read)) => {
+                if read >= self.room / 2 {
+                    self.room = (self.room * 2).min(READ);
+                } else if read < self.room / 8 {
+                    self.room = (self.room / 2).max(LITTLE);
+                }
+                self.pace.octets = self.pace.octets.saturating_add(read);
                 if self.pace.octets >= PACE {
                     self.pace = Pace::default();
                 } else if self.env.now().saturating_sub(since) >= self.idle {

@@ -43,6 +43,9 @@ struct Expected {
 struct Script {
     expected: Mutex<VecDeque<Expected>>,
     seen: Mutex<Vec<Request<Bytes>>>,
+    /// Looked at with each request: how many messages are held.
+    held: Mutex<Option<Arc<()>>>,
+    held_then: Mutex<Vec<usize>>,
 }
 
 impl Script {
@@ -89,6 +92,9 @@ impl HttpClient for Script {
         let url = request.uri().to_string();
         let method = request.method().clone();
         self.seen.lock().unwrap().push(request);
+        if let Some(held) = &*self.held.lock().unwrap() {
+            self.held_then.lock().unwrap().push(Arc::strong_count(held) - 1);
+        }
         let Some(expected) = self.expected.lock().unwrap().pop_front() else {
             panic!("unexpected: {method} {url}")
         };
@@ -277,6 +283,28 @@ async fn a_fault_of_the_mailbox_ends_the_batch_with_one_outcome_for_each_message
         })
         .collect();
     assert_eq!(kinds, ["stored", "refused", "not sent", "not sent", "not sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_octets_of_each_message_are_let_go_with_its_outcome_not_with_its_batch() {
+    let (script, mailbox, gate) = open().await;
+    script.post("/box/messages", 201, created()).post("/box/messages", 400, error("ErrorX")).post(
+        "/box/messages",
+        201,
+        created(),
+    );
+    let held = Arc::new(());
+    let items: Vec<StoreItem> = (1..=3).map(|n| item(n, MESSAGE)).collect();
+    let items =
+        items.into_iter().map(|one| StoreItem { body: one.body.guarded(held.clone()), ..one }).collect();
+    *script.held.lock().unwrap() = Some(held.clone());
+    *script.held_then.lock().unwrap() = Vec::new();
+    mailbox.store(&inbox(), items, gate.lookup()).await;
+    script.done();
+    // One is the script's own.
+    let held_then: Vec<usize> = script.held_then.lock().unwrap().iter().map(|n| n - 1).collect();
+    assert_eq!(held_then, [3, 2, 1]);
+    assert_eq!(Arc::strong_count(&held), 2, "the script's and ours");
 }
 
 #[tokio::test(start_paused = true)]

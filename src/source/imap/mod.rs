@@ -26,7 +26,7 @@ use self::budget::Budgets;
 pub use self::config::ImapSettings;
 use self::labels::Claims;
 pub use self::labels::Labels;
-use self::pool::Pool;
+use self::pool::{Holds, Pool};
 use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
@@ -68,7 +68,13 @@ impl Source for ImapSource {
         }
         let owner = self.pool.owner();
         // The login is the proof that the mailbox can be reached; the session lies idle for the first call.
-        let lease = self.pool.lease(owner, mailbox).await?;
+        let lease = match self.pool.lease(owner, mailbox, Holds::Nothing).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                self.pool.forget(owner);
+                return Err(error);
+            }
+        };
         let offer = lease.session()?.capabilities();
         lease.give_back();
         let policy = self.pool.settings.labels;
@@ -111,7 +117,7 @@ impl SourceMailbox for ImapMailbox {
 
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         self.pool.env.step(Step::SourceList).await;
-        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name, Holds::Nothing).await?;
         let mut claims = match &self.claims {
             Some(claims) => Some(claims.lock().await),
             None => None,
@@ -128,7 +134,7 @@ impl SourceMailbox for ImapMailbox {
         sink: &mut (dyn FnMut(Listed) + Send),
     ) -> Result<Listing> {
         self.pool.env.step(Step::SourceList).await;
-        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name, Holds::Nothing).await?;
         let name = folders::wire_name(&folder.handle);
         let window = self.pool.settings.list_messages;
         let mut claims = match &self.claims {
@@ -149,7 +155,7 @@ impl SourceMailbox for ImapMailbox {
         wanted: &[Wanted],
     ) -> Result<Vec<Option<u64>>> {
         self.pool.env.step(Step::SourceFetch).await;
-        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name, Holds::Nothing).await?;
         let name = folders::wire_name(&folder.handle);
         let headers = headers::headers(lease.session()?, &name, epoch, wanted).await;
         lease.give_back();
@@ -170,7 +176,7 @@ impl SourceMailbox for ImapMailbox {
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
             // Alone: the answers of another batch would be taken for strays.
-            let lease = self.pool.lease(self.owner, &self.name).await?;
+            let lease = self.pool.lease(self.owner, &self.name, Holds::Memory).await?;
             let end = fetch.go_on(lease.session()?).await;
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are
@@ -193,7 +199,7 @@ impl SourceMailbox for ImapMailbox {
     async fn anywhere(&self, objects: &[u64]) -> Result<Vec<bool>> {
         let Some(claims) = &self.claims else { return Ok(vec![true; objects.len()]) };
         self.pool.env.step(Step::SourceList).await;
-        let lease = self.pool.lease(self.owner, &self.name).await?;
+        let lease = self.pool.lease(self.owner, &self.name, Holds::Nothing).await?;
         let ids: Vec<u64> = objects.iter().copied().filter(|id| *id != 0).collect();
         let found = claims.lock().await.anywhere(lease.session()?, &ids).await;
         lease.give_back();

@@ -18,7 +18,9 @@ pub(super) enum Turn {
     Resume { place: u64, session: Arc<Session>, idle: Duration },
     /// Log in; a session of another was ended for it, if one is given.
     LogIn { place: u64, evicted: Option<Arc<Session>> },
-    /// Wait, at most until then.
+    /// Wait until one of its own sessions is free, or made.
+    WaitForOwn,
+    /// Wait in line for a place, at most until then.
     Wait(Option<Tick>),
 }
 
@@ -111,22 +113,25 @@ impl Places {
         }
     }
 
-    /// What a call of `owner` may do now.
-    pub fn turn(&mut self, owner: u64, now: Tick) -> Turn {
+    /// What a call of `owner` may do now. `first`: nobody stands before it in the line for a place.
+    pub fn turn(&mut self, owner: u64, now: Tick, first: bool) -> Turn {
         self.places.retain(|p| p.held || p.is_usable());
         let cap = self.cap(now);
         let free = self.places.len() < cap;
         let own = self.places.iter().filter(|p| p.owner == owner && !p.spoilt).count();
-        let more = free && own < self.cap_of(owner, now);
+        let more = first && free && own < self.cap_of(owner, now);
         let idle = self.places.iter_mut().find(|p| p.owner == owner && !p.held && p.is_usable());
         if let Some(resume) = idle.and_then(|p| p.take(now)) {
             return resume;
         }
         if own > 0 && !more {
-            return Turn::Wait(None);
+            return Turn::WaitForOwn;
         }
         if own > 0 && self.places.iter().any(|p| p.owner == owner && p.session.is_none()) {
-            return Turn::Wait(None); // one is being made
+            return Turn::WaitForOwn; // one is being made
+        }
+        if !first {
+            return Turn::Wait(None);
         }
         if free {
             return Turn::LogIn { place: self.begin(owner), evicted: None };
@@ -141,7 +146,7 @@ impl Places {
                     return Turn::LogIn { place: self.begin(owner), evicted };
                 }
                 // There are more than the server takes: one goes and none comes.
-                self.turn(owner, now)
+                self.turn(owner, now, first)
             }
         }
     }
@@ -224,7 +229,7 @@ mod tests {
 
     /// Takes a turn that is a login, which succeeds.
     fn log_in(places: &mut Places, owner: u64, now: Tick) -> u64 {
-        match places.turn(owner, now) {
+        match places.turn(owner, now, true) {
             Turn::LogIn { place, .. } => {
                 places.made(place, Arc::new(session(Vec::new()).0));
                 place
@@ -247,19 +252,37 @@ mod tests {
             let first = log_in(&mut places, 1, SECOND);
             let second = log_in(&mut places, 1, SECOND);
             assert_ne!(first, second);
-            assert!(matches!(places.turn(1, SECOND), Turn::Wait(None)), "no third session");
+            assert!(matches!(places.turn(1, SECOND, true), Turn::WaitForOwn), "no third session");
             log_in(&mut places, 2, SECOND);
-            assert!(matches!(places.turn(3, SECOND), Turn::Wait(None)), "no place");
+            assert!(matches!(places.turn(3, SECOND, true), Turn::Wait(None)), "no place");
             places.leave(second, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND)), second);
+            assert_eq!(resumed(places.turn(1, SECOND, true)), second);
+        });
+    }
+
+    #[test]
+    fn whoever_is_not_first_in_line_takes_no_place_and_goes_on_with_its_own_session() {
+        on_a_runtime(async {
+            let mut places = places(3, 2);
+            let first = log_in(&mut places, 1, SECOND);
+            assert!(
+                matches!(places.turn(2, SECOND, false), Turn::Wait(None)),
+                "there are places, for others"
+            );
+            assert!(
+                matches!(places.turn(1, SECOND, false), Turn::WaitForOwn),
+                "no second one before others' first"
+            );
+            places.leave(first, true, SECOND);
+            assert_eq!(resumed(places.turn(1, SECOND, false)), first);
         });
     }
 
     #[test]
     fn while_a_session_is_being_made_for_a_mailbox_its_other_calls_wait_for_it() {
         let mut places = places(3, 2);
-        assert!(matches!(places.turn(1, SECOND), Turn::LogIn { .. }));
-        assert!(matches!(places.turn(1, SECOND), Turn::Wait(None)));
+        assert!(matches!(places.turn(1, SECOND, true), Turn::LogIn { .. }));
+        assert!(matches!(places.turn(1, SECOND, true), Turn::WaitForOwn));
     }
 
     #[test]
@@ -267,12 +290,14 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(2, 1);
             let places_of = [1, 2].map(|owner| log_in(&mut places, owner, SECOND));
-            assert!(matches!(places.turn(3, SECOND), Turn::Wait(None)));
+            assert!(matches!(places.turn(3, SECOND, true), Turn::Wait(None)));
             places.leave(places_of[1], true, SECOND);
             places.leave(places_of[0], true, 2 * SECOND);
-            assert!(matches!(places.turn(3, 2 * SECOND), Turn::Wait(Some(until)) if until == 3 * SECOND));
-            assert!(matches!(places.turn(3, 3 * SECOND), Turn::LogIn { evicted: Some(_), .. }));
-            assert_eq!(resumed(places.turn(1, 3 * SECOND)), places_of[0]);
+            assert!(
+                matches!(places.turn(3, 2 * SECOND, true), Turn::Wait(Some(until)) if until == 3 * SECOND)
+            );
+            assert!(matches!(places.turn(3, 3 * SECOND, true), Turn::LogIn { evicted: Some(_), .. }));
+            assert_eq!(resumed(places.turn(1, 3 * SECOND, true)), places_of[0]);
         });
     }
 
@@ -297,9 +322,9 @@ mod tests {
                 log_in(&mut places, owner, SECOND);
             }
             assert!(places.crowded(4, SECOND));
-            assert!(matches!(places.turn(4, SECOND), Turn::Wait(None)));
-            assert!(matches!(places.turn(4, SECOND + GROW), Turn::LogIn { .. }));
-            assert!(matches!(places.turn(5, SECOND + GROW), Turn::Wait(None)));
+            assert!(matches!(places.turn(4, SECOND, true), Turn::Wait(None)));
+            assert!(matches!(places.turn(4, SECOND + GROW, true), Turn::LogIn { .. }));
+            assert!(matches!(places.turn(5, SECOND + GROW, true), Turn::Wait(None)));
             assert_eq!(places.cap(SECOND + 100 * GROW), 8);
         });
     }
@@ -309,12 +334,12 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(8, 4);
             let first = log_in(&mut places, 1, SECOND);
-            let Turn::LogIn { place, .. } = places.turn(1, SECOND) else { panic!("no login") };
+            let Turn::LogIn { place, .. } = places.turn(1, SECOND, true) else { panic!("no login") };
             places.leave(place, false, SECOND);
             assert!(places.crowded(1, SECOND));
-            assert!(matches!(places.turn(1, SECOND), Turn::Wait(None)));
+            assert!(matches!(places.turn(1, SECOND, true), Turn::WaitForOwn));
             places.leave(first, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND)), first);
+            assert_eq!(resumed(places.turn(1, SECOND, true)), first);
             log_in(&mut places, 2, SECOND);
             assert!(!places_after_all_left(places), "with none of ours there, waiting helps nobody");
         });

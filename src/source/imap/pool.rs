@@ -4,17 +4,22 @@
 //! that wants a session may have its place once it lay idle for the grace time. So nobody can block others by keeping
 //! a session while it waits for something else, and a mailbox that is busy keeps its login. Each call has its session to
 //! itself; a mailbox with several calls under way gets more sessions while there are places free.
+//!
+//! Whoever has no session stands in a line, and only the first in it looks for a place: with thousands waiting, to wake
+//! all of them for each place that becomes free would cost more than the migration. There are two lines. A fetch holds
+//! memory that others wait for; it goes before whoever holds nothing.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as Line, Notify};
 
 use super::config::ImapSettings;
 use super::places::{Places, Turn};
-use crate::env::Env;
+use crate::env::{Env, Tick};
 use crate::imap::{Account, Endpoint, Session, WireError, connect};
 use crate::model::{Error, Kind, Result, Scope};
 
@@ -33,7 +38,40 @@ pub(super) struct Pool {
     places: Mutex<Places>,
     /// Times each mailbox was waited for.
     trips: Mutex<BTreeMap<u64, Arc<AtomicU64>>>,
+    /// The lines for a place: of those who hold memory, and of all others.
+    lines: [Line<()>; 2],
+    /// How many stand in the first.
+    in_a_hurry: AtomicUsize,
+    /// Wakes the first of each line.
     freed: Notify,
+    /// Wakes the calls of a mailbox that wait for a session of its own.
+    own: Mutex<BTreeMap<u64, Arc<Notify>>>,
+}
+
+/// What a call holds while it waits for its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Memory for the messages it is about to fetch.
+    Memory,
+    /// Nothing.
+    Nothing,
+}
+
+/// Counts one who stands in the first line.
+struct Hurry<'a>(&'a Pool);
+
+impl<'a> Hurry<'a> {
+    fn new(pool: &'a Pool) -> Hurry<'a> {
+        pool.in_a_hurry.fetch_add(1, Ordering::Relaxed);
+        Hurry(pool)
+    }
+}
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.in_a_hurry.fetch_sub(1, Ordering::Relaxed);
+        self.0.freed.notify_waiters();
+    }
 }
 
 /// Why there is no session.
@@ -47,8 +85,18 @@ impl Pool {
     pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint) -> Pool {
         let account = Account::new(&env, &settings.server);
         let places = Places::new(&settings);
-        let (places, trips) = (Mutex::new(places), Mutex::default());
-        Pool { env, settings, endpoint, account, places, trips, freed: Notify::new() }
+        Pool {
+            env,
+            settings,
+            endpoint,
+            account,
+            places: Mutex::new(places),
+            trips: Mutex::default(),
+            lines: [Line::new(()), Line::new(())],
+            in_a_hurry: AtomicUsize::new(0),
+            freed: Notify::new(),
+            own: Mutex::default(),
+        }
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -61,31 +109,45 @@ impl Pool {
     }
 
     /// A session of `mailbox` for this call alone: its own if one lies here, else a new one as soon as there is a place.
-    pub async fn lease(self: &Arc<Self>, owner: u64, mailbox: &str) -> Result<Lease> {
+    pub async fn lease(self: &Arc<Self>, owner: u64, mailbox: &str, holds: Holds) -> Result<Lease> {
         let mut turned_away = 0;
+        let line = &self.lines[usize::from(holds == Holds::Nothing)];
+        let (mut first, mut hurry) = (None, None);
         loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable(); // before looking, so that nothing freed in between is missed
+            // Before looking, so that nothing freed in between is missed.
+            let own = self.own(owner);
+            let mut freed = pin!(self.freed.notified());
+            let mut mine = pin!(own.notified());
+            freed.as_mut().enable();
+            mine.as_mut().enable();
+            if first.is_none() {
+                first = line.try_lock().ok();
+            }
+            let hurried = holds == Holds::Nothing && self.in_a_hurry.load(Ordering::Relaxed) > 0;
             let now = self.env.now();
-            let turn = self.places().turn(owner, now);
+            let turn = self.places().turn(owner, now, first.is_some() && !hurried);
             match turn {
                 Turn::Resume { place, session, idle } => {
-                    let lease = Lease { pool: self.clone(), place, session: Some(session), fit: false };
+                    (first, hurry) = (None, None);
+                    let lease =
+                        Lease { pool: self.clone(), owner, place, session: Some(session), fit: false };
                     if idle < STALE || lease.is_alive().await {
                         return Ok(lease);
                     }
                     drop(lease);
                 }
                 Turn::LogIn { place, evicted } => {
-                    let mut lease = Lease { pool: self.clone(), place, session: None, fit: false };
+                    // The next in line may look for a place while this one logs in.
+                    (first, hurry) = (None, None);
+                    self.freed.notify_waiters();
+                    let mut lease = Lease { pool: self.clone(), owner, place, session: None, fit: false };
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
                     match self.log_in(owner, mailbox).await {
                         Ok(session) => {
                             self.places().made(place, session.clone());
-                            self.freed.notify_waiters();
+                            self.tell(owner);
                             lease.session = Some(session);
                             return Ok(lease);
                         }
@@ -100,16 +162,44 @@ impl Pool {
                         }
                     }
                 }
-                Turn::Wait(None) => freed.await,
-                Turn::Wait(Some(until)) => {
+                Turn::WaitForOwn => {
+                    (first, hurry) = (None, None);
+                    mine.await;
+                }
+                Turn::Wait(until) if first.is_some() => {
+                    hurry = hurry.or_else(|| (holds == Holds::Memory).then(|| Hurry::new(self)));
+                    let until = until.unwrap_or(Tick::MAX);
                     tokio::select! {
                         biased;
                         () = freed => {}
-                        () = self.env.sleep_until(until) => {}
+                        () = mine => {}
+                        () = self.env.sleep_until(until), if until < Tick::MAX => {}
                     }
+                }
+                Turn::Wait(_) => {
+                    hurry = hurry.or_else(|| (holds == Holds::Memory).then(|| Hurry::new(self)));
+                    first = tokio::select! {
+                        biased;
+                        () = mine => None,
+                        turn = line.lock() => Some(turn),
+                    };
                 }
             }
         }
+    }
+
+    fn own(&self, owner: u64) -> Arc<Notify> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.entry(owner).or_default().clone()
+    }
+
+    /// Something of this mailbox's changed, and perhaps a place is free: its calls look again, and the first in line.
+    fn tell(&self, owner: u64) {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).cloned();
+        if let Some(own) = own {
+            own.notify_waiters();
+        }
+        self.freed.notify_waiters();
     }
 
     async fn log_in(&self, owner: u64, mailbox: &str) -> std::result::Result<Arc<Session>, NoSession> {
@@ -158,7 +248,7 @@ impl Pool {
     pub async fn end(self: &Arc<Self>, owner: u64) {
         loop {
             let Some((place, session)) = self.places().take_idle(owner) else { return };
-            let _place = Lease { pool: self.clone(), place, session: None, fit: false };
+            let _place = Lease { pool: self.clone(), owner, place, session: None, fit: false };
             session.logout().await;
         }
     }
@@ -167,7 +257,8 @@ impl Pool {
     pub fn forget(&self, owner: u64) {
         self.trips.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
         self.places().forget(owner);
-        self.freed.notify_waiters();
+        self.tell(owner);
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
     }
 }
 
@@ -175,6 +266,7 @@ impl Pool {
 /// or the connection broke.
 pub(super) struct Lease {
     pool: Arc<Pool>,
+    owner: u64,
     place: u64,
     session: Option<Arc<Session>>,
     /// The call ended well, or at least in order.
@@ -205,6 +297,6 @@ impl Drop for Lease {
         self.session = None;
         let now = self.pool.env.now();
         self.pool.places().leave(self.place, self.fit, now);
-        self.pool.freed.notify_waiters();
+        self.pool.tell(self.owner);
     }
 }

@@ -117,8 +117,9 @@ impl Queue {
     }
 
     /// The batch to begin next: one whose wait is over, else a new one, else the one that waits least. `ahead`: it will
-    /// have to wait for its store, so that only one of usual size is given.
-    pub(super) fn take(&mut self, now: Tick, ahead: bool) -> Option<Work> {
+    /// have to wait for its store, so that only one of usual size is given. A new one holds at most `share` bytes, this
+    /// mailbox's part of the memory just now, or one message.
+    pub(super) fn take(&mut self, now: Tick, ahead: bool, share: u64) -> Option<Work> {
         let first = self.again.iter().enumerate().min_by_key(|(i, w)| (w.not_before, *i));
         let first = first.map(|(i, w)| (i, w.not_before, w.bytes()));
         let due = first.is_some_and(|(_, not_before, _)| not_before <= now);
@@ -132,7 +133,8 @@ impl Queue {
         if ahead && new.peek().is_some_and(|m| expected_size(m.size) > self.bounds.bytes) {
             return None;
         }
-        let work = Work::new(*folder, cut(new, self.bounds), None);
+        let bounds = BatchBounds { bytes: self.bounds.bytes.min(share), ..self.bounds };
+        let work = Work::new(*folder, cut(new, bounds), None);
         if new.peek().is_none() {
             self.folders.pop_front();
         }
@@ -188,7 +190,7 @@ mod tests {
         ) {
             let mut queue = queue(&sizes, BatchBounds { messages, bytes });
             let mut all = Vec::new();
-            while let Some(work) = queue.take(Tick::ZERO, false) {
+            while let Some(work) = queue.take(Tick::ZERO, false, u64::MAX) {
                 let b: Vec<u64> = work.messages.iter().filter_map(|m| m.size).collect();
                 prop_assert!(!b.is_empty() && b.len() <= messages);
                 prop_assert!(b.len() == 1 || b.iter().sum::<u64>() <= bytes);
@@ -200,25 +202,34 @@ mod tests {
     }
 
     #[test]
+    fn batches_are_as_large_as_the_share_of_the_moment_and_hold_one_message_at_least() {
+        let mut queue = queue(&[30; 7], BatchBounds { messages: 3, bytes: 100 });
+        let mut next = |share| queue.take(Tick::ZERO, true, share).map(|work| work.messages.len());
+        assert_eq!([next(60), next(10), next(u64::MAX), next(60)], [Some(2), Some(1), Some(3), Some(1)]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
     fn what_is_due_goes_first_and_what_waits_goes_last() {
         let mut queue = queue(&[1, 1], BatchBounds { messages: 1, bytes: 10 });
         let later = Tick::ZERO + Duration::from_secs(5);
         queue.put(Work { not_before: later, ..Work::new(FolderId(1), vec![message(8, 1)], None) });
         queue.put(Work::new(FolderId(1), vec![message(9, 1)], Some(BatchId(3))));
-        let order: Vec<u64> =
-            std::iter::from_fn(|| queue.take(Tick::ZERO, false)).map(|w| w.messages[0].number).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| queue.take(Tick::ZERO, false, u64::MAX))
+            .map(|w| w.messages[0].number)
+            .collect();
         assert_eq!(order, [9, 1, 2, 8]);
     }
 
     #[test]
     fn only_batches_of_usual_size_that_need_not_wait_are_begun_ahead() {
         let mut queue = queue(&[1, 99], BatchBounds { messages: 1, bytes: 10 });
-        assert_eq!(queue.take(Tick::ZERO, true).map(|w| w.messages[0].number), Some(1));
-        assert!(queue.take(Tick::ZERO, true).is_none());
-        assert_eq!(queue.take(Tick::ZERO, false).map(|w| w.messages[0].number), Some(2));
+        assert_eq!(queue.take(Tick::ZERO, true, u64::MAX).map(|w| w.messages[0].number), Some(1));
+        assert!(queue.take(Tick::ZERO, true, u64::MAX).is_none());
+        assert_eq!(queue.take(Tick::ZERO, false, u64::MAX).map(|w| w.messages[0].number), Some(2));
         let later = Tick::ZERO + Duration::from_secs(5);
         queue.put(Work { not_before: later, ..Work::new(FolderId(1), vec![message(8, 1)], None) });
-        assert!(queue.take(Tick::ZERO, true).is_none());
-        assert!(queue.take(Tick::ZERO, false).is_some() && queue.is_empty());
+        assert!(queue.take(Tick::ZERO, true, u64::MAX).is_none());
+        assert!(queue.take(Tick::ZERO, false, u64::MAX).is_some() && queue.is_empty());
     }
 }

@@ -225,6 +225,8 @@ async fn copy(
 ) {
     let lanes = core.target.capabilities().lanes.clamp(1, 64);
     let fetches = source.capabilities().fetches.clamp(1, 16);
+    let limits = &core.parts.limits;
+    let _copying = limits.copying();
     let mut preparing = Preparations { under_way: FuturesUnordered::new(), ended: VecDeque::new() };
     let mut ready: VecDeque<Prepared> = VecDeque::new();
     let mut flying: FuturesUnordered<Landing> = FuturesUnordered::new();
@@ -261,12 +263,14 @@ async fn copy(
         while book.fatal.is_none() && !core.stop.asked() && preparing.len() < fetches {
             let under_way = preparing.len() + ready.len() + flying.len();
             let ahead = under_way >= lanes;
-            if under_way >= lanes + fetches * AHEAD {
+            // What is prepared ahead holds memory while it waits for a lane: not while others wait for memory.
+            if under_way >= lanes + fetches * AHEAD || (ahead && limits.is_memory_short()) {
                 break;
             }
+            let share = limits.batch_share(lanes + fetches * AHEAD);
             // A batch that still waits for its time holds no place but its own.
             let waits = preparing.len() > 0 || !flying.is_empty();
-            let Some(work) = queue.take(core.parts.env.now(), ahead) else { break };
+            let Some(work) = queue.take(core.parts.env.now(), ahead, share) else { break };
             if work.not_before > core.parts.env.now() && waits {
                 queue.put(work);
                 break;
@@ -501,15 +505,30 @@ async fn launch(
     Ok(Some(start_store(core, target_folder, items, ticket, permits, landed)))
 }
 
+/// Ties to each message its part of the batch's shares: a target that lets go of a message gives its part back at once.
+/// What is left is for building requests.
+fn tie(permits: &mut Permits, items: Vec<StoreItem>) -> Vec<StoreItem> {
+    let (memory, spool) = permits;
+    let tied = items.into_iter().map(|item| {
+        let part = match spool {
+            Some(spool) if item.body.is_spooled() => spool.part(item.body.len()),
+            _ => memory.part(item.body.len()),
+        };
+        StoreItem { body: item.body.guarded(part), ..item }
+    });
+    tied.collect()
+}
+
 /// Starts a store. It is never cancelled: past its deadline it goes on unobserved and its outcome is unknown.
 fn start_store(
     core: &Core,
     folder: TargetFolderId,
     items: Vec<StoreItem>,
     ticket: Ticket,
-    permits: Permits,
+    mut permits: Permits,
     mut landed: Landed,
 ) -> Landing {
+    let items = tie(&mut permits, items);
     let (env, target) = (core.parts.env.clone(), core.target.clone());
     let deadline = core.parts.options.store_deadline;
     let count = items.len();

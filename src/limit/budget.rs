@@ -77,6 +77,17 @@ impl Line {
     }
 }
 
+/// A batch is never bound to less than this, in bytes: smaller ones cost more commits than they save memory.
+const SMALLEST_SHARE: u64 = 64 << 10;
+
+/// Octets one batch may hold, in bytes, so that the batches of all who copy fit into a budget of `total` bytes at once:
+/// `copying` mailboxes with `each` batches under way or prepared ahead. At least [`SMALLEST_SHARE`]. Few mailboxes have
+/// large batches; with thousands none keeps the memory others wait for.
+fn share(total: u64, copying: usize, each: usize) -> u64 {
+    let batches = (copying.max(1) as u64).saturating_mul(each.max(1) as u64);
+    (total / batches).max(SMALLEST_SHARE)
+}
+
 /// A budget of bytes, shared by many tasks.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -87,13 +98,16 @@ pub(super) struct Budget {
 #[derive(Debug)]
 struct State {
     line: Line,
+    /// Mailboxes that copy now.
+    copying: usize,
     doors: BTreeMap<Id, oneshot::Sender<()>>,
     waited: Duration,
 }
 
 impl Budget {
     pub(super) fn new(env: &Env, total: u64) -> Arc<Budget> {
-        let state = State { line: Line::new(total), doors: BTreeMap::new(), waited: Duration::ZERO };
+        let state =
+            State { line: Line::new(total), copying: 0, doors: BTreeMap::new(), waited: Duration::ZERO };
         Arc::new(Budget { env: env.clone(), state: Mutex::new(state) })
     }
 
@@ -122,6 +136,17 @@ impl Budget {
     /// How long all waiters together have waited.
     pub(super) fn waited(&self) -> Duration {
         self.lock().waited
+    }
+
+    /// Octets one batch may hold, for a mailbox with `each` batches under way at once, in bytes.
+    pub(super) fn share(&self, each: usize) -> u64 {
+        let state = self.lock();
+        share(state.line.total, state.copying, each)
+    }
+
+    /// Does anybody wait?
+    pub(super) fn is_short(&self) -> bool {
+        !self.lock().line.waiting.is_empty()
     }
 
     /// Bytes given out now.
@@ -178,6 +203,30 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Counts a mailbox among those that copy, until it is dropped: the memory is shared by their number.
+#[derive(Debug)]
+pub struct Copying {
+    budget: Option<Arc<Budget>>,
+}
+
+impl Copying {
+    pub(super) fn new(budget: Option<Arc<Budget>>) -> Copying {
+        if let Some(budget) = &budget {
+            budget.lock().copying += 1;
+        }
+        Copying { budget }
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            let mut state = budget.lock();
+            state.copying = state.copying.saturating_sub(1);
+        }
+    }
+}
+
 /// A share of a byte budget (memory or spool); returned when dropped.
 #[derive(Debug)]
 pub struct MemoryPermit {
@@ -195,6 +244,15 @@ impl MemoryPermit {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Parts `bytes` from it, or what is left of it if that is less: octets of one message of a batch, which are given
+    /// back as soon as that message is done with.
+    #[must_use]
+    pub fn part(&mut self, bytes: u64) -> MemoryPermit {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        MemoryPermit { budget: self.budget.clone(), bytes }
     }
 
     /// Gives back all but `bytes`: the message was smaller than announced.
@@ -265,6 +323,56 @@ mod tests {
         assert_eq!(budget.used(), 0);
         assert!(budget.lock().doors.is_empty());
         assert_eq!(budget.take(100).await.bytes(), 100);
+    }
+
+    #[test]
+    fn few_mailboxes_have_large_batches_and_many_small_ones_and_none_is_bound_to_nothing() {
+        let memory = 256 << 20;
+        assert_eq!(share(memory, 1, 8), 32 << 20, "who is alone has all of it");
+        assert_eq!(share(memory, 64, 8), 512 << 10);
+        assert_eq!(share(memory, 500, 8), 67_108);
+        assert_eq!(share(memory, 5_000, 8), SMALLEST_SHARE);
+        assert_eq!(share(0, 0, 0), SMALLEST_SHARE);
+    }
+
+    proptest! {
+        #[test]
+        fn the_batches_of_all_fit_together_wherever_their_shares_are_not_the_smallest(
+            total in 0u64..1 << 40, copying in 0usize..10_000, each in 0usize..100,
+        ) {
+            let share = share(total, copying, each);
+            let all = share.saturating_mul(copying.max(1) as u64).saturating_mul(each.max(1) as u64);
+            prop_assert!(share == SMALLEST_SHARE || (share > SMALLEST_SHARE && all <= total));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_share_grows_again_as_mailboxes_end() {
+        let budget = Budget::new(&Env::system(), 64 << 20);
+        let one = Copying::new(Some(Arc::clone(&budget)));
+        assert_eq!(budget.share(8), 8 << 20);
+        let others: Vec<_> = (0..63).map(|_| Copying::new(Some(Arc::clone(&budget)))).collect();
+        assert_eq!(budget.share(8), 128 << 10);
+        drop(others);
+        assert_eq!(budget.share(8), 8 << 20);
+        drop(one);
+        assert_eq!(budget.lock().copying, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_parts_of_a_permit_go_back_one_by_one() {
+        let budget = Budget::new(&Env::system(), 100);
+        let mut rest = budget.take(100).await;
+        let (first, second, none) = (rest.part(30), rest.part(80), rest.part(1));
+        assert_eq!([first.bytes(), second.bytes(), none.bytes(), rest.bytes()], [30, 70, 0, 0]);
+        let mut next = Box::pin(budget.take(60));
+        assert!(futures_util::poll!(next.as_mut()).is_pending());
+        assert!(budget.is_short());
+        drop((first, none, rest));
+        assert!(futures_util::poll!(next.as_mut()).is_pending(), "70 are held still");
+        drop(second);
+        assert_eq!(next.await.bytes(), 60);
+        assert!(budget.used() == 0 && !budget.is_short());
     }
 
     #[tokio::test(start_paused = true)]

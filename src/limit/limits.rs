@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::apps::app_of;
-use super::budget::{Budget, MemoryPermit};
+use super::budget::{Budget, Copying, MemoryPermit};
 use super::counters::Counters;
 use super::crowd::Crowd;
 use super::gate::{App, Gate};
@@ -216,6 +216,22 @@ impl Limits {
     pub fn wait_for_shared(&self) -> Duration {
         let apps = self.endpoints.values().flat_map(|endpoint| &endpoint.shared);
         apps.map(App::wait).max().unwrap_or_default()
+    }
+
+    /// Counts a mailbox among those that share the memory, for as long as it is held: one that copies now.
+    pub fn copying(&self) -> Copying {
+        Copying::new(self.memory.clone())
+    }
+
+    /// Octets one batch may hold, in bytes, for a mailbox with `each` batches under way or prepared at once, so that the
+    /// batches of all who copy now ([`Limits::copying`]) fit into the memory. `u64::MAX` without a limit.
+    pub fn batch_share(&self, each: usize) -> u64 {
+        self.memory.as_ref().map_or(u64::MAX, |budget| budget.share(each))
+    }
+
+    /// Does anybody wait for memory? Then none should be taken for what could be fetched later as well.
+    pub fn is_memory_short(&self) -> bool {
+        self.memory.as_ref().is_some_and(|budget| budget.is_short())
     }
 
     /// Octets given out of the memory budget now.

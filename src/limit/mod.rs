@@ -61,7 +61,7 @@ pub(crate) mod machine {
 pub use adaptive::Concurrency;
 pub use apps::app_of;
 pub use backoff::Backoff;
-pub use budget::MemoryPermit;
+pub use budget::{Copying, MemoryPermit};
 pub use counters::{Counters, Waits};
 pub use gate::{BatchSlot, Gate, Slot, Ticket};
 pub use limits::{LimitSettings, Limits, TargetLimits};

@@ -1,5 +1,6 @@
 //! A message's octets: in memory or in a spooled file, always replayable, length and digest known before any store.
 
+use std::any::Any;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,7 +24,19 @@ pub struct Body {
 enum Place {
     Memory(Bytes),
     /// An unlinked temporary file (0600): the system removes it when the last clone is dropped, also after `kill -9`.
-    Spooled(Arc<File>),
+    Spooled(Arc<File>, Option<Guard>),
+}
+
+/// What is held for as long as octets are.
+type Guard = Arc<dyn Any + Send + Sync>;
+
+/// Octets in memory, and what is held for them.
+struct Guarded(Bytes, #[allow(dead_code)] Guard);
+
+impl AsRef<[u8]> for Guarded {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Body {
@@ -37,6 +50,22 @@ impl Body {
     pub fn from_bytes(octets: Bytes) -> Body {
         let digest = Digest::of(&octets);
         Body { len: octets.len() as u64, digest, place: Place::Memory(octets) }
+    }
+
+    /// Holds `guard` (a share of a budget) until nobody holds octets of this body any more: it, its clones made from now
+    /// on, and what was cut from them.
+    #[must_use]
+    pub fn guarded(self, guard: impl Any + Send + Sync) -> Body {
+        let guard: Guard = Arc::new(guard);
+        let place = match self.place {
+            Place::Memory(octets) => Place::Memory(Bytes::from_owner(Guarded(octets, guard))),
+            Place::Spooled(file, earlier) => {
+                let both =
+                    earlier.map_or_else(|| guard.clone(), |earlier| Arc::new((earlier, guard.clone())));
+                Place::Spooled(file, Some(both))
+            }
+        };
+        Body { place, ..self }
     }
 
     /// Length in bytes.
@@ -56,7 +85,7 @@ impl Body {
 
     /// Do the octets lie in a file?
     pub fn is_spooled(&self) -> bool {
-        matches!(self.place, Place::Spooled(_))
+        matches!(self.place, Place::Spooled(..))
     }
 
     /// All octets. For a spooled body this reads the file into memory: the caller holds the budget for it.
@@ -81,7 +110,7 @@ impl Body {
                 let cut = |v: u64| usize::try_from(v).map_err(|_| io::ErrorKind::UnexpectedEof);
                 Ok(octets.slice(cut(offset)?..cut(end)?))
             }
-            Place::Spooled(file) => {
+            Place::Spooled(file, _) => {
                 let mut octets = vec![0; size];
                 file.read_exact_at(&mut octets, offset)?;
                 Ok(Bytes::from(octets))
@@ -179,7 +208,7 @@ impl BodyWriter {
             Partial::Memory(octets) => Place::Memory(Bytes::from(octets)),
             Partial::Spooled(mut file) => {
                 file.seek(SeekFrom::Start(0))?;
-                Place::Spooled(Arc::new(file))
+                Place::Spooled(Arc::new(file), None)
             }
         };
         Ok(Body { place, len: self.len, digest: self.hasher.finish() })
@@ -238,6 +267,27 @@ mod tests {
             let mut read = Vec::new();
             body.reader().read_to_end(&mut read).expect("read");
             assert_eq!(read, octets);
+        }
+    }
+
+    #[test]
+    fn what_guards_a_body_is_let_go_with_the_last_of_its_octets() {
+        for memory_limit in [1 << 20, 10] {
+            let guard = Arc::new(());
+            let mut w = bodies(memory_limit, 1 << 20).begin(10).expect("begin");
+            w.write_all(&[7; 1000]).expect("write");
+            let body = w.finish().expect("finish").guarded(guard.clone()).guarded(guard.clone());
+            assert_eq!(Arc::strong_count(&guard), 3);
+            let (clone, piece) = (body.clone(), body.range(10, 10).expect("range"));
+            drop(body);
+            assert_eq!(Arc::strong_count(&guard), 3, "a clone holds it");
+            let spooled = clone.is_spooled();
+            drop(clone);
+            // What was read from a file lies beside it.
+            assert_eq!(Arc::strong_count(&guard), if spooled { 1 } else { 3 });
+            assert_eq!(&piece[..], &[7; 10]);
+            drop(piece);
+            assert_eq!(Arc::strong_count(&guard), 1);
         }
     }
 

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use crate::transform::graph::Original;
 pub use config::{AppRegistration, GraphSettings, TokenSettings};
@@ -40,7 +41,7 @@ use crate::env::Env;
 use crate::http::HttpClient;
 use crate::http::oauth::{Tenant, TokenSource};
 use crate::limit::{Cost, Gate, Ticket, app_of};
-use crate::model::{Error, Flags, Form, Kind, Outcome, Result, Scope, StampPrefix, WriteMode};
+use crate::model::{Body, Error, Flags, Form, Kind, Outcome, Result, Scope, StampPrefix, WriteMode};
 use config::Base;
 use folders::Folders;
 use import_mime::Import;
@@ -210,7 +211,12 @@ impl TargetMailbox for GraphMailbox {
     }
 
     /// Mode by mode: a later one gets what the ones before it did not take.
-    async fn store(&self, folder: &TargetFolderId, items: Vec<StoreItem>, ticket: Ticket) -> Vec<Outcome> {
+    async fn store(
+        &self,
+        folder: &TargetFolderId,
+        mut items: Vec<StoreItem>,
+        ticket: Ticket,
+    ) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = items.iter().map(|_| None).collect();
         for mode in &self.modes {
             let open: Vec<usize> = (0..items.len())
@@ -219,11 +225,15 @@ impl TargetMailbox for GraphMailbox {
             if open.is_empty() {
                 continue;
             }
-            let left: Vec<StoreItem> = open.iter().map(|at| items[*at].clone()).collect();
+            let left = |items: &[StoreItem]| -> Vec<_> { open.iter().map(|at| items[*at].clone()).collect() };
             let told = match mode {
-                WriteMode::ImportMime => self.import.store(&self.session, folder, &left, &ticket).await,
-                WriteMode::ImportStream => self.streams.store(&self.session, folder, &left, &ticket).await,
-                _ => self.store_as_json(folder, &left, &ticket).await,
+                WriteMode::ImportMime => {
+                    self.import.store(&self.session, folder, &left(&items), &ticket).await
+                }
+                WriteMode::ImportStream => {
+                    self.streams.store(&self.session, folder, &left(&items), &ticket).await
+                }
+                _ => self.store_as_json(folder, &mut items, &open, &ticket).await,
             };
             for (at, outcome) in open.into_iter().zip(told) {
                 outcomes[at] = outcome;
@@ -319,19 +329,23 @@ impl GraphMailbox {
     }
 
     /// One after the other: lanes give the concurrency, and four requests at once per mailbox are all there is. An
-    /// error that concerns more than its message ends the batch: the rest is *not sent*, for the same reason.
+    /// error that concerns more than its message ends the batch: the rest is *not sent*, for the same reason. No mode gets
+    /// what this one has judged, so the octets of each message are let go with its outcome.
     async fn store_as_json(
         &self,
         folder: &TargetFolderId,
-        items: &[StoreItem],
+        items: &mut [StoreItem],
+        open: &[usize],
         ticket: &Ticket,
     ) -> Vec<Option<Outcome>> {
-        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(items.len());
-        for item in items {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(open.len());
+        for at in open {
+            let item = &mut items[*at];
             let outcome = match outcomes.last().and_then(|o| ends_the_batch(o.as_ref()?)) {
                 Some(error) => Outcome::NotSent(error.clone()),
                 None => store::store(&self.session, folder, item, ticket).await,
             };
+            item.body = Body::from_bytes(Bytes::new());
             outcomes.push(Some(outcome));
         }
         outcomes

@@ -55,10 +55,10 @@ impl MaildirMailbox {
             Err(e) => return items.iter().map(|_| Outcome::NotSent(e.clone())).collect(),
         };
         let mut outcomes = Vec::with_capacity(items.len());
-        for item in &items {
+        for item in items {
             let slot = self.gate.admit(&ticket, item.body.len()).await;
             self.env.step(Step::TargetStore).await;
-            outcomes.push(self.env.blocking(|| self.store_one(folder, &dir, &keywords, item)));
+            outcomes.push(self.env.blocking(|| self.store_one(folder, &dir, &keywords, &item)));
             slot.finish(Answer::Served);
             tokio::task::yield_now().await;
         }

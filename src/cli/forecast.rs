@@ -135,7 +135,7 @@ mod tests {
         let load = |messages, bytes| Size::Left(Load { messages, bytes });
         let sizes = [load(10, 1_000_000), load(10, 20_000_000_000), load(300_000, 1)];
         let sizes = mailboxes.iter().map(|m| m.key.clone()).zip(sizes).collect();
-        // Open from 20:00 to 02:00, and it is 21:00.
+        // Open from 20:00 to midnight, and it is 21:00.
         let calendar = Calendar::every_day(1200, 1440, 0);
         let wave = Wave { name: "one".to_owned(), mailboxes, sizes, calendar, ..Wave::default() };
         let targets = [("new".to_owned(), TargetLimits::default())].into();

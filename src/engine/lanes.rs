@@ -167,9 +167,9 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// One wave that is always open. `order` is the order in which mailboxes are begun.
+    /// One wave that is always open, as wide as all. `order` is the order in which mailboxes are begun.
     pub(crate) fn new(width: usize, order: impl IntoIterator<Item = usize>) -> Lanes {
-        let mut lanes = Lanes::of_waves(width, [(width, order.into_iter().collect())]);
+        let mut lanes = Lanes::of_waves(width, [(usize::MAX, order.into_iter().collect())]);
         lanes.open_all();
         lanes
     }

@@ -6,6 +6,7 @@ mod control;
 mod descriptors;
 mod ews;
 mod exit;
+mod forecast;
 mod imap;
 mod init;
 mod ledger;

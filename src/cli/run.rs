@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::RunArgs;
 use super::exit::{self, Exit};
 use super::talk::Talk;
-use super::{Failure, control, mocks, settings_and_plan, stop, waves, wire};
+use super::{Failure, control, forecast, mocks, settings_and_plan, stop, waves, wire};
 use crate::config::{Settings, WavesSettings};
 use crate::engine::{self, Conduct, Event, MailboxResult, Stop, Waits, Watcher, Wave, WaveResult};
 use crate::env::Env;
@@ -24,7 +24,7 @@ const MOST_ROWS: usize = 100;
 
 pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
-    let lines = plan.lines();
+    let (lines, told) = (plan.lines(), plan.sizes());
     let until =
         args.until.as_deref().map(|text| waves::until(text, &settings.waves, env.wall())).transpose()?;
     let all = waves::of_run(args, &settings, plan, until)?;
@@ -36,8 +36,12 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     };
     let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
 
-    let all = waves::resume(args, all, wire::view(&settings)?.as_ref())?;
+    let view = wire::view(&settings)?;
+    let mut all = waves::resume(args, all, view.as_ref())?;
     tell_resumed(talk, &all);
+    forecast::know(&mut all, &told, view.as_ref())?;
+    drop(view);
+    forecast::tell(&all, &parts.limits, &lines, env.wall(), talk);
 
     let stop = Stop::default();
     stop::listen(env, &stop, talk)?;

@@ -1,6 +1,6 @@
 //! The waves of a run: which mailboxes, in which order, in which windows, and until when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::DateTime;
 
@@ -33,6 +33,7 @@ pub(super) fn of_run(
     let wave = |name: &str, mailboxes: Vec<Mailbox>| Wave {
         name: name.to_owned(),
         mailboxes,
+        sizes: BTreeMap::new(),
         calendar: calendar(set, name).until(until),
         open_mailboxes: set.waves.get(name).and_then(|w| w.open_mailboxes),
         pass: None,

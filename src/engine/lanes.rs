@@ -1,16 +1,23 @@
 //! Which mailbox is worked on when: a state machine over ordinals, time handed in.
 //!
-//! A lane that is free goes to the mailbox that has been due longest among those that come back; else to one that was
-//! halted and may go on; else to one that never began. The last two are looked for in the waves in their order: a later
+//! A lane that is free goes to one of those that come back and are due: to the one with most left to do, but to one that
+//! has been due for long before all others; else to one that was halted and may go on, again the one with most left;
+//! else to one that never began. The last two are looked for in the waves in their order: a later
 //! wave begins when no mailbox of an earlier one can, be it that all are begun, that the wave is closed or paused, or that
-//! it has as many open as it may. So what is begun ends, and no lane is idle while there is work for it.
+//! it has as many open as it may. So what is begun ends, nobody starves, and no lane is idle while there is work for it.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::time::Duration;
 
+use super::order::Place;
 use crate::env::Tick;
+
+/// A mailbox that has been due for so long goes before those with more left to do.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Something that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +104,8 @@ enum State {
 struct Seat {
     wave: usize,
     state: State,
+    /// Among those that come back, or were halted.
+    place: Place,
     begun: bool,
     paused: bool,
     dropped: bool,
@@ -108,9 +117,12 @@ struct Wave {
     /// Never begun. May hold some that were paused or dropped since: they are passed over when they are met.
     waiting: VecDeque<usize>,
     /// Halted, and may go on.
-    halted: VecDeque<usize>,
+    halted: BTreeSet<(Place, usize)>,
     /// Parked mailboxes by the time they come back.
     parked: BTreeSet<(Tick, usize)>,
+    /// Those of them that were due at `looked`.
+    due: BTreeSet<(Place, usize)>,
+    looked: Option<Tick>,
     /// Paused by themselves, and not running.
     aside: BTreeSet<usize>,
     running: BTreeSet<usize>,
@@ -125,6 +137,17 @@ impl Wave {
     /// May a mailbox of it be begun, were a lane free?
     fn begins(&self) -> bool {
         self.closed.is_none() && !self.paused && !self.dropped && self.running.len() < self.width
+    }
+
+    /// Sees who is due by now.
+    fn look(&mut self, now: Tick, boxes: &BTreeMap<usize, Seat>) {
+        let from = self.looked.map_or(Bound::Unbounded, |looked| Bound::Excluded((looked, usize::MAX)));
+        if self.looked.is_some_and(|looked| looked >= now) {
+            return;
+        }
+        let due = self.parked.range((from, Bound::Included((now, usize::MAX))));
+        self.due.extend(due.map(|(_, m)| (boxes.get(m).map_or(Place::default(), |b| b.place), *m)));
+        self.looked = Some(now);
     }
 
     /// Will this run do what is left of it, now or later?
@@ -144,9 +167,9 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// One wave that is always open. `order` is the order in which mailboxes are begun.
+    /// One wave that is always open, as wide as all. `order` is the order in which mailboxes are begun.
     pub(crate) fn new(width: usize, order: impl IntoIterator<Item = usize>) -> Lanes {
-        let mut lanes = Lanes::of_waves(width, [(width, order.into_iter().collect())]);
+        let mut lanes = Lanes::of_waves(width, [(usize::MAX, order.into_iter().collect())]);
         lanes.open_all();
         lanes
     }
@@ -157,9 +180,8 @@ impl Lanes {
         let mut boxes = BTreeMap::new();
         let waves = waves.into_iter().enumerate().map(|(n, (its, order))| {
             boxes.extend(order.iter().map(|mailbox| {
-                let fresh =
-                    Seat { wave: n, state: State::Waiting, begun: false, paused: false, dropped: false };
-                (*mailbox, fresh)
+                let (state, place) = (State::Waiting, Place::default());
+                (*mailbox, Seat { wave: n, state, place, begun: false, paused: false, dropped: false })
             }));
             let (left, closed) = (order.len(), Some(NextWindow::Awaited));
             Wave { width: its.max(1), waiting: order.into(), left, closed, ..Wave::default() }
@@ -180,6 +202,21 @@ impl Lanes {
     /// How many may be open now.
     pub(crate) fn width(&self) -> usize {
         self.width
+    }
+
+    /// Where a mailbox stands when it comes back, or goes on. One that never began keeps its place in the order.
+    pub(crate) fn set_place(&mut self, mailbox: usize, place: Place) {
+        let Some(b) = self.boxes.get(&mailbox).copied() else { return };
+        let lies = matches!(b.state, State::Parked(_) | State::Halted) && !b.dropped;
+        if lies {
+            self.take(mailbox);
+        }
+        if let Some(b) = self.boxes.get_mut(&mailbox) {
+            b.place = place;
+        }
+        if lies {
+            self.put(mailbox);
+        }
     }
 
     /// Mailboxes never begun.
@@ -256,17 +293,13 @@ impl Lanes {
 
     /// The next mailbox to begin, taken out of where it waited.
     fn next(&mut self, now: Tick) -> Option<usize> {
-        let waves = self.waves.iter().enumerate().filter(|(_, w)| w.begins());
-        let due = waves.filter_map(|(n, w)| Some((*w.parked.first()?, n))).min();
-        if let Some((key, n)) = due.filter(|((at, _), _)| *at <= now) {
-            self.edit(n, |w| {
-                w.parked.remove(&key);
-            });
-            return Some(key.1);
+        if let Some(mailbox) = self.next_due(now) {
+            self.take(mailbox);
+            return Some(mailbox);
         }
         let (waves, boxes) = (&mut self.waves, &self.boxes);
         for wave in waves.iter_mut().filter(|w| w.begins()) {
-            if let Some(mailbox) = wave.halted.pop_front() {
+            if let Some((_, mailbox)) = wave.halted.pop_first() {
                 return Some(mailbox);
             }
             while let Some(mailbox) = wave.waiting.pop_front() {
@@ -280,6 +313,18 @@ impl Lanes {
             }
         }
         None
+    }
+
+    /// Of those that are due: the one that has been for too long, else the one with most left to do.
+    fn next_due(&mut self, now: Tick) -> Option<usize> {
+        let (waves, boxes) = (&mut self.waves, &self.boxes);
+        waves.iter_mut().filter(|w| w.begins()).for_each(|w| w.look(now, boxes));
+        let begins = || self.waves.iter().filter(|w| w.begins());
+        let longest = begins().filter_map(|w| w.parked.first()).min();
+        if let Some((_, mailbox)) = longest.filter(|(at, _)| *at + PATIENCE <= now) {
+            return Some(*mailbox);
+        }
+        begins().filter_map(|w| w.due.first()).min().map(|(_, mailbox)| *mailbox)
     }
 
     fn begins(&mut self, mailbox: usize) {
@@ -315,8 +360,13 @@ impl Lanes {
             }
             State::Parked(at) => {
                 w.parked.insert((at, mailbox));
+                if w.looked.is_some_and(|looked| at <= looked) {
+                    w.due.insert((b.place, mailbox));
+                }
             }
-            State::Halted => w.halted.push_back(mailbox),
+            State::Halted => {
+                w.halted.insert((b.place, mailbox));
+            }
             State::Waiting => w.waiting.push_front(mailbox),
             State::Running => {}
         });
@@ -330,8 +380,11 @@ impl Lanes {
             match b.state {
                 State::Parked(at) => {
                     w.parked.remove(&(at, mailbox));
+                    w.due.remove(&(b.place, mailbox));
                 }
-                State::Halted => w.halted.retain(|m| *m != mailbox),
+                State::Halted => {
+                    w.halted.remove(&(b.place, mailbox));
+                }
                 State::Waiting => w.waiting.retain(|m| *m != mailbox),
                 State::Running | State::Ended => {}
             }

@@ -14,6 +14,7 @@ mod copy;
 mod desk;
 mod diff;
 mod event;
+mod expect;
 mod inventory;
 mod lanes;
 mod matching;
@@ -40,6 +41,7 @@ mod windows;
 
 pub use desk::{Bell, Desk, RunState, WaveState, Which, Wish, desk};
 pub use event::{Event, MailboxResult, Stop, Unwatched, Watcher, WaveResult};
+pub use expect::{Size, ceilings, expected, size};
 pub(crate) use lanes::{Do, Happened, Lanes};
 pub use options::{Options, Parts};
 pub use order::{Expected, Order, longest_first};

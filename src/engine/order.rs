@@ -1,5 +1,5 @@
-//! In which order mailboxes of known size are begun: by priority, then the one that takes longest first, so that all end
-//! together. Decides in `simulate`; a run knows no sizes beforehand and goes by priority alone.
+//! In which order mailboxes are begun, and go on: by priority, then the one that takes longest first, so that all end
+//! together. Decides in a run and in `simulate`; `expect` says what a run knows of sizes.
 //!
 //! A wave ends with its last mailbox, and a mailbox cannot go faster than its own ceilings allow, whatever is free. So the
 //! longest begin first; the many short ones fill what is left at the end. One whose size is not known may be the longest
@@ -18,6 +18,29 @@ pub struct Expected {
     pub time: Option<Duration>,
 }
 
+/// Where a mailbox stands among others: the smallest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Place {
+    too_long: bool,
+    priority: Reverse<i32>,
+    time: Reverse<Duration>,
+}
+
+impl Expected {
+    /// Can it end within a window of this length (`None`: no end)? What is not known may.
+    pub fn fits(&self, window: Option<Duration>) -> bool {
+        window.is_none_or(|window| self.time.is_none_or(|time| time <= window))
+    }
+
+    pub(crate) fn place(&self, window: Option<Duration>) -> Place {
+        Place {
+            too_long: !self.fits(window),
+            priority: Reverse(self.priority),
+            time: Reverse(self.time.unwrap_or(Duration::MAX)),
+        }
+    }
+}
+
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Order {
@@ -29,12 +52,10 @@ pub struct Order {
 
 /// Orders mailboxes for a window of this length (`None`: no end). Equal ones stay as they were.
 pub fn longest_first(all: &[Expected], window: Option<Duration>) -> Order {
-    let fits = |one: &Expected| window.is_none_or(|window| one.time.is_none_or(|time| time <= window));
-    let length = |one: &Expected| Reverse(one.time.unwrap_or(Duration::MAX));
     let mut mailboxes: Vec<usize> = (0..all.len()).collect();
-    mailboxes.sort_by_key(|i| (!fits(&all[*i]), Reverse(all[*i].priority), length(&all[*i])));
-    let mut too_long: Vec<usize> = mailboxes.iter().copied().filter(|i| !fits(&all[*i])).collect();
-    too_long.sort_by_key(|i| length(&all[*i]));
+    mailboxes.sort_by_key(|i| all[*i].place(window));
+    let mut too_long: Vec<usize> = mailboxes.iter().copied().filter(|i| !all[*i].fits(window)).collect();
+    too_long.sort_by_key(|i| Reverse(all[*i].time));
     Order { mailboxes, too_long }
 }
 

@@ -271,6 +271,7 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     super::recount::sweep_early(core, book).await?;
     let new = book.folders.values().map(|f| &f.new);
     let (messages, bytes) = new.fold((0, 0), |(n, b), new| (n + new.len(), b + new.bytes()));
+    (book.tally.planned, book.tally.planned_bytes) = (messages, bytes);
     core.watcher.event(Event::Planned { mailbox: core.mailbox.clone(), messages, bytes });
 
     super::copy::all(core, source, book).await?;

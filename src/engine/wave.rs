@@ -10,7 +10,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::desk::{Heard, not_here};
+use super::expect::{self, Size, expected};
 use super::lanes::{Do, Happened, Lanes, Whom};
+use super::order::{Expected, longest_first};
 use super::retry::{self, Next};
 use super::width::Width;
 use super::windows::{Waits, Windows};
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::env::{Task, Tick, WallMillis};
 use crate::ledger::{Applied, Change, Claim, PassSummary, Walked};
-use crate::model::{Error, Kind, Mailbox, Result, Scope};
+use crate::model::{Error, Kind, Mailbox, MailboxKey, Result, Scope};
 use crate::plan::Calendar;
 
 /// The clock on the wall is looked at so often while a window is awaited: it may be set, or the machine may have slept.
@@ -27,13 +29,15 @@ const CLOCK_LOOK: Duration = Duration::from_secs(60);
 /// How often it is looked at how many mailboxes to have open.
 const WIDTH_LOOK: Duration = Duration::from_secs(1);
 
-/// Mailboxes that are begun in one order, in the same windows.
+/// Mailboxes that are begun by priority and then the longest first, in the same windows.
 #[derive(Debug, Clone, Default)]
 pub struct Wave {
     /// Its name; may be empty.
     pub name: String,
     /// Its mailboxes.
     pub mailboxes: Vec<Mailbox>,
+    /// What is known of their sizes.
+    pub sizes: BTreeMap<MailboxKey, Size>,
     /// When it may run.
     pub calendar: Calendar,
     /// Mailboxes of it open at once; `None`: as many as of all.
@@ -113,13 +117,6 @@ async fn hear(desk: Option<&mut Desk>) -> Heard {
     }
 }
 
-/// The order in which the mailboxes of a wave are begun: the largest priority first, else as they were given.
-fn order(mailboxes: &[Mailbox]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..mailboxes.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(mailboxes[*i].priority));
-    order
-}
-
 /// The ordinal of a mailbox among all, how its pass ended, and the claim it held.
 type Running = Pin<Box<dyn Future<Output = (usize, (MailboxResult, Option<Claim>))> + Send>>;
 
@@ -134,8 +131,11 @@ struct Run {
     width_at: Tick,
     windows: Windows,
     waves: Vec<(String, Option<WavePass>)>,
+    calendars: Vec<Calendar>,
     /// All mailboxes, with their waves.
     mailboxes: Vec<(Mailbox, usize)>,
+    /// What is expected of each, of what is left of it.
+    expected: Vec<Expected>,
     running: FuturesUnordered<Running>,
     /// Stops the passes under way, one by one.
     stops: BTreeMap<usize, Stop>,
@@ -155,11 +155,16 @@ impl Run {
         let most = parts.options.open_mailboxes;
         let mut width = Width::new(most).from(parts.options.open_at_first);
         let (mut mailboxes, mut orders, mut calendars, mut names) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            (Vec::new(), Vec::<(usize, Vec<usize>)>::new(), Vec::new(), Vec::new());
+        let mut expected_of = Vec::new();
         for (n, wave) in waves.into_iter().enumerate() {
             let first = mailboxes.len();
-            let order: Vec<usize> = order(&wave.mailboxes).into_iter().map(|i| first + i).collect();
-            orders.push((wave.open_mailboxes.unwrap_or(most), order));
+            let expects = |m: &Mailbox| expected(m, wave.sizes.get(&m.key).copied(), &parts.limits);
+            let its: Vec<Expected> = wave.mailboxes.iter().map(expects).collect();
+            let order = longest_first(&its, wave.calendar.length(parts.env.wall())).mailboxes;
+            orders
+                .push((wave.open_mailboxes.unwrap_or(most), order.into_iter().map(|i| first + i).collect()));
+            expected_of.extend(its);
             mailboxes.extend(wave.mailboxes.into_iter().map(|m| (m, n)));
             calendars.push(wave.calendar);
             names.push((wave.name, wave.pass));
@@ -172,9 +177,11 @@ impl Run {
             lanes: Lanes::of_waves(width.look(0, Duration::ZERO), orders),
             width,
             width_at: Tick::ZERO,
-            windows: Windows::new(waits, calendars),
+            windows: Windows::new(waits, calendars.clone()),
+            calendars,
             waves: names,
             mailboxes,
+            expected: expected_of,
             running: FuturesUnordered::new(),
             stops: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -286,6 +293,7 @@ impl Run {
         let wave = self.mailboxes.get(i).map_or(0, |(_, wave)| *wave);
         self.stops.remove(&i);
         let got_on = ended.summary.stored > 0;
+        self.expect(i, wave, &ended.summary);
         // What earlier tries of this run did counts too.
         if let Some(earlier) = self.done.get(&i) {
             add(&mut ended.summary, earlier);
@@ -335,6 +343,17 @@ impl Run {
                 self.step(Happened::Ended(i))
             }
         }
+    }
+
+    /// What is left of a mailbox after a pass decides when it goes on, if it does.
+    fn expect(&mut self, i: usize, wave: usize, pass: &PassSummary) {
+        let Some((mailbox, _)) = self.mailboxes.get(i) else { return };
+        let Some(expected) = self.expected.get_mut(i) else { return };
+        if let Some(left) = expect::left(pass) {
+            *expected = expect::expected(mailbox, Some(Size::Left(left)), &self.parts.limits);
+        }
+        let window = self.calendars.get(wave).and_then(|calendar| calendar.length(self.parts.env.wall()));
+        self.lanes.set_place(i, expected.place(window));
     }
 
     /// Its part of the wave's pass is over, though it failed: else one mailbox would keep all others in this pass.

@@ -218,6 +218,10 @@ pub struct PassSummary {
     pub began: i64,
     /// See `began`.
     pub ended: i64,
+    /// Messages that were to be stored when it had listed what is there; 0 if it did not come so far.
+    pub planned: u64,
+    /// Their octets as listed, in bytes.
+    pub planned_bytes: u64,
 }
 
 /// A mailbox was walked in a pass of its wave: what a resumed wave need not do again.

@@ -98,6 +98,8 @@ impl std::fmt::Debug for Limits {
 
 /// What the gates of one endpoint share.
 struct Shared {
+    /// As the operator set it; `None`: no limits.
+    set: Option<TargetLimits>,
     rules: Arc<Rules>,
     start_spent: bool,
     /// The apps, and of each what all its mailboxes share.
@@ -140,6 +142,11 @@ impl Limits {
     /// No limits at all.
     pub fn unlimited(env: &Env) -> Arc<Limits> {
         Limits::new(env, LimitSettings::default())
+    }
+
+    /// What was set for a target endpoint; `None`: it has no limits.
+    pub fn of_target(&self, endpoint: &str) -> Option<&TargetLimits> {
+        self.endpoints.get(endpoint).and_then(|shared| shared.set.as_ref())
     }
 
     /// The gate of one mailbox of a named target endpoint; the same one for the same pair. An endpoint without
@@ -242,12 +249,13 @@ impl Shared {
             crowd: (target.in_flight > 0).then(|| Crowd::new(env, target.in_flight)),
         };
         let shared = (0..target.apps.len().max(1)).map(|_| app()).collect();
-        Shared { rules: Arc::new(rules), start_spent: target.start_spent, apps: target.apps, shared }
+        let (start_spent, apps) = (target.start_spent, target.apps.clone());
+        Shared { set: Some(target), rules: Arc::new(rules), start_spent, apps, shared }
     }
 
     fn unlimited() -> Shared {
         let rules = Arc::new(Rules::unlimited());
-        Shared { rules, start_spent: false, apps: Vec::new(), shared: Vec::new() }
+        Shared { set: None, rules, start_spent: false, apps: Vec::new(), shared: Vec::new() }
     }
 }
 

@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use jiff::civil::Date;
 
 use crate::config::{BlackOut, Weekly};
@@ -99,6 +101,21 @@ impl Calendar {
         }
     }
 
+    /// How long work may go on from a moment: until the window that is open closes, else in the next one. `None`: without
+    /// an end. Never open again counts as no time.
+    pub fn length(&self, now: WallMillis) -> Option<Duration> {
+        let (from, at) = match self.at(now) {
+            At::Closed { opens: Some(opens) } => (opens, self.at(opens)),
+            at => (now, at),
+        };
+        match at {
+            At::Open { until, .. } => {
+                until.map(|until| Duration::from_millis((until - from).max(0).cast_unsigned()))
+            }
+            At::Closed { .. } => Some(Duration::ZERO),
+        }
+    }
+
     /// Until when the windows alone are open, with the grace of the one that ends last; `None`: they are closed.
     fn open(&self, now: WallMillis) -> Option<(Option<WallMillis>, i64)> {
         if self.windows.is_empty() {
@@ -165,7 +182,7 @@ impl Calendar {
             to,
             to_day: None,
             zone: crate::config::Zone::named("UTC").expect("a zone"),
-            grace: std::time::Duration::from_secs(grace_seconds),
+            grace: Duration::from_secs(grace_seconds),
         };
         Calendar::new(vec![window], &[])
     }

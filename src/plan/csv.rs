@@ -1,13 +1,13 @@
 //! Reads `mailboxes.csv`.
 //!
 //! The first line names the columns: `source` and `target`, and optionally `wave`, `group`, `source_endpoint`,
-//! `target_endpoint`, `target_place` and `priority`, in any order. Every error names the file and the line; all are
+//! `target_endpoint`, `target_place`, `priority`, `messages` and `bytes`, in any order. Every error names the file and the line; all are
 //! told at once (up to [`MOST_ERRORS`]).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::overlap;
+use super::{Load, overlap};
 use crate::config::{Settings, SourceKind, TargetKind, nearest};
 use crate::guard::{Shown, has_control};
 use crate::model::{Error, Kind, Mailbox, MailboxKey, Result, Scope};
@@ -23,8 +23,18 @@ const MOST_ERRORS: usize = 50;
 
 const ANOTHER_ROOT: &str = "give the target another root, or remove the row";
 
-const COLUMNS: [&str; 8] =
-    ["source", "target", "wave", "group", "source_endpoint", "target_endpoint", "target_place", "priority"];
+const COLUMNS: [&str; 10] = [
+    "source",
+    "target",
+    "wave",
+    "group",
+    "source_endpoint",
+    "target_endpoint",
+    "target_place",
+    "priority",
+    "messages",
+    "bytes",
+];
 
 /// One row.
 #[derive(Debug, Clone)]
@@ -33,6 +43,8 @@ pub struct Row {
     pub mailbox: Mailbox,
     /// Mailboxes of one group must share a wave (delegates, shared mailboxes); may be empty.
     pub group: String,
+    /// What it holds, if the list says so; of a row that tells one of the two numbers, the other is 0.
+    pub size: Option<Load>,
     /// The line of the file it stands on, from 1.
     pub line: u64,
 }
@@ -55,6 +67,11 @@ impl Plan {
     /// The line of each mailbox, by its pseudonym.
     pub fn lines(&self) -> BTreeMap<MailboxKey, u64> {
         self.rows.iter().map(|row| (row.mailbox.key.clone(), row.line)).collect()
+    }
+
+    /// What the list says that mailboxes hold.
+    pub fn sizes(&self) -> BTreeMap<MailboxKey, Load> {
+        self.rows.iter().filter_map(|row| Some((row.mailbox.key.clone(), row.size?))).collect()
     }
 
     /// Only the rows of a wave, or of mailboxes named by source name, pseudonym or line (`line:12`).
@@ -285,6 +302,18 @@ impl List<'_> {
                 0
             }),
         };
+        let mut number = |column: &str| match field(column) {
+            "" => None,
+            text => text.parse::<u64>().ok().or_else(|| {
+                let what = format!("`{column}` is not a whole number of 0 or more");
+                self.say(line, what, "leave it empty if it is not known");
+                None
+            }),
+        };
+        let size = match (number("messages"), number("bytes")) {
+            (None, None) => None,
+            (messages, bytes) => Some(Load { messages: messages.unwrap_or(0), bytes: bytes.unwrap_or(0) }),
+        };
         let settings = self.settings;
         let source_endpoint =
             self.endpoint(line, "source", field("source_endpoint"), settings.sources.keys());
@@ -316,7 +345,7 @@ impl List<'_> {
         self.seen.source_places.extend(from.map(|place| (place, line)));
         self.seen.target_places.extend(to.map(|place| (place, line)));
         if self.wrong.len() == before {
-            self.plan.rows.push(Row { mailbox, group: field("group").to_owned(), line });
+            self.plan.rows.push(Row { mailbox, group: field("group").to_owned(), size, line });
         }
     }
 
@@ -491,6 +520,10 @@ root = "out"
                 "mailboxes.csv:2: `priority` is not a whole number — larger numbers go first; leave it empty for 0",
             ),
             (
+                "source,target,bytes\na,b,5 GB\n",
+                "mailboxes.csv:2: `bytes` is not a whole number of 0 or more — leave it empty if it is not known",
+            ),
+            (
                 "source,target,source_endpoint\na,b,odl\n",
                 "mailboxes.csv:2: no `[source.odl]` is configured — did you mean `old`?",
             ),
@@ -499,6 +532,14 @@ root = "out"
         }
         let latin1 = parse(&settings(CONFIG), b"source,target\n\xe4,b\n").expect_err("not UTF-8");
         assert_eq!(latin1[0].what, "mailboxes.csv:2: the line is not UTF-8 text");
+    }
+
+    #[test]
+    fn a_list_may_say_what_mailboxes_hold() {
+        let plan = parse(&settings(CONFIG), b"source,target,messages,bytes\na,a,7,900\nb,b,,5\nc,c,,\n");
+        let sizes = plan.expect("right").rows.into_iter().map(|row| row.size);
+        let size = |messages, bytes| Some(Load { messages, bytes });
+        assert_eq!(sizes.collect::<Vec<_>>(), [size(7, 900), size(0, 5), None]);
     }
 
     #[test]

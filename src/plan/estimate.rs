@@ -28,17 +28,41 @@ pub struct Ceilings {
     pub requests_per_message: f64,
 }
 
+/// The times that one mailbox takes by itself, of which the longest decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Its bytes at the rate of upload.
+    pub bytes: Duration,
+    /// Its requests at their rate.
+    pub requests: Duration,
+    /// Its round trips, so many at once.
+    pub trips: Duration,
+}
+
+impl Terms {
+    /// The longest.
+    pub fn longest(&self) -> Duration {
+        self.bytes.max(self.requests).max(self.trips)
+    }
+}
+
 impl Ceilings {
+    /// The times a mailbox takes at least.
+    pub fn terms(&self, load: Load) -> Terms {
+        let requests = load.messages as f64 * self.requests_per_message;
+        // A plan of more than a hundred years is no plan; and no sum of such times overflows.
+        let seconds = |s: f64| Duration::try_from_secs_f64(s.min(3e9)).unwrap_or_default();
+        let over = |amount: f64, rate: f64| if rate > 0.0 { seconds(amount / rate) } else { Duration::ZERO };
+        Terms {
+            bytes: over(load.bytes as f64 * self.wire_factor, self.upload_per_second),
+            requests: over(requests, self.requests_per_second),
+            trips: seconds(requests * self.latency.as_secs_f64() / f64::from(self.at_once.max(1))),
+        }
+    }
+
     /// The least time a mailbox takes: the longest of its bytes, its requests, and its round trips side by side.
     pub fn time(&self, load: Load) -> Duration {
-        let requests = load.messages as f64 * self.requests_per_message;
-        let over = |amount: f64, rate: f64| if rate > 0.0 { amount / rate } else { 0.0 };
-        let bytes = over(load.bytes as f64 * self.wire_factor, self.upload_per_second);
-        let counted = over(requests, self.requests_per_second);
-        let trips = requests * self.latency.as_secs_f64() / f64::from(self.at_once.max(1));
-        let longest = bytes.max(counted).max(trips);
-        // A plan of more than a hundred years is no plan; and no sum of such times overflows.
-        Duration::try_from_secs_f64(longest.min(3e9)).unwrap_or_default()
+        self.terms(load).longest()
     }
 }
 

@@ -8,4 +8,4 @@ mod overlap;
 
 pub use calendar::{At, Calendar};
 pub use csv::{Plan, Row, load, parse};
-pub use estimate::{Ceilings, Load};
+pub use estimate::{Ceilings, Load, Terms};

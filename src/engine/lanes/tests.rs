@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::order::Expected;
 use super::*;
 
 fn at(s: u64) -> Tick {
@@ -16,6 +17,63 @@ fn a_parked_mailbox_holds_no_lane_and_goes_before_new_ones_when_due() {
     assert_eq!(lanes.step(at(5), Happened::Ended(1)), [Do::Begin(0)]);
     assert_eq!(lanes.step(at(6), Happened::Ended(0)), [Do::Begin(2)]);
     assert_eq!(lanes.step(at(7), Happened::Ended(2)), [Do::Finish]);
+}
+
+/// Where a mailbox stands with so many seconds left to do.
+fn left(seconds: u64) -> Place {
+    Expected { priority: 0, time: Some(at(seconds)) }.place(None)
+}
+
+#[test]
+fn of_those_that_are_due_and_of_those_that_were_halted_the_one_with_most_left_goes_first() {
+    let mut lanes = Lanes::new(3, [0, 1, 2, 3]);
+    lanes.step(at(0), Happened::Time);
+    for (mailbox, seconds) in [(0, 10), (1, 30), (2, 20)] {
+        lanes.set_place(mailbox, left(seconds));
+    }
+    lanes.step(at(1), Happened::Pause(Whom::All));
+    for mailbox in 0..3 {
+        assert_eq!(lanes.step(at(2), Happened::Halted(mailbox)), []);
+    }
+    lanes.set_width(1);
+    assert_eq!(lanes.step(at(3), Happened::Resume(Whom::All)), [Do::Begin(1)]);
+    assert_eq!(lanes.step(at(4), Happened::ComesBack(1, at(9))), [Do::Begin(2)]);
+    assert_eq!(lanes.step(at(5), Happened::ComesBack(2, at(8))), [Do::Begin(0)]);
+    assert_eq!(lanes.step(at(10), Happened::ComesBack(0, at(10))), [Do::Begin(1)], "not the one due longest");
+    lanes.set_place(0, left(99));
+    assert_eq!(lanes.step(at(11), Happened::Ended(1)), [Do::Begin(0)], "what is left of it is known anew");
+    assert_eq!(lanes.step(at(12), Happened::Ended(0)), [Do::Begin(2)]);
+    assert_eq!(lanes.step(at(13), Happened::Ended(2)), [Do::Begin(3)]);
+}
+
+#[test]
+fn a_short_mailbox_that_has_been_due_for_long_does_not_wait_for_longer_ones_for_ever() {
+    let mut lanes = Lanes::new(1, [0, 1, 2]);
+    lanes.step(at(0), Happened::Time);
+    lanes.set_place(0, left(1));
+    assert_eq!(lanes.step(at(1), Happened::ComesBack(0, at(2))), [Do::Begin(1)]);
+    (1..3).for_each(|mailbox| lanes.set_place(mailbox, left(1000)));
+    // Two long ones take turns.
+    let mut now = at(2);
+    let mut turns = 0;
+    let mut running = 1;
+    while running != 0 {
+        turns += 1;
+        assert!(now <= at(2) + PATIENCE + at(60), "it starves");
+        now += at(30);
+        let todo = lanes.step(now, Happened::ComesBack(running, now));
+        let [Do::Begin(next)] = todo.as_slice() else { panic!("one begins: {todo:?}") };
+        running = *next;
+    }
+    assert!(turns > 10, "longer ones went first, {turns} times");
+}
+
+#[test]
+fn more_are_begun_when_more_may_be_open_than_at_first() {
+    let mut lanes = Lanes::new(1, [0, 1, 2]);
+    assert_eq!(lanes.step(at(0), Happened::Time), [Do::Begin(0)]);
+    lanes.set_width(3);
+    assert_eq!(lanes.step(at(1), Happened::Time), [Do::Begin(1), Do::Begin(2)]);
 }
 
 #[test]
@@ -98,6 +156,8 @@ enum Act {
     Resume(u8, u8),
     Drop(u8, u8),
     Pass(u64),
+    /// Mostly something else, else no trial would get far.
+    Drain(u8),
 }
 
 fn any_act() -> impl Strategy<Value = Act> {
@@ -110,6 +170,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         2 => (0u8..8, any::<u8>()).prop_map(|(k, n)| Act::Resume(k, n)),
         1 => (4u8..40, any::<u8>()).prop_map(|(k, n)| Act::Drop(k, n)),
         3 => (0u64..30).prop_map(Act::Pass),
+        1 => any::<u8>().prop_map(Act::Drain),
     ]
 }
 
@@ -137,6 +198,7 @@ struct Trial {
     now: Tick,
     wake: Option<Tick>,
     finished: bool,
+    draining: bool,
 }
 
 impl Trial {
@@ -165,13 +227,15 @@ impl Trial {
             now: at(0),
             wake: None,
             finished: false,
+            draining: false,
         }
     }
 
     fn may_begin(&self, m: usize) -> bool {
         let (s, w) = (self.seen[m], self.wave_of[m]);
         let runs = (0..self.seen.len()).filter(|o| self.wave_of[*o] == w && self.seen[*o].running).count();
-        !s.running
+        !self.draining
+            && !s.running
             && !s.ended
             && !s.paused
             && !s.dropped
@@ -208,6 +272,10 @@ impl Trial {
         }
         let running = self.seen.iter().filter(|s| s.running).count();
         prop_assert!(running <= self.width);
+        if self.draining {
+            prop_assert_eq!(self.finished, running == 0, "a drain is over when the last one ended");
+            prop_assert_eq!(self.wake, None, "nobody is waited for in a drain");
+        }
         if running < self.width {
             let idle = (0..self.seen.len()).find(|m| self.may_begin(*m));
             prop_assert_eq!(idle, None, "a lane is free and somebody could have it");
@@ -297,6 +365,12 @@ impl Trial {
                 self.mark(whom, |s| s.dropped = true, |t, w| t.dropped[w] = true);
                 self.step(Happened::Drop(whom))
             }
+            Act::Drain(n) if n > 8 => Ok(()),
+            Act::Drain(_) => {
+                // What was over while its windows were closed may have gone on since.
+                (self.draining, self.finished) = (true, false);
+                self.step(Happened::Drain)
+            }
             Act::Pass(seconds) => {
                 self.now += at(seconds);
                 self.step(Happened::Time)
@@ -316,6 +390,9 @@ proptest! {
         let mut trial = Trial::new(width, &waves);
         trial.step(Happened::Time)?;
         for act in &acts {
+            if trial.draining && trial.finished {
+                break;
+            }
             trial.act(act)?;
         }
         // Then all may run: every mailbox that was not dropped comes to its end.
@@ -323,8 +400,10 @@ proptest! {
             trial.open[w] = true;
             trial.step(Happened::WindowOpens(w))?;
         }
-        // While only some were open, nothing may have been left to do.
-        trial.finished = false;
+        if !trial.draining {
+            // While only some were open, nothing may have been left to do.
+            trial.finished = false;
+        }
         trial.act(&Act::Resume(0, 0))?;
         for turn in 0.. {
             prop_assert!(turn < 1000, "it never ends: {:?}", trial.seen);
@@ -345,7 +424,7 @@ proptest! {
         }
         for (m, seen) in trial.seen.iter().enumerate() {
             let dropped = seen.dropped || trial.dropped[trial.wave_of[m]];
-            prop_assert!(seen.ended || dropped, "{m} was forgotten: {seen:?}");
+            prop_assert!(seen.ended || dropped || trial.draining, "{m} was forgotten: {seen:?}");
         }
         let begun = trial.seen.iter().filter(|s| !s.begun).count();
         prop_assert_eq!(trial.lanes.not_begun(), begun);

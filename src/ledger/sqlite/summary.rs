@@ -21,12 +21,18 @@ struct Kept {
     reasons: Vec<String>,
     began: i64,
     ended: i64,
+    // Of summaries that were written before these were.
+    #[serde(default)]
+    planned: u64,
+    #[serde(default)]
+    planned_bytes: u64,
 }
 
 /// The summary as JSON.
 pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
     let PassSummary { complete, stored, already, bytes, moved, removed, reflagged, gone, .. } = summary;
     let PassSummary { recounted, source_trips, target_trips, verdict, reasons, began, ended, .. } = summary;
+    let PassSummary { planned, planned_bytes, .. } = summary;
     let kept = Kept {
         complete,
         stored,
@@ -43,6 +49,8 @@ pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
         reasons,
         began,
         ended,
+        planned,
+        planned_bytes,
     };
     serde_json::to_string(&kept).ok()
 }
@@ -51,7 +59,18 @@ pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
 pub(super) fn summary_from_json(text: &str) -> Option<PassSummary> {
     let kept: Kept = serde_json::from_str(text).ok()?;
     let Kept { complete, stored, already, bytes, moved, removed, reflagged, gone, .. } = kept;
-    let Kept { recounted, source_trips, target_trips, verdict, reasons, began, ended, .. } = kept;
+    let Kept {
+        recounted,
+        source_trips,
+        target_trips,
+        verdict,
+        reasons,
+        began,
+        ended,
+        planned,
+        planned_bytes,
+        ..
+    } = kept;
     Some(PassSummary {
         complete,
         stored,
@@ -68,5 +87,7 @@ pub(super) fn summary_from_json(text: &str) -> Option<PassSummary> {
         reasons,
         began,
         ended,
+        planned,
+        planned_bytes,
     })
 }

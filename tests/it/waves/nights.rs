@@ -110,6 +110,7 @@ impl Town {
             let wave = Wave {
                 name: name.to_owned(),
                 mailboxes,
+                sizes: std::collections::BTreeMap::new(),
                 calendar: Calendar::new(vec![window], &[]),
                 open_mailboxes: None,
                 pass: Some(stands.pass),

@@ -153,15 +153,13 @@ impl FlagMap {
             put_part(&mut plain, flags.encode().as_bytes());
             put_part(&mut plain, &set.encode());
         }
-        let Some((usual, _)) = self.0.iter().max_by_key(|(_, set)| set.len()) else { return plain };
-        let all = self.numbers();
-        let places = Places::of(&all);
+        let Some((all, usual, others)) = self.apart() else { return plain };
         let mut packed = MARK.to_vec();
         pack(&mut packed, &all);
         put_part(&mut packed, usual.encode().as_bytes());
-        for (flags, set) in self.0.iter().filter(|(flags, _)| *flags != usual) {
+        for (flags, places) in &others {
             put_part(&mut packed, flags.encode().as_bytes());
-            pack(&mut packed, &places.places(set));
+            pack(&mut packed, places);
         }
         if packed.len() < plain.len() { packed } else { plain }
     }
@@ -181,14 +179,36 @@ impl FlagMap {
 
     fn decode_packed(mut bytes: &[u8]) -> Option<FlagMap> {
         let all = unpack(&mut bytes)?;
-        let places = Places::of(&all);
         let text = |bytes: &mut &[u8]| Some(Flags::decode(std::str::from_utf8(take_part(bytes)?).ok()?));
         let usual = text(&mut bytes)?;
+        let mut others = Vec::new();
+        while !bytes.is_empty() {
+            others.push((text(&mut bytes)?, unpack(&mut bytes)?));
+        }
+        FlagMap::together(&all, usual, others)
+    }
+
+    /// All numbers, the flags that most of them have, and for each other combination the places in the set of those that
+    /// have it: holes in the numbers are told once. `None`: no message has flags on record.
+    pub(crate) fn apart(&self) -> Option<(RunSet, Flags, Vec<(Flags, RunSet)>)> {
+        let (usual, _) = self.0.iter().max_by_key(|(_, set)| set.len())?;
+        let all = self.numbers();
+        let places = Places::of(&all);
+        let others = self.0.iter().filter(|(flags, _)| *flags != usual);
+        let others = others.map(|(flags, set)| (flags.clone(), places.places(set))).collect();
+        Some((all, usual.clone(), others))
+    }
+
+    /// What [`FlagMap::apart`] was given; `None` if the parts do not fit each other.
+    pub(crate) fn together(
+        all: &RunSet,
+        usual: Flags,
+        others: Vec<(Flags, RunSet)>,
+    ) -> Option<FlagMap> {
+        let places = Places::of(all);
         let mut map = BTreeMap::new();
         let (mut taken, mut sum) = (RunSet::default(), 0u64);
-        while !bytes.is_empty() {
-            let flags = text(&mut bytes)?;
-            let set = unpack(&mut bytes)?;
+        for (flags, set) in others {
             sum = sum.checked_add(set.len())?;
             set.runs().for_each(|run| taken.insert(*run.start(), *run.end()));
             map.insert(flags, places.numbers(&set)?);

@@ -7,11 +7,12 @@ use rusqlite::types::Value;
 
 use super::check::{self, Found};
 use super::error::{damaged, sql};
+use super::packed::rest_of;
 use super::rows::{get, is_damage, survey};
-use super::tables::{Chain, Folder, MailboxRow, Meta, folder_key};
+use super::tables::{Folder, MailboxRow, Meta};
 use super::{DATABASE, lock, schema};
 use crate::ledger::FactsCursor;
-use crate::ledger::facts::{FactsReader, SegmentsSeen, audit_segments, log_bytes};
+use crate::ledger::facts::{FactsReader, Head, SegmentsSeen, audit_segments, log_bytes};
 use crate::model::{Result, RunSet};
 
 /// Findings kept; more are counted.
@@ -115,8 +116,8 @@ pub fn audit(dir: &Path, deep: bool) -> Result<Audit> {
     })?;
     found.into_iter().for_each(|f| audit.find(f.mailbox, f.what));
     audit.mailboxes = u64::try_from(meta.mailboxes).unwrap_or(0);
-    audit.folders = counts.folders;
-    audit.skipped = counts.exceptions;
+    audit.folders = counts.folders + counts.folders_at_rest;
+    audit.skipped = counts.exceptions + counts.exceptions_at_rest;
     audit.segments = marks.len() as u64;
     let SegmentsSeen { tail, frames, .. } =
         audit_segments(dir, meta.ledger, (&marks, meta.groups), deep, &mut |what| {
@@ -182,24 +183,25 @@ fn folders(conn: &Connection, facts: &mut FactsReader, audit: &mut Audit) -> Res
     // Damaged rows were told already.
     let mut tell = |_| Ok(());
     let mut all = Vec::new();
-    survey(conn, "TRUE", &[], &mut tell, |f: Folder| {
-        let live = f.flags.numbers();
-        if live.len() != f.live || !covers(&f.done, &live) {
-            audit.find(Some(f.mailbox), format!("folder {}: its numbers do not fit each other", f.folder));
-        }
-        audit.copies = audit.copies.saturating_add(f.live).saturating_add(f.orphans);
-        if audit.deep {
-            all.push((f.mailbox, f.folder));
-        }
+    survey(conn, "TRUE", &[], &mut tell, |m: MailboxRow| {
+        audit.open = audit.open.saturating_add(m.open);
+        all.push(m.row);
     })?;
-    let mut open = 0;
-    survey(conn, "open > 0", &[], &mut tell, |m: MailboxRow| open += m.open)?;
-    audit.open = open;
-    for (mailbox, folder) in all {
-        let key = [folder_key(mailbox, folder)];
-        let Ok(Some(row)) = get::<Folder>(conn, &key) else { continue };
-        if let Err(what) = against_facts(conn, facts, &row) {
-            audit.find(Some(mailbox), format!("folder {folder}: {what}"));
+    // A mailbox at a time: what is held at once does not depend on the ledger.
+    for mailbox in all {
+        let Ok(rest) = rest_of(conn, mailbox) else { continue };
+        for row in &rest.folders {
+            let live = row.flags.numbers();
+            if live.len() != row.live || !covers(&row.done, &live) {
+                audit.find(Some(mailbox), format!("folder {}: its numbers do not fit each other", row.folder));
+            }
+            audit.copies = audit.copies.saturating_add(row.live).saturating_add(row.orphans);
+            if audit.deep {
+                let head = rest.chains.iter().find(|c| c.folder == row.folder).map(|c| c.head);
+                if let Err(what) = against_facts(facts, row, head) {
+                    audit.find(Some(mailbox), format!("folder {}: {what}", row.folder));
+                }
+            }
         }
     }
     Ok(())
@@ -217,13 +219,11 @@ fn covers(all: &RunSet, some: &RunSet) -> bool {
 /// Walks a folder's chain from its recorded head to its beginning, verifying each frame, and compares the copies it tells
 /// with the folder's row.
 fn against_facts(
-    conn: &Connection,
     facts: &mut FactsReader,
     folder: &Folder,
+    head: Option<Head>,
 ) -> std::result::Result<(), String> {
     let owner = (folder.mailbox, folder.folder);
-    let keys = [Value::Integer(owner.0), Value::Integer(i64::from(owner.1))];
-    let head = get::<Chain>(conn, &keys).map_err(|e| e.what)?.map(|chain| chain.head);
     let live = folder.flags.numbers();
     let (mut here, mut orphans, mut bytes) = (RunSet::default(), 0u64, 0u64);
     let mut from = Some(FactsCursor::default());

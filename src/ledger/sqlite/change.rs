@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use super::core::{Answer, Pending, Work};
 use super::error::{damaged, internal, stale};
 use super::messages::set_flags;
+use super::packed::{self, folder_range};
 use super::rows::{get, list, put, remove_all};
 use super::summary::summary_to_json;
 use super::tables::{
@@ -34,6 +35,8 @@ pub(super) struct Context<'a> {
     pub records: Vec<((i64, u32), Record)>,
     /// The mailbox whose earlier records of this group are forgotten.
     wiped: Option<i64>,
+    /// The mailbox whose pass has ended.
+    resting: Option<i64>,
 }
 
 /// What a change that was applied leaves for its group.
@@ -41,6 +44,8 @@ pub(super) struct Done {
     pub meta: Meta,
     records: Vec<((i64, u32), Record)>,
     wiped: Option<i64>,
+    /// The mailbox that rests from now on.
+    pub resting: Option<i64>,
 }
 
 impl Done {
@@ -63,11 +68,11 @@ impl<'a> Context<'a> {
         meta: Meta,
         now: i64,
     ) -> Self {
-        Context { conn, reader, sizes, pending, meta, now, records: Vec::new(), wiped: None }
+        Context { conn, reader, sizes, pending, meta, now, records: Vec::new(), wiped: None, resting: None }
     }
 
     pub(super) fn finish(self) -> Done {
-        Done { meta: self.meta, records: self.records, wiped: self.wiped }
+        Done { meta: self.meta, records: self.records, wiped: self.wiped, resting: self.resting }
     }
 }
 
@@ -77,6 +82,7 @@ pub(super) fn apply_work(context: &mut Context<'_>, work: &Work) -> Result<Answe
         Work::Claim(mailbox) => context.claim(mailbox).map(Answer::Claim),
         Work::Number { claim, folder, count } => {
             let mut open = Open::new(context, claim)?;
+            open.at_hand()?;
             let first = open.number(*folder, *count)?;
             open.save().map(|()| Answer::Number(first))
         }
@@ -193,7 +199,21 @@ impl<'c, 'a> Open<'c, 'a> {
         Value::Integer(self.mailbox.row)
     }
 
+    /// The rows of its folders are there, not packed.
+    fn at_hand(&self) -> Result<()> {
+        packed::unpack(self.context.conn, self.mailbox.row)
+    }
+
     fn change(&mut self, change: &Change) -> Result<Applied> {
+        match change {
+            // These are about the mailbox's own row and those that are never packed.
+            Change::BindTarget { .. }
+            | Change::Unwatch(_)
+            | Change::PassEnded(_)
+            | Change::Failed(_)
+            | Change::Walked(_) => {}
+            _ => self.at_hand()?,
+        }
         match change {
             Change::BindTarget { identity } => self.mailbox.target_identity = Some(identity.clone()),
             Change::StartOver { identity } => self.start_over(identity)?,
@@ -287,8 +307,7 @@ impl<'c, 'a> Open<'c, 'a> {
     fn start_over(&mut self, identity: &str) -> Result<()> {
         let conn = self.context.conn;
         let own = [self.row()];
-        let range = [folder_key(self.mailbox.row, 0), folder_key(self.mailbox.row, u32::MAX)];
-        remove_all::<Folder>(conn, "id BETWEEN ?1 AND ?2", &range)?;
+        remove_all::<Folder>(conn, "id BETWEEN ?1 AND ?2", &folder_range(self.mailbox.row))?;
         remove_all::<Chain>(conn, "mailbox = ?1", &own)?;
         remove_all::<Batch>(conn, "mailbox = ?1", &own)?;
         remove_all::<WatchRow>(conn, "mailbox = ?1", &own)?;
@@ -379,6 +398,7 @@ impl<'c, 'a> Open<'c, 'a> {
     fn pass_ended(&mut self, summary: &PassSummary) -> Result<()> {
         let text = summary_to_json(summary.clone()).ok_or_else(|| damaged("a summary cannot be written"))?;
         self.mailbox.last = Some(text);
+        self.context.resting = Some(self.mailbox.row);
         if summary.complete {
             self.mailbox.passes = self.mailbox.passes.saturating_add(1);
             self.mailbox.state = "complete".to_owned();

@@ -7,9 +7,10 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::error::{damaged, sql};
+use super::packed::folder_range;
 use super::rows::{Record, is_damage, list, survey};
 use super::tables::{
-    Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow, folder_key,
+    Batch, Chain, Exception, FOLDERS_NAMES, Folder, MailboxRow, Meta, NameRow, PackedRow, WalkedRow, WatchRow,
 };
 use crate::ledger::facts::SegmentMark;
 use crate::model::{Error, Result};
@@ -48,6 +49,12 @@ pub(super) struct Counts {
     pub watches: u64,
     pub walked: u64,
     pub chains: u64,
+    /// Mailboxes at rest, and their folders and skipped items.
+    pub packed: u64,
+    /// See `packed`.
+    pub folders_at_rest: u64,
+    /// See `packed`.
+    pub exceptions_at_rest: u64,
 }
 
 impl Counts {
@@ -59,6 +66,9 @@ impl Counts {
         self.watches += other.watches;
         self.walked += other.walked;
         self.chains += other.chains;
+        self.packed += other.packed;
+        self.folders_at_rest += other.folders_at_rest;
+        self.exceptions_at_rest += other.exceptions_at_rest;
     }
 }
 
@@ -127,13 +137,15 @@ pub(super) fn whole(
         let what = format!("table {} has {rows} rows, {seen} of them are found by mailbox", R::TABLE);
         finds(Found { mailbox: None, what })
     }
-    all::<NameRow>(conn, counts.names, finds)?;
+    // Those of folders at rest are rows of the same table.
+    all::<NameRow>(conn, counts.names + counts.packed, finds)?;
     all::<Folder>(conn, counts.folders, finds)?;
     all::<Batch>(conn, counts.batches, finds)?;
     all::<Exception>(conn, counts.exceptions, finds)?;
     all::<WatchRow>(conn, counts.watches, finds)?;
     all::<WalkedRow>(conn, counts.walked, finds)?;
     all::<Chain>(conn, counts.chains, finds)?;
+    all::<PackedRow>(conn, counts.packed, finds)?;
     Ok((segments, counts))
 }
 
@@ -154,23 +166,47 @@ pub(super) fn mailbox(
     let (mut messages, mut bytes, mut open, mut beyond) = (0u64, 0u64, 0u64, false);
     let (mut with_facts, mut nameless) = (BTreeSet::new(), BTreeSet::from([0u32]));
 
-    let range = [folder_key(m.row, 0), folder_key(m.row, u32::MAX)];
-    counts.folders =
-        survey(conn, "id BETWEEN ?1 AND ?2", &range, &mut |what| finds(of(what)), |f: Folder| {
-            let copies = f.live.saturating_add(f.orphans);
-            messages = messages.saturating_add(copies);
-            bytes = bytes.saturating_add(f.bytes);
-            nameless.insert(f.folder);
-            if copies > 0 {
-                with_facts.insert(f.folder);
-            }
-        })?;
-    counts.chains = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |c: Chain| {
+    let mut folder = |f: &Folder| {
+        let copies = f.live.saturating_add(f.orphans);
+        messages = messages.saturating_add(copies);
+        bytes = bytes.saturating_add(f.bytes);
+        nameless.insert(f.folder);
+        if copies > 0 {
+            with_facts.insert(f.folder);
+        }
+    };
+    let mut chained = BTreeSet::new();
+    let mut chain = |c: &Chain| {
         let segment = c.head.segment.checked_sub(1).map(|i| segments.and_then(|all| all.get(i as usize)));
         let within = |s: &SegmentMark| c.head.offset <= s.last;
         beyond |= segment.is_none_or(|s| segments.is_some() && !s.is_some_and(within));
-        with_facts.remove(&c.folder);
-    })?;
+        chained.insert(c.folder);
+    };
+    let mut named = BTreeSet::new();
+    let mut packed = None;
+    counts.packed =
+        survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |p: PackedRow| packed = Some(p))?;
+    match packed.map(|row| super::packed::unpacked(conn, &row)) {
+        Some(Ok(rest)) => {
+            rest.folders.iter().for_each(&mut folder);
+            rest.chains.iter().for_each(&mut chain);
+            named.extend(rest.names.iter().map(|n| n.folder));
+            counts.folders_at_rest = rest.folders.len() as u64;
+            counts.exceptions_at_rest = rest.skips.len() as u64;
+        }
+        Some(Err(error)) => finds(of(error.what))?,
+        None => {}
+    }
+    counts.folders = survey(
+        conn,
+        "id BETWEEN ?1 AND ?2",
+        &folder_range(m.row),
+        &mut |what| finds(of(what)),
+        |f: Folder| folder(&f),
+    )?;
+    counts.chains =
+        survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |c: Chain| chain(&c))?;
+    with_facts.retain(|folder| !chained.contains(folder));
     counts.batches = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |b: Batch| {
         open += b.items.len() as u64;
     })?;
@@ -178,12 +214,21 @@ pub(super) fn mailbox(
     counts.watches = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |_: WatchRow| {})?;
     // A mailbox without such a row is walked again; one that has it must not be taken for another.
     counts.walked = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |_: WalkedRow| {})?;
-    counts.names = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |n: NameRow| {
-        nameless.remove(&n.folder);
-    })?;
+    counts.names = survey(
+        conn,
+        &format!("mailbox = ?1 AND folder < {FOLDERS_NAMES}"),
+        &own,
+        &mut |what| finds(of(what)),
+        |n: NameRow| {
+            named.insert(n.folder);
+        },
+    )?;
+    nameless.retain(|folder| !named.contains(folder));
 
+    let (folders, skipped) =
+        (counts.folders + counts.folders_at_rest, counts.exceptions + counts.exceptions_at_rest);
     let told = [m.folders, m.messages, m.bytes, m.skipped, m.open, m.watched];
-    if told != [counts.folders, messages, bytes, counts.exceptions, open, counts.watches] {
+    if told != [folders, messages, bytes, skipped, open, counts.watches] {
         finds(of("its rows do not add up".to_owned()))?;
     }
     if beyond {

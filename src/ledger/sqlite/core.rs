@@ -10,12 +10,13 @@
 //! Only then are the callers answered. A change that is refused leaves no trace and does not disturb the others. An
 //! error of the disk or of SQLite makes the ledger suspect: nothing more is written, no sync is tried twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::change::{Context, apply_work};
+use super::packed;
 use super::error::{io, sql};
 use super::lock::Lock;
 use super::rows::{get, put};
@@ -109,6 +110,7 @@ impl Core {
         self.run("BEGIN IMMEDIATE")?;
         let mut meta = self.meta.clone();
         let mut pending = Pending::new();
+        let mut resting = BTreeSet::new();
         let mut changed = false;
         let now = self.env.wall();
         let mut answers = Vec::with_capacity(works.len());
@@ -120,6 +122,7 @@ impl Core {
                 Ok(answer) => {
                     let done = context.finish();
                     done.merge(&mut pending);
+                    resting.extend(done.resting);
                     meta = done.meta;
                     changed = true;
                     answers.push(Ok(answer));
@@ -138,6 +141,8 @@ impl Core {
         }
         meta.groups = meta.groups.saturating_add(1);
         self.stage(&pending, &mut meta)?;
+        // After the chains have their new heads.
+        resting.into_iter().try_for_each(|mailbox| packed::pack(&self.conn, mailbox))?;
         put(&self.conn, &meta)?;
         self.meta_next = Some(meta);
         Ok(answers)

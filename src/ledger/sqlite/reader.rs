@@ -1,19 +1,21 @@
 //! Reads the ledger: for the engine, and for `status`, `report` and `verify` beside a run.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::check;
+use super::packed::{self, rest_of, skips_of};
+use super::rest::Rest;
 use super::error::{damaged, sql, stale};
 use super::rows::{each, get, list};
 use super::schema;
 use super::summary::summary_from_json;
 use super::tables::{
-    Batch, Chain, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow, folder_key,
+    Batch, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow,
 };
 use crate::ledger::facts::{FactsReader, Head};
 use crate::ledger::{
@@ -93,8 +95,7 @@ fn by_key(conn: &Connection, key: &MailboxKey) -> Result<Option<MailboxRow>> {
 
 /// The newest frame of a folder.
 fn head(conn: &Connection, (row, folder): (i64, FolderId)) -> Result<Option<Head>> {
-    let keys = [Value::Integer(row), Value::Integer(i64::from(folder.0))];
-    Ok(get::<Chain>(conn, &keys)?.map(|chain| chain.head))
+    packed::head_of(conn, (row, folder.0))
 }
 
 fn page(
@@ -108,19 +109,14 @@ fn page(
 
 fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
     let own = [Value::Integer(mailbox.row)];
-    let mut names: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    each(conn, "mailbox = ?1", &own, |name: NameRow| {
-        names.insert(name.folder, name.names);
-        Ok(())
-    })?;
+    let Rest { folders: rows, names, skips, .. } = rest_of(conn, mailbox.row)?;
+    let mut names: BTreeMap<u32, Vec<String>> = names.into_iter().map(|n| (n.folder, n.names)).collect();
     let mut folders = Vec::new();
-    let range = [folder_key(mailbox.row, 0), folder_key(mailbox.row, u32::MAX)];
-    each(conn, "id BETWEEN ?1 AND ?2", &range, |folder: Folder| {
+    for folder in rows {
         let path = names.remove(&folder.folder).and_then(FolderPath::new);
         let path = path.ok_or_else(|| damaged("a folder has no name"))?;
         folders.push(folder_state(folder, path));
-        Ok(())
-    })?;
+    }
     let mut open = Vec::new();
     each(conn, "mailbox = ?1", &own, |batch: Batch| {
         let Batch { batch, folder, epoch, since, anchor, items, .. } = batch;
@@ -134,12 +130,7 @@ fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
         watch.push(Watch { stamp, target_folder, since, until, anchor });
         Ok(())
     })?;
-    let mut skips = Vec::new();
-    each(conn, "mailbox = ?1", &own, |e: Exception| {
-        skips.push((FolderId(e.folder), e.skip));
-        Ok(())
-    })?;
-    skips.sort_by_key(|(folder, skip)| (*folder, skip.number));
+    let skips = skips.into_iter().map(|e| (FolderId(e.folder), e.skip)).collect();
     Ok(MailboxState {
         target_identity: mailbox.target_identity.clone(),
         passes: mailbox.passes,
@@ -254,6 +245,12 @@ impl LedgerView for SqliteView {
                 Ok(())
             })?;
             let mut rows: Vec<Exception> = list(conn, "TRUE", &[])?;
+            let loose: BTreeSet<i64> = rows.iter().map(|e| e.mailbox).collect();
+            for mailbox in keys.keys().filter(|mailbox| !loose.contains(mailbox)) {
+                if let Some(row) = packed::row_of(conn, *mailbox)? {
+                    rows.extend(skips_of(&row)?);
+                }
+            }
             rows.sort_by_key(|e| (e.mailbox, e.folder, e.skip.number));
             let line = |e: Exception| {
                 let mailbox = keys.get(&e.mailbox).cloned();

@@ -161,5 +161,6 @@ fn one_mailbox(
             },
         )?;
     }
-    put(conn, &row)
+    put(conn, &row)?;
+    super::packed::pack(conn, mailbox)
 }

@@ -151,6 +151,7 @@ impl Record for MailboxRow {
 
 /// Names of people and folders: the one table with personal data. Folder 0 is the mailbox itself, with its names at
 /// source and target.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NameRow {
     pub mailbox: i64,
     pub folder: u32,
@@ -173,6 +174,59 @@ impl Record for NameRow {
             folder: fields.small()?,
             names: serde_json::from_str(&fields.text()?).ok()?,
         })
+    }
+}
+
+/// Stands for all folders in a row of `name`: no folder has this id, for the one after it could not be given.
+pub(super) const FOLDERS_NAMES: u32 = u32::MAX;
+
+/// The names of all folders of a mailbox at rest: a row of `name` too, see [`super::rest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PackedNames {
+    pub mailbox: i64,
+    pub packed: Vec<u8>,
+}
+
+impl Record for PackedNames {
+    const TABLE: &'static str = "name";
+    const COLUMNS: &'static [&'static str] = &["mailbox", "folder", "names", "packed"];
+    const KEYS: usize = 2;
+
+    fn values(&self) -> Vec<Value> {
+        vec![
+            Value::Integer(self.mailbox),
+            Value::Integer(i64::from(FOLDERS_NAMES)),
+            Value::Text(String::new()),
+            Value::Blob(self.packed.clone()),
+        ]
+    }
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let mailbox = fields.int()?;
+        fields.small().filter(|folder| *folder == FOLDERS_NAMES)?;
+        fields.text()?;
+        Some(PackedNames { mailbox, packed: fields.blob()? })
+    }
+}
+
+/// A mailbox at rest, see [`super::packed`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PackedRow {
+    pub mailbox: i64,
+    pub rows: Vec<u8>,
+}
+
+impl Record for PackedRow {
+    const TABLE: &'static str = "packed";
+    const COLUMNS: &'static [&'static str] = &["mailbox", "rows"];
+    const KEYS: usize = 1;
+
+    fn values(&self) -> Vec<Value> {
+        vec![Value::Integer(self.mailbox), Value::Blob(self.rows.clone())]
+    }
+
+    fn read(fields: &mut Fields) -> Option<Self> {
+        Some(PackedRow { mailbox: fields.int()?, rows: fields.blob()? })
     }
 }
 
@@ -278,6 +332,7 @@ impl Record for Folder {
     }
 }
 
+/// Their places are kept too: a new one is added at the end.
 const SPECIALS: [(SpecialUse, &str); 8] = [
     (SpecialUse::Inbox, "inbox"),
     (SpecialUse::Archive, "archive"),
@@ -288,6 +343,20 @@ const SPECIALS: [(SpecialUse, &str); 8] = [
     (SpecialUse::All, "all"),
     (SpecialUse::Flagged, "flagged"),
 ];
+
+/// A role as a small number; 0 for none.
+pub(super) fn special_code(special: Option<SpecialUse>) -> u8 {
+    let at = special.and_then(|special| SPECIALS.iter().position(|(s, _)| *s == special));
+    at.map_or(0, |at| at as u8 + 1)
+}
+
+/// What [`special_code`] was given; the outer `None`: no role has this number.
+pub(super) fn special_from_code(code: u8) -> Option<Option<SpecialUse>> {
+    match usize::from(code).checked_sub(1) {
+        None => Some(None),
+        Some(at) => SPECIALS.get(at).map(|(special, _)| Some(*special)),
+    }
+}
 
 fn special_word(special: SpecialUse) -> &'static str {
     SPECIALS.iter().find(|(s, _)| *s == special).map_or("", |(_, word)| word)
@@ -341,6 +410,7 @@ impl Record for Batch {
 }
 
 /// One skipped message.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exception {
     pub mailbox: i64,
     pub folder: u32,
@@ -457,6 +527,7 @@ impl Record for WalkedRow {
 }
 
 /// The newest frame of a folder in the facts log.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
     pub mailbox: i64,
     pub folder: u32,

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use mailwave::ledger::sqlite::SqliteView;
-use mailwave::ledger::{LedgerView, Walked};
+use mailwave::ledger::{LedgerView, PassSummary, Walked};
 use mailwave::model::{Error, Kind, Scope};
 
 use super::*;
@@ -34,6 +34,10 @@ async fn fill(ledger: &SqliteLedger) {
         }
         let walked = Walked { wave: "pilot".to_owned(), pass: 1, last: false, complete: true };
         ledger.apply(&claim, Change::Walked(walked)).await.unwrap();
+        // One of them rests.
+        if name == "ann" {
+            ledger.apply(&claim, Change::PassEnded(PassSummary::default())).await.unwrap();
+        }
     }
 }
 
@@ -251,8 +255,16 @@ fn a_ledger_of_a_later_version_is_refused() {
 fn a_ledger_of_the_first_version_is_brought_up_by_the_next_run_and_loses_nothing() {
     on(true, |bed| async move {
         let before = filled(&bed).await;
+        // Then no mailbox was packed when its pass ended.
+        let ledger = bed.open();
+        let claim = ledger.claim(&mailbox("ann")).await.unwrap();
+        let folder = ledger.load(&claim).await.unwrap().folders[0].id;
+        ledger.number(&claim, folder, 0).await.unwrap();
+        drop(ledger);
         let conn = rusqlite::Connection::open(bed.dir().join("ledger.db")).unwrap();
-        conn.execute_batch("DROP TABLE walked; PRAGMA user_version = 1;").unwrap();
+        let first = "DROP TABLE walked; DROP TABLE packed; ALTER TABLE name DROP COLUMN packed; \
+                     PRAGMA user_version = 1;";
+        conn.execute_batch(first).unwrap();
         drop(conn);
         let error = SqliteView::open(&bed.dir()).unwrap_err();
         assert_clear(&error, "version");

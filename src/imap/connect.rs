@@ -1,6 +1,8 @@
 //! From an address to a greeted, protected connection.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
@@ -21,6 +23,24 @@ pub enum Security {
     Plain,
 }
 
+/// A way to a server that is not TCP: each call gives a new stream to it. For worlds in one process, where a pipe leads to
+/// a mock and time is virtual; the rest of the connection is as over TCP.
+#[derive(Clone)]
+pub struct Dial(Arc<dyn Fn() -> Box<dyn Stream> + Send + Sync>);
+
+impl Dial {
+    /// Every connection is a stream that `stream` gives.
+    pub fn new(stream: impl Fn() -> Box<dyn Stream> + Send + Sync + 'static) -> Dial {
+        Dial(Arc::new(stream))
+    }
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
 /// Where to connect and within which bounds.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
@@ -28,6 +48,8 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Another way there than TCP.
+    pub dial: Option<Dial>,
     /// Protection.
     pub security: Security,
     /// Bound of each of: name resolution with connecting, TLS handshake, greeting.
@@ -45,6 +67,9 @@ pub struct Endpoint {
 /// # Errors
 /// [`Scope::Endpoint`]: unreachable (temporary), or its certificate, greeting or missing STARTTLS is refused.
 pub async fn connect(env: &Env, endpoint: &Endpoint) -> Result<Connection> {
+    if let Some(Dial(stream)) = &endpoint.dial {
+        return connect_over(env, endpoint, stream()).await;
+    }
     let timeout = endpoint.connect_timeout;
     let (stream, took) = env
         .within(timeout, dial(env, &endpoint.host, endpoint.port))

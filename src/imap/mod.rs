@@ -47,7 +47,7 @@ mod wire;
 pub use account::{AccessToken, Account, TokenGiver};
 pub use answer::{Ignore, Receiver, Take};
 pub use command::{Begun, Command, is_atom};
-pub use connect::{Endpoint, Security, connect};
+pub use connect::{Dial, Endpoint, Security, connect};
 pub use connection::Connection;
 pub use error::WireError;
 pub use items::{BodyItem, FetchItems};

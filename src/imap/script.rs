@@ -98,6 +98,7 @@ pub(crate) fn endpoint(security: Security) -> Endpoint {
     Endpoint {
         host: "localhost".to_owned(),
         port: 143,
+        dial: None,
         security,
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::login::Mechanism;
 use super::presets::{self, Preset};
-use super::{Endpoint, Limits, Security, Tls, TokenGiver};
+use super::{Dial, Endpoint, Limits, Security, Tls, TokenGiver};
 use crate::model::{Error, Kind, Result, Scope};
 
 /// How the connection is protected.
@@ -102,6 +102,8 @@ pub struct Server {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Another way there than TCP; `None` but in worlds of one process.
+    pub dial: Option<Dial>,
     /// Protection of the connection.
     pub tls: TlsMode,
     /// Allows [`TlsMode::Plain`] to a host that is not this machine: passwords and mail are readable on the way.
@@ -139,6 +141,7 @@ impl Server {
         Server {
             host: host.into(),
             port: 993,
+            dial: None,
             tls: TlsMode::Implicit,
             allow_plaintext: false,
             ca_file: None,
@@ -200,6 +203,7 @@ impl Server {
         Ok(Endpoint {
             host: self.host.clone(),
             port: self.port,
+            dial: self.dial.clone(),
             security: match self.tls {
                 TlsMode::Implicit => Security::Implicit(tls()?),
                 TlsMode::StartTls => Security::StartTls(tls()?),

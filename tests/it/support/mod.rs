@@ -11,4 +11,5 @@ pub mod numbered;
 pub mod powercut;
 pub mod process;
 pub mod server;
+pub mod tier;
 pub mod verdict;

@@ -1,6 +1,5 @@
 //! A world on one thread, under virtual time, that can be cut before any effect.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -21,7 +20,7 @@ pub struct Observer {
 struct Counts {
     passed: u64,
     cut_at: Option<Step>,
-    kinds: BTreeMap<Step, u64>,
+    order: Vec<Step>,
 }
 
 impl Observer {
@@ -39,9 +38,9 @@ impl Observer {
         self.state.lock().unwrap().cut_at
     }
 
-    /// Steps passed, by kind.
-    pub fn kinds(&self) -> BTreeMap<Step, u64> {
-        self.state.lock().unwrap().kinds.clone()
+    /// The steps passed, in order.
+    pub fn order(&self) -> Vec<Step> {
+        self.state.lock().unwrap().order.clone()
     }
 
     /// Returns when the world froze.
@@ -57,7 +56,7 @@ impl StepObserver for Observer {
             return false;
         }
         state.passed += 1;
-        *state.kinds.entry(step).or_default() += 1;
+        state.order.push(step);
         if self.cut == Some(state.passed) {
             state.cut_at = Some(step);
             self.frozen.notify_one();

@@ -9,6 +9,7 @@ mod exit;
 mod imap;
 mod init;
 mod ledger;
+mod live;
 mod mock;
 mod mocks;
 mod oauth;

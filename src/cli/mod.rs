@@ -10,6 +10,7 @@ mod forecast;
 mod imap;
 mod init;
 mod ledger;
+mod live;
 mod mock;
 mod mocks;
 mod oauth;

@@ -1,24 +1,34 @@
 //! `mailwave run`: one pass of every mailbox, wave by wave in its windows, then the summary and the report.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::args::RunArgs;
 use super::exit::{self, Exit};
+use super::live::{self, Live};
 use super::talk::Talk;
 use super::{Failure, control, forecast, mocks, settings_and_plan, stop, waves, wire};
 use crate::config::{Settings, WavesSettings};
-use crate::engine::{self, Conduct, Event, MailboxResult, Stop, Waits, Watcher, Wave, WaveResult};
+use crate::engine::{
+    self, Bell, Conduct, Event, MailboxResult, RunState, Stop, Waits, Watcher, Wave, WaveResult, Wish,
+};
 use crate::env::Env;
 use crate::guard::Shown;
+use crate::limit::Limits;
 use crate::model::{Kind, MailboxKey, Scope, Timestamp, Verdict};
 use crate::observe::Progress;
 use crate::report::{About, Align, Report, bytes, count, shown, table, write};
 
 /// Time between two looks at the progress.
 const TICK: Duration = Duration::from_millis(250);
+/// Time between two samples of what binds.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// Time between two times at which what the run says of itself is written beside the ledger.
+const SAVE: Duration = Duration::from_secs(15);
 /// Rows of the table; the report has all.
 const MOST_ROWS: usize = 100;
 
@@ -47,14 +57,17 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     stop::listen(env, &stop, talk)?;
     let began = env.now();
     let number = all.iter().map(|wave| wave.mailboxes.len() as u64).sum();
+    let names = all.iter().map(|wave| wave.name.clone()).collect();
+    let live = Live::new(env, parts.limits.clone(), names, settings.run.open_mailboxes);
     let watching = Arc::new(Watching {
         progress: Progress::new(number),
+        live,
         env: env.clone(),
         talk: talk.clone(),
         waves: settings.waves.clone(),
     });
     let (desk, bell) = engine::desk();
-    let socket = control::serve(env, &settings.ledger, bell, watching.clone());
+    let socket = control::serve(env, &settings.ledger, bell.clone(), watching.clone());
     if let Err(e) = &socket {
         talk.say(&format!("warning: {e}"));
     }
@@ -68,15 +81,30 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     let ticker = env.spawn({
         let (env, talk, watching) = (env.clone(), talk.clone(), watching.clone());
         async move {
+            let mut sample_at = began;
             loop {
+                if env.now() >= sample_at {
+                    watching.live.sample(&watching.progress);
+                    sample_at = env.now() + SAMPLE;
+                }
                 talk.tick(&watching.progress, env.now());
                 env.sleep(TICK).await;
             }
         }
     });
-    let result = engine::run_waves(parts, all, conduct, watching, stop.clone()).await;
+    let saver = env.spawn(save(env.clone(), settings.ledger.clone(), bell, watching.clone()));
+    let run = engine::run_waves(parts, all, conduct, watching.clone(), stop.clone());
+    let result = run.instrument(tracing::info_span!("run")).await;
     drop(socket);
     ticker.abort();
+    watching.live.sample(&watching.progress);
+    // The desk is closed, so the saver ends by itself with what it heard last.
+    let last = saver.await.unwrap_or_default();
+    if let Err(e) =
+        live::save(&settings.ledger, env.wall(), true, &watching.live.tell(&last, &watching.progress))
+    {
+        tracing::warn!("what the run said of itself is not kept ({e})");
+    }
     talk.end_progress();
     mocks::save()?;
 
@@ -92,7 +120,9 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
         talk.say(&format!("error: {e}"));
     }
     if args.json {
-        talk.data(&summary.json(&result, &settings, &lines, reported.is_ok()).to_string());
+        let mut json = summary.json(&result, &settings, &lines, reported.is_ok());
+        watching.live.add_spent(&mut json, None);
+        talk.data(&json.to_string());
         if summary.exit == Exit::Stopped {
             tell_left(talk, &settings, &result);
             talk.say("stopped as asked: run the same command to go on");
@@ -100,10 +130,30 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
     } else {
         talk.data(&summary.table(&result, &lines));
         tell_left(talk, &settings, &result);
+        if let Some(words) = watching.live.bound_by() {
+            talk.say(&format!("Bound by: {words}"));
+        }
         summary.say(talk, &settings, &args.config, reported.is_ok());
     }
     // Without its report a run is not done, whatever it moved.
     Ok(if reported.is_err() && summary.exit == Exit::Done { Exit::Investigate } else { summary.exit })
+}
+
+/// Writes what the run says of itself beside its ledger, again and again, until it hears nothing more; gives what it heard
+/// last.
+async fn save(env: Env, ledger: PathBuf, bell: Bell, watching: Arc<Watching>) -> RunState {
+    let mut last = RunState::default();
+    while let Ok(state) = bell.ring(Wish::Tell).await {
+        last = state;
+        // It is for whoever asks when the run is gone: nothing depends on it.
+        let _ = live::save(&ledger, env.wall(), false, &watching.live.tell(&last, &watching.progress));
+        tokio::select! {
+            biased;
+            () = bell.closed() => {}
+            () = env.sleep(SAVE) => {}
+        }
+    }
+    last
 }
 
 /// Which passes are gone on with.
@@ -141,19 +191,25 @@ fn of_wave(name: &str) -> String {
 /// Hands the engine's events to the progress and the log.
 struct Watching {
     progress: Progress,
+    live: Live,
     env: Env,
     talk: Talk,
     waves: WavesSettings,
 }
 
 impl control::Served for Watching {
-    fn progress(&self) -> &Progress {
-        &self.progress
+    fn tell(&self, state: &RunState) -> serde_json::Value {
+        self.live.tell(state, &self.progress)
+    }
+
+    fn limits(&self) -> &Arc<Limits> {
+        self.live.limits()
     }
 }
 
 impl Watcher for Watching {
     fn event(&self, event: Event) {
+        self.live.note(&event);
         match event {
             Event::Opened(m) => self.progress.opened(&m.key, self.env.now()),
             Event::Planned { mailbox, messages, bytes } => {

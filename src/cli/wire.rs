@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{ews, imap, mocks, oauth};
+use super::{control, ews, imap, mocks, oauth};
 use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
 use crate::env::Env;
 use crate::http::{HttpClient, HttpsClient, HttpsOptions};
 use crate::ledger::sqlite::{LedgerOptions, SqliteLedger, SqliteView};
 use crate::ledger::{FactsCursor, Ledger, LedgerView, MailboxLine, MailboxState, SkipLine};
-use crate::limit::{LimitSettings, Limits, TargetLimits};
+use crate::limit::{LimitSettings, Limits, TargetLimits, WaveLimits};
 use crate::model::{Bodies, Error, Fact, FolderId, Kind, Mailbox, MailboxKey, Result, Scope, WriteMode};
 use crate::source::Source;
 use crate::source::imap::ImapSource;
@@ -79,6 +79,7 @@ pub(super) fn parts(
             watch_for: run.watch_for,
             tries: run.tries,
             store_deadline: run.store_deadline,
+            grace: run.grace,
             max_message_bytes: run.max_message,
             recount: run.recount,
             start_over: wishes.start_over,
@@ -301,7 +302,17 @@ pub(super) fn losses() -> Vec<(&'static str, &'static str)> {
 }
 
 /// What may leave, when.
-pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
+fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
+    Limits::new(env, limit_settings(settings))
+}
+
+/// The same for a verb that only looks: it takes permits of a run that goes on beside it.
+pub(super) fn borrowed_limits(env: &Env, settings: &Settings) -> Arc<Limits> {
+    let lender = control::Borrower::new(env, settings.ledger.clone());
+    Limits::lent_by(env, limit_settings(settings), Some(lender))
+}
+
+fn limit_settings(settings: &Settings) -> LimitSettings {
     let targets = settings.targets.iter().filter_map(|(name, kind)| match kind {
         TargetKind::Graph(graph) => {
             let typed = &graph.limits;
@@ -325,13 +336,20 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
         TargetKind::Ews(ews) => Some((name.clone(), ews::limits(&ews.limits))),
         TargetKind::Imap(_) | TargetKind::Maildir(_) => None,
     });
-    let limits = LimitSettings {
+    let wave = |(name, wave): (&String, &config::WaveSettings)| {
+        let messages_per_second = wave.messages_per_second.unwrap_or(0);
+        (
+            name.clone(),
+            WaveLimits { messages_per_second, bytes_per_second: wave.bytes_per_second.unwrap_or(0) },
+        )
+    };
+    LimitSettings {
         targets: targets.collect(),
+        waves: settings.waves.waves.iter().map(wave).collect(),
         memory_bytes: settings.run.memory,
         spool_bytes: settings.run.spool_size,
         source_logins_per_second: None,
-    };
-    Limits::new(env, limits)
+    }
 }
 
 fn ledger(env: &Env, settings: &Settings) -> Result<Arc<dyn Ledger>> {

@@ -153,6 +153,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
         watch_for: 15 * MINUTE,
         tries: 5,
         store_deadline: 2 * HOUR,
+        grace: 2 * MINUTE,
         max_message: LARGEST_MESSAGE,
         recount: true,
         mirror: true,
@@ -168,6 +169,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
     run.watch_for = s.duration("watch_for", run.watch_for, Duration::ZERO..=30 * DAY);
     run.tries = u32::try_from(s.number("tries", u64::from(run.tries), 1..=20)).unwrap_or(run.tries);
     run.store_deadline = s.duration("store_deadline", run.store_deadline, SECOND..=DAY);
+    run.grace = s.duration("grace", run.grace, Duration::ZERO..=DAY);
     run.max_message = s.size("max_message", run.max_message, KIB..=2 * GIB);
     run.recount = s.flag("recount", run.recount);
     run.mirror = s.flag("mirror", run.mirror);

@@ -89,6 +89,8 @@ pub struct RunSettings {
     pub tries: u32,
     /// Longest time one store may take before its outcome is declared unknown.
     pub store_deadline: Duration,
+    /// How long what is under way may take once the run is to end; what is not done then is left to the next run.
+    pub grace: Duration,
     /// Messages larger than this are skipped, in bytes.
     pub max_message: u64,
     /// Count the copies at the target at the end of each pass.

@@ -57,6 +57,10 @@ pub struct WaveSettings {
     pub black_outs: Vec<BlackOut>,
     /// Mailboxes of it with work in progress at once (1–5000). `None`: as many as there may be in all.
     pub open_mailboxes: Option<usize>,
+    /// Messages of it copied in a second, at most (1–1,000,000). `None`: as many as the other limits allow.
+    pub messages_per_second: Option<u32>,
+    /// Bytes of messages of it copied in a second, at most (from 1 KiB on). `None`: as many as the other limits allow.
+    pub bytes_per_second: Option<u64>,
     /// Its place among the waves of a run that names none: smaller goes first. `None`: behind those that have one, in
     /// the order of their names.
     pub start: Option<u64>,
@@ -131,6 +135,12 @@ fn wave(section: &Section<'_, '_>, zone: Option<&Zone>, windows: &[Weekly]) -> W
         open_mailboxes: section
             .has("open_mailboxes")
             .then(|| to_usize(section.number("open_mailboxes", 1, 1..=5000))),
+        messages_per_second: section.has("messages_per_second").then(|| {
+            u32::try_from(section.number("messages_per_second", 1, 1..=1_000_000)).unwrap_or(u32::MAX)
+        }),
+        bytes_per_second: section
+            .has("bytes_per_second")
+            .then(|| section.size("bytes_per_second", 1 << 20, 1 << 10..=1 << 40)),
         start: section.has("start").then(|| section.number("start", 1, 1..=1_000_000)),
     }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tracing::Instrument;
 
 use super::batches::{self, BatchBounds, Queue, Work};
 use super::diff::NewMessage;
@@ -16,7 +17,7 @@ use super::retry::{self, Next};
 use super::{Event, settle};
 use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
-use crate::limit::{MemoryPermit, Ticket};
+use crate::limit::{Bound, Doing, MemoryPermit, Ticket};
 use crate::model::{
     Body, Digest, Error, Fact, Flags, FolderId, Form, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
     SourceId, Stamp, Status, Timestamp, WriteMode,
@@ -113,6 +114,7 @@ struct Landed {
     outcomes: Vec<Outcome>,
     /// The store did not end within its deadline and is still under way.
     overdue: bool,
+    doing: Doing,
 }
 
 /// A batch that was fetched and may be stored.
@@ -122,6 +124,8 @@ struct Prepared {
     ticket: Ticket,
     permits: Permits,
     fetched: Result<Vec<Fetched>>,
+    doing: Doing,
+    span: tracing::Span,
 }
 
 /// Shares of the byte budgets: memory, and the spool for large messages.
@@ -252,8 +256,13 @@ async fn copy(
             && let Some(prepared) = ready.pop_front()
         {
             let launched = match book.fatal {
+                // Prepared is not begun: a stop waits for stores that are under way, for no others.
+                None if core.stop.asked() => preparing.beside(give_up(core, prepared)).await.map(|work| {
+                    queue.put_back(work);
+                    None
+                }),
                 None => preparing.beside(launch(core, book, queue, prepared)).await,
-                Some(_) => give_up(core, prepared).await.map(|()| None),
+                Some(_) => give_up(core, prepared).await.map(|_| None),
             };
             match launched {
                 Ok(landing) => flying.extend(landing),
@@ -326,14 +335,19 @@ impl Preparations<'_> {
     }
 }
 
-/// The pass has failed: a batch that was fetched is not stored any more, and its intent ends.
-async fn give_up(core: &Core, prepared: Prepared) -> Result<()> {
+/// The pass has failed or is stopped: a batch that was fetched is not stored any more, and its intent ends.
+async fn give_up(core: &Core, prepared: Prepared) -> Result<Work> {
     let Prepared { work, batch, .. } = prepared;
-    if work.batch.is_some() {
-        return Ok(()); // an earlier attempt is unknown: its intent stays open
+    unsent(core, &work, batch).await?;
+    Ok(work)
+}
+
+/// A batch was not sent: its intent ends, unless an earlier attempt is unknown.
+async fn unsent(core: &Core, work: &Work, batch: BatchId) -> Result<()> {
+    if work.batch.is_none() {
+        let unsent = work.messages.iter().map(|m| m.number).collect();
+        core.apply(Change::Outcome { batch, outcomes: Outcomes { unsent, ..Outcomes::default() } }).await?;
     }
-    let unsent = work.messages.iter().map(|m| m.number).collect();
-    core.apply(Change::Outcome { batch, outcomes: Outcomes { unsent, ..Outcomes::default() } }).await?;
     Ok(())
 }
 
@@ -355,17 +369,41 @@ fn lost_folder() -> Error {
 
 /// Reserves, records the intent, fetches.
 async fn prepare(core: &Core, source: &dyn SourceMailbox, folder: FolderNow, work: Work) -> PreparedOrNot {
+    let span = tracing::debug_span!(
+        "batch",
+        folder = work.folder.0,
+        batch = tracing::field::Empty,
+        messages = work.messages.len(),
+        bytes = work.messages.iter().map(|m| batches::expected_size(m.size)).sum::<u64>(),
+        attempt = work.attempt,
+    );
+    prepare_in(core, source, folder, work, span.clone()).instrument(span).await
+}
+
+async fn prepare_in(
+    core: &Core,
+    source: &dyn SourceMailbox,
+    folder: FolderNow,
+    work: Work,
+    span: tracing::Span,
+) -> PreparedOrNot {
     let parts = &core.parts;
+    let mut doing = core.account.doing(Bound::Throttle);
     let wanted: Vec<Wanted> =
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
     let sizes: Vec<u64> = wanted.iter().map(|w| batches::expected_size(w.size)).collect();
     // Told to wait for minutes, a run is asked to stop: nothing of this batch was begun.
     let turn = core.stop.unless_asked(async {
         parts.env.sleep_until(work.not_before).await;
+        doing.now(Bound::Limit);
+        let octets = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
+        parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
+        doing.now(Bound::Memory);
         (ticket, reserve_bytes(core, &sizes).await)
     });
     let Some((ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
+    doing.now(Bound::Ledger);
     let batch = match work.batch {
         Some(open) => open,
         None => {
@@ -384,21 +422,30 @@ async fn prepare(core: &Core, source: &dyn SourceMailbox, folder: FolderNow, wor
             }
         }
     };
+    span.record("batch", batch.0);
+    doing.now(Bound::Source);
     parts.env.step(Step::SourceFetch).await;
-    let fetched =
-        source.fetch(&folder.source, folder.epoch, &wanted, &parts.bodies).await.and_then(|fetched| {
-            // Asked-for versus received: one entry per message, or nothing of it is used.
-            if fetched.len() == wanted.len() {
-                Ok(fetched)
-            } else {
-                Err(Error::new(
-                    Kind::Internal,
-                    Scope::Mailbox,
-                    "the source accounted for another number of messages",
-                ))
-            }
-        });
-    Ok(Ok(Prepared { work, batch, ticket, permits, fetched }))
+    let fetch = source.fetch(&folder.source, folder.epoch, &wanted, &parts.bodies);
+    // What a stop would throw away is not read to its end: a fetch has no effect.
+    let Some(fetched) = core.stop.unless_asked(fetch).await else {
+        unsent(core, &work, batch).await?;
+        return Ok(Err((work, None)));
+    };
+    let fetched = fetched.and_then(|fetched| {
+        // Asked-for versus received: one entry per message, or nothing of it is used.
+        if fetched.len() == wanted.len() {
+            Ok(fetched)
+        } else {
+            Err(Error::new(
+                Kind::Internal,
+                Scope::Mailbox,
+                "the source accounted for another number of messages",
+            ))
+        }
+    });
+    doing.now(Bound::Target);
+    tracing::trace!(failed = fetched.is_err(), "fetched");
+    Ok(Ok(Prepared { work, batch, ticket, permits, fetched, doing, span }))
 }
 
 /// Reserves what messages of these sizes (bytes) will take: in memory the octets and beside them what the target's
@@ -424,7 +471,7 @@ async fn launch(
     queue: &mut Queue,
     prepared: Prepared,
 ) -> Result<Option<Landing>> {
-    let Prepared { mut work, batch, ticket, permits, fetched } = prepared;
+    let Prepared { mut work, batch, ticket, permits, fetched, doing, span } = prepared;
     let folder = work.folder;
     let (target_folder, epoch) = {
         let now = book.folders.get(&folder).ok_or_else(lost_folder)?;
@@ -433,11 +480,7 @@ async fn launch(
     let fetched = match fetched {
         Ok(fetched) => fetched,
         Err(error) => {
-            if work.batch.is_none() {
-                let unsent = work.messages.iter().map(|m| m.number).collect();
-                core.apply(Change::Outcome { batch, outcomes: Outcomes { unsent, ..Outcomes::default() } })
-                    .await?;
-            }
+            unsent(core, &work, batch).await?;
             if error.scope == Scope::Folder && matches!(error.kind, Kind::NotFound | Kind::Conflict) {
                 // It is not what was listed any more: asking again tells nothing new.
                 leave(book, queue, folder, changed(error));
@@ -496,12 +539,13 @@ async fn launch(
             }
         }
     }
-    let landed = Landed { work, batch, early, again, carried, outcomes: Vec::new(), overdue: false };
+    let landed = Landed { work, batch, early, again, carried, outcomes: Vec::new(), overdue: false, doing };
     if items.is_empty() {
         drop((ticket, permits));
         record(core, book, queue, &mut Vec::new(), landed).await;
         return Ok(None);
     }
+    let _in_batch = span.entered();
     Ok(Some(start_store(core, target_folder, items, ticket, permits, landed)))
 }
 
@@ -532,11 +576,13 @@ fn start_store(
     let (env, target) = (core.parts.env.clone(), core.target.clone());
     let deadline = core.parts.options.store_deadline;
     let count = items.len();
-    let store = env.spawn(async move {
+    let store = async move {
         let outcomes = target.store(&folder, items, ticket).await;
         drop(permits);
+        tracing::trace!(messages = outcomes.len(), "stored");
         outcomes
-    });
+    };
+    let store = env.spawn(store.in_current_span());
     Box::pin(async move {
         let unknown = |what: &str| {
             vec![Outcome::Unknown(Error::temporary(Kind::Unreachable, Scope::Message, what)); count]
@@ -582,7 +628,8 @@ async fn record_all(
     unsettled: &mut Vec<Unsettled>,
     landed: Landed,
 ) -> Result<()> {
-    let Landed { work, batch, early, again, carried, outcomes, overdue } = landed;
+    let Landed { work, batch, early, again, carried, outcomes, overdue, mut doing } = landed;
+    doing.now(Bound::Ledger);
     let epoch = book.folders.get(&work.folder).ok_or_else(lost_folder)?.listing.epoch;
     let left_behind: BTreeMap<u64, Skip> = book
         .state
@@ -650,6 +697,7 @@ async fn record_all(
     core.apply(Change::Outcome { batch, outcomes: sum }).await?;
     book.tally.stored += messages;
     book.tally.bytes += bytes;
+    core.account.passed(messages, bytes);
     if messages + skipped > 0 {
         core.watcher.event(Event::Progress { mailbox: core.mailbox.clone(), messages, bytes, skipped });
     }

@@ -102,6 +102,11 @@ impl Bell {
         self.0.send(Asked { wish, answer }).await.map_err(|_| ending())?;
         answered.await.map_err(|_| ending())?
     }
+
+    /// Waits until the run hears nothing any more.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
 }
 
 impl Desk {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::env::WallMillis;
+use crate::env::{Env, Tick, WallMillis};
 use crate::ledger::PassSummary;
 use crate::model::{Error, Mailbox};
 
@@ -118,6 +118,15 @@ struct Asked {
     told: Notify,
     /// Those asked along with it.
     parts: Mutex<Vec<Weak<Asked>>>,
+    /// Shared by the whole and all its parts.
+    end: Arc<End>,
+}
+
+/// When whatever is still under way is left as it is.
+#[derive(Debug, Default)]
+struct End {
+    at: Mutex<Option<Tick>>,
+    told: Notify,
 }
 
 impl Asked {
@@ -142,7 +151,7 @@ impl Stop {
 
     /// A stop for a part: asked along with this one, or by itself.
     pub(super) fn part(&self) -> Stop {
-        let part = Stop::default();
+        let part = Stop(Arc::new(Asked { end: Arc::clone(&self.0.end), ..Asked::default() }));
         {
             let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
             // Those that are gone are forgotten whenever their number has doubled.
@@ -156,6 +165,37 @@ impl Stop {
             part.ask();
         }
         part
+    }
+
+    /// The process ends: whatever is still under way at `at` is left as it is, and the next run looks for it. Only for the
+    /// end of all: a mailbox that was left may not be worked on again by this process, whose stores may still go on. Of
+    /// several ends the first one holds.
+    pub(super) fn end_by(&self, at: Tick) {
+        let mut end = self.0.end.at.lock().unwrap_or_else(PoisonError::into_inner);
+        if end.is_none_or(|before| at < before) {
+            *end = Some(at);
+            drop(end);
+            self.0.end.told.notify_waiters();
+        }
+    }
+
+    /// Waits until whatever is under way is to be left.
+    pub(super) async fn ended(&self, env: &Env) {
+        let end = &self.0.end;
+        loop {
+            // Listening begins before the look: an end set in between is not missed.
+            let told = end.told.notified();
+            let at = *end.at.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(at) = at else {
+                told.await;
+                continue;
+            };
+            tokio::select! {
+                biased;
+                () = told => {}
+                () = env.sleep_until(at) => return,
+            }
+        }
     }
 
     /// Waits until it is asked.
@@ -200,6 +240,24 @@ mod tests {
             many.part();
         }
         assert!(many.0.parts.lock().expect("whole").capacity() < 100, "parts that are gone are forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_part_ends_when_the_whole_does_and_an_earlier_end_beats_a_later_one() {
+        let env = Env::system();
+        let whole = Stop::default();
+        let before = whole.part();
+        let second = Duration::from_secs(1);
+        assert!(env.within(9 * second, before.ended(&env)).await.is_none(), "nobody said so");
+        let (told, ()) = tokio::join!(before.ended(&env), async {
+            whole.end_by(env.now() + 5 * second);
+            tokio::task::yield_now().await;
+            whole.end_by(env.now() + 3 * second);
+            whole.end_by(env.now() + 7 * second);
+        });
+        assert_eq!((told, env.now().as_secs()), ((), 12));
+        whole.part().ended(&env).await;
+        assert!(!whole.asked(), "to stop is another thing");
     }
 
     #[tokio::test]

@@ -53,6 +53,9 @@ pub struct Options {
     /// Longest time one store may take, waits for the target's pace included, before its outcome is declared unknown and
     /// its mailbox is given up for this run. Longer than any wait a server may ask for (an hour).
     pub store_deadline: Duration,
+    /// How long what is under way may take when the run is asked to drain: what is not done then is left as it is, and
+    /// the next run looks for it. (A window has a grace of its own.)
+    pub grace: Duration,
     /// Messages larger than this are skipped, in bytes.
     pub max_message_bytes: u64,
     /// Compare the target's own count of stamps with the ledger at the end of each pass.
@@ -78,6 +81,7 @@ impl Default for Options {
             watch_for: Duration::from_secs(900),
             tries: 5,
             store_deadline: Duration::from_secs(7200),
+            grace: Duration::from_secs(120),
             max_message_bytes: 150 << 20,
             recount: true,
             start_over: false,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::anchored::Strays;
 use super::inventory::FolderWork;
 use super::mirror::Candidates;
@@ -11,8 +13,9 @@ use super::options::Parts;
 use super::retry::{self, Next};
 use super::settle::Reopened;
 use super::{Event, MailboxResult, Stop, Watcher};
+use crate::guard::Shown;
 use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary, Walked};
-use crate::limit::Gate;
+use crate::limit::{Account, Bound, Gate, Stage};
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
 use crate::source::{Extent, Source, SourceMailbox};
 use crate::target::{Target, TargetFolderId, TargetMailbox};
@@ -24,6 +27,8 @@ pub(super) struct Core {
     pub claim: Claim,
     pub target: Arc<dyn TargetMailbox>,
     pub gate: Arc<Gate>,
+    /// What the time of this pass goes to.
+    pub account: Arc<Account>,
     pub watcher: Arc<dyn Watcher>,
     pub stop: Stop,
 }
@@ -101,6 +106,11 @@ impl Core {
         self.parts.ledger.apply(&self.claim, change).await
     }
 
+    /// The pass is in this stage from now on.
+    fn at(&self, stage: Stage, source: &dyn SourceMailbox) {
+        self.account.stage(stage, source.round_trips(), self.target.round_trips());
+    }
+
     /// Waits until what was on its way when a connection broke has most likely arrived.
     pub(super) async fn let_settle(&self) {
         let within = self.parts.options.settle.min(self.target.capabilities().settles_within);
@@ -133,6 +143,7 @@ impl Core {
             Next::Again(wait) => {
                 let mailbox = self.mailbox.clone();
                 self.watcher.event(Event::Waiting { mailbox, wait, why: error });
+                let _waits = self.account.doing(Bound::Throttle);
                 self.stop.unless_asked(self.parts.env.sleep(wait)).await.ok_or_else(stopped)
             }
         }
@@ -145,8 +156,33 @@ pub(super) fn stopped() -> Error {
         .remedy("run the same command to go on")
 }
 
+/// The error of a pass that was left in the midst, because the grace was over.
+fn left() -> Error {
+    let what = "stopped as asked; what was still under way at the end of the grace was left";
+    Error::new(Kind::Stopped, Scope::Run, what)
+        .remedy("run the same command to go on: it looks for what was under way before it stores anything")
+}
+
 /// Runs one pass. Never fails as a whole: how it ended is in the result. The claim is for what is left to record of it.
-pub(super) async fn run(
+///
+/// The spans of the log are made here, at the call: the task that carries it out has no span around it.
+pub(super) fn run(
+    parts: Arc<Parts>,
+    mailbox: Mailbox,
+    watcher: Arc<dyn Watcher>,
+    stop: Stop,
+    (first_try, walked): (bool, Option<Walked>),
+) -> impl Future<Output = (MailboxResult, Option<Claim>)> + Send + 'static {
+    let wave = tracing::info_span!("wave", wave = %Shown(&mailbox.wave));
+    let span = tracing::info_span!(parent: &wave, "mailbox", mailbox = %mailbox.key);
+    let pass = tracing::debug_span!(parent: &span, "pass", number = tracing::field::Empty, first_try);
+    if let Some(walked) = &walked {
+        pass.record("number", walked.pass);
+    }
+    one(parts, mailbox, watcher, stop, (first_try, walked)).instrument(pass)
+}
+
+async fn one(
     parts: Arc<Parts>,
     mailbox: Mailbox,
     watcher: Arc<dyn Watcher>,
@@ -156,7 +192,17 @@ pub(super) async fn run(
     let began = parts.env.wall();
     let mut book = Book { tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
     let mut claim = None;
-    let error = walk(&parts, &mailbox, &watcher, &stop, first_try, &mut book, &mut claim).await.err();
+    let lane = parts.limits.accounts().open(&mailbox.wave);
+    tracing::debug!("begins");
+    // Past the grace all of it is left where it is, as by a kill: stores go on in tasks of their own, unobserved, their
+    // intents stay open, and the process is about to end.
+    let error = tokio::select! {
+        biased;
+        walked = walk(&parts, &mailbox, &watcher, &stop, (lane.account(), first_try), &mut book, &mut claim) => walked.err(),
+        () = stop.ended(&parts.env) => Some(left()),
+    };
+    tell_spent(lane.account(), error.as_ref());
+    drop(lane);
 
     let mut tally = std::mem::take(&mut book.tally);
     tally.ended = parts.env.wall();
@@ -204,13 +250,32 @@ pub(super) async fn run(
     (MailboxResult { mailbox, summary: tally, skipped, unknown, error, parked_until: None }, claim)
 }
 
+/// Tells the log what a pass spent its time on.
+fn tell_spent(account: &Account, error: Option<&Error>) {
+    let spent = account.spent();
+    let millis = |cause| spent.on(cause).as_millis() as u64;
+    let copied = spent.stage(Stage::Copy);
+    tracing::debug!(
+        messages = copied.messages,
+        bytes = copied.bytes,
+        source_ms = millis(Bound::Source),
+        limit_ms = millis(Bound::Limit),
+        throttle_ms = millis(Bound::Throttle),
+        memory_ms = millis(Bound::Memory),
+        target_ms = millis(Bound::Target),
+        ledger_ms = millis(Bound::Ledger),
+        error = error.map(|e| tracing::field::display(&e.what)),
+        "ends"
+    );
+}
+
 /// The pass itself; on an error everything under way has been recorded.
 async fn walk(
     parts: &Arc<Parts>,
     mailbox: &Mailbox,
     watcher: &Arc<dyn Watcher>,
     stop: &Stop,
-    first_try: bool,
+    (account, first_try): (&Arc<Account>, bool),
     book: &mut Book,
     claimed: &mut Option<Claim>,
 ) -> Result<()> {
@@ -223,6 +288,7 @@ async fn walk(
     watcher.event(Event::Opened(mailbox.clone()));
 
     let gate = parts.limits.gate(&mailbox.target_endpoint, &mailbox.target);
+    gate.tells(account);
     // One after the other, in the same order everywhere: a mailbox that has a place at one end and waits for one at the
     // other would keep others waiting for its place until it is taken for idle.
     let target = target.open(&mailbox.target, &mailbox.target_place, gate.clone()).await?;
@@ -232,6 +298,7 @@ async fn walk(
         claim,
         target,
         gate,
+        account: account.clone(),
         watcher: watcher.clone(),
         stop: stop.clone(),
     };
@@ -239,6 +306,7 @@ async fn walk(
 
     let source = source.open(&mailbox.source).await?;
     let walked = stages(&core, source.as_ref(), book).await;
+    core.at(Stage::Open, source.as_ref());
     futures_util::future::join(source.release(), core.target.release()).await;
     (book.tally.source_trips, book.tally.target_trips) = (source.round_trips(), core.target.round_trips());
     walked
@@ -264,9 +332,13 @@ pub(super) fn endpoints<'p>(parts: &'p Parts, mailbox: &Mailbox) -> Result<Endpo
 
 /// The stages of a pass, in order.
 async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
+    core.at(Stage::List, source);
     super::inventory::list(core, source, book).await?;
+    core.at(Stage::Settle, source);
     super::settle::left_open(core, source, book).await?;
+    core.at(Stage::List, source);
     super::inventory::plan(core, source, book).await.map_err(passing)?;
+    core.at(Stage::Settle, source);
     super::anchored::survey(core, book).await?;
     super::recount::sweep_early(core, book).await?;
     let new = book.folders.values().map(|f| &f.new);
@@ -274,7 +346,9 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     (book.tally.planned, book.tally.planned_bytes) = (messages, bytes);
     core.watcher.event(Event::Planned { mailbox: core.mailbox.clone(), messages, bytes });
 
+    core.at(Stage::Copy, source);
     super::copy::all(core, source, book).await?;
+    core.at(Stage::Mirror, source);
     if let Some(error) = book.fatal.take() {
         if error.kind == Kind::Stopped && !source.capabilities().views {
             finished_so_far(core, book).await?;
@@ -283,6 +357,7 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     }
     super::mirror::vanished(core, source, book).await?;
     super::mirror::flags(core, book).await?;
+    core.account.passed(book.tally.moved + book.tally.removed + book.tally.reflagged, 0);
     let anew = book.copies_left && source.capabilities().views;
     // A folder that was not read to its end is not known up to where it was listed.
     let mut positions = Vec::new();
@@ -298,7 +373,9 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     }
     // Together: one commit for all.
     futures_util::future::try_join_all(positions).await?;
+    core.at(Stage::Count, source);
     super::recount::sweep_and_count(core, book).await?;
+    core.account.passed(book.tally.recounted.unwrap_or(0), 0);
     match book.not_done() {
         None => Ok(()),
         Some(error) => Err(error),

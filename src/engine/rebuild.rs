@@ -22,6 +22,7 @@ use super::settle::{self, Sought, UNCONFIRMED};
 use super::whereabouts::means_nothing;
 use super::{Event, Parts, Stop, Watcher};
 use crate::ledger::{Applied, BatchId, Change, FolderRow, IntentItem, Outcomes, Stored};
+use crate::limit::Account;
 use crate::model::{
     Digest, Error, Flags, FolderId, Kind, Mailbox, Result, Scope, Skip, SkipReason, SourceId, Stamp,
 };
@@ -108,6 +109,7 @@ async fn rebuild_one(
         claim,
         target,
         gate,
+        account: Account::new(&parts.env),
         watcher: watcher.clone(),
         stop: stop.clone(),
     };

@@ -97,10 +97,7 @@ pub async fn run_waves(
         finish = tokio::select! {
             biased;
             Some((i, (ended, claim))) = run.running.next(), if !run.running.is_empty() => run.ended(i, ended, claim),
-            () = run.stop.told(), if !run.draining => {
-                run.draining = true;
-                run.step(Happened::Drain)
-            }
+            () = run.stop.told(), if !run.draining => run.drains(),
             heard = hear(desk.as_mut()) => run.heard(heard),
             () = env.sleep_until(until), if until < Tick::MAX => run.look_at_windows(),
         };
@@ -230,9 +227,22 @@ impl Run {
                 false => Event::WaveCloses { wave, opens: now.opens, awaited },
             });
         }
+        if let Some(end) = self.windows.end(wall) {
+            // The last window says how long what is under way may take; where it has no grace, the settings do.
+            let left = end.map(|at| u64::try_from(at.saturating_sub(wall)).unwrap_or(0));
+            let left = left.map_or(self.parts.options.grace, Duration::from_millis);
+            self.stop.end_by(self.parts.env.now().saturating_add(left));
+        }
         // Whatever closed last may have left nothing; and somebody may have come due.
         let over = self.step(Happened::Time);
         finish || over
+    }
+
+    /// Nothing more is begun; what is under way has the grace to end in. Is the run over?
+    fn drains(&mut self) -> bool {
+        self.draining = true;
+        self.stop.end_by(self.parts.env.now().saturating_add(self.parts.options.grace));
+        self.step(Happened::Drain)
     }
 
     fn look_at_width(&mut self) {
@@ -380,8 +390,7 @@ impl Run {
                 Wish::Resume(_) => self.step(Happened::Resume(whom)),
                 Wish::Drain(Which::All) => {
                     self.stop.ask();
-                    self.draining = true;
-                    self.step(Happened::Drain)
+                    self.drains()
                 }
                 Wish::Drain(_) => self.step(Happened::Drop(whom)),
             };

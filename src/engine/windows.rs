@@ -51,6 +51,8 @@ struct One {
     /// What the lanes were told last.
     told: Option<Now>,
     was_open: bool,
+    /// It does not open any more in this run.
+    over: bool,
 }
 
 /// The windows of the waves of a run.
@@ -62,7 +64,7 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new(waits: Waits, calendars: impl IntoIterator<Item = Calendar>) -> Windows {
-        let one = |calendar| One { calendar, told: None, was_open: false };
+        let one = |calendar| One { calendar, told: None, was_open: false, over: false };
         Windows { waves: calendars.into_iter().map(one).collect(), waits }
     }
 
@@ -77,6 +79,7 @@ impl Windows {
                     Waits::First => !wave.was_open,
                     Waits::Always => true,
                 };
+                wave.over = !now.working && !(awaited && now.opens.is_some());
                 happened.push(match now.working {
                     true => Happened::WindowOpens(n),
                     false if awaited && now.opens.is_some() => Happened::WindowCloses(n, NextWindow::Awaited),
@@ -92,6 +95,19 @@ impl Windows {
     /// When to look again: the next moment at which a wave opens or closes.
     pub(super) fn next(&self) -> Option<WallMillis> {
         self.waves.iter().filter_map(|w| w.told?.changes).min()
+    }
+
+    /// No wave opens any more in this run: then the last of the windows that are ending now ends at this moment, or has
+    /// ended (`Err`).
+    pub(super) fn end(&self, wall: WallMillis) -> Option<Result<WallMillis, ()>> {
+        if !self.waves.iter().all(|wave| wave.over) {
+            return None;
+        }
+        let ends = self.waves.iter().filter_map(|wave| match wave.calendar.at(wall) {
+            At::Open { until, .. } => until,
+            At::Closed { .. } => None,
+        });
+        Some(ends.max().ok_or(()))
     }
 
     /// What a wave was told last.
@@ -145,6 +161,23 @@ mod tests {
         assert_eq!(windows.now(0).and_then(|n| n.opens), Some(25 * HOUR));
         assert_eq!(windows.look(3 * HOUR), []);
         assert_eq!(windows.look(25 * HOUR), [Happened::WindowOpens(0)], "if the run is still there");
+    }
+
+    #[test]
+    fn the_last_window_of_a_run_has_an_end_and_one_that_is_awaited_has_none() {
+        let mut windows = Windows::new(Waits::First, [nightly(), nightly().until(Some(2 * HOUR))]);
+        windows.look(HOUR);
+        assert_eq!(windows.end(HOUR), None, "both are open");
+        windows.look(2 * HOUR);
+        assert_eq!(windows.end(2 * HOUR), None, "one is");
+        let grace = 3 * HOUR - 600_000;
+        windows.look(grace);
+        assert_eq!(windows.end(grace), Some(Ok(3 * HOUR)));
+        assert_eq!(windows.end(3 * HOUR), Some(Err(())), "it has ended");
+        let mut always = Windows::new(Waits::Always, [nightly()]);
+        always.look(HOUR);
+        always.look(grace);
+        assert_eq!(always.end(grace), None, "the next one is awaited");
     }
 
     #[test]

@@ -161,6 +161,14 @@ impl Admission {
         self.ask(now, lane, cost, slots.clamp(1, self.rules.concurrency.limit()))
     }
 
+    /// Counts both windows as spent at `at`: another process may have sent all that they hold until then.
+    pub(crate) fn assume_spent(&mut self, now: Tick, at: Tick) {
+        for quota in [&mut self.requests, &mut self.upload].into_iter().flatten() {
+            quota.assume_spent(at);
+        }
+        self.advance(now);
+    }
+
     /// Takes what waiter `id` was granted, if it was.
     pub(crate) fn take(&mut self, now: Tick, id: Id) -> Option<Grant> {
         self.advance(now);

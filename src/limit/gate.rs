@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::account::{Account, AtGate};
 use super::admission::{Admission, Grant, Id};
 use super::counters::Counters;
 use super::crowd::{Crowd, Place};
 use super::learner::Ended;
+use super::lender::{Lease, Lender, Lent};
 use super::rules::{Answer, Cost, Rules};
 use super::smooth::Pace;
 use crate::env::{Env, Tick};
@@ -25,6 +27,23 @@ pub struct Gate {
     state: Mutex<State>,
     /// The app's, shared by its gates.
     app: App,
+    /// Of the lane that works on the mailbox now. Where several share a target mailbox: of the last one.
+    account: Mutex<Option<Arc<Account>>>,
+    lent: Option<LentBy>,
+}
+
+/// Who lends the permits of a mailbox, beside the limits here.
+pub(super) struct LentBy {
+    pub(super) lender: Arc<dyn Lender>,
+    pub(super) endpoint: String,
+    pub(super) mailbox: String,
+}
+
+impl std::fmt::Debug for LentBy {
+    /// Names no mailbox.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LentBy").finish_non_exhaustive()
+    }
 }
 
 /// What the gates of one app share.
@@ -49,20 +68,35 @@ struct State {
     machine: Admission,
     /// Of those who wait.
     wakers: BTreeMap<Id, Waker>,
+    /// The end of a lender that was counted: what was sent before fills the windows.
+    counted: Option<Tick>,
 }
 
 impl Gate {
     /// A gate with no limit of ours (targets that are local files). A refusal by a service is still obeyed.
     pub fn unlimited(env: &Env) -> Arc<Gate> {
-        Gate::new(env, Arc::new(Rules::unlimited()), false, App::default())
+        Gate::new(env, Arc::new(Rules::unlimited()), false, App::default(), None)
     }
 
-    pub(super) fn new(env: &Env, rules: Arc<Rules>, start_spent: bool, app: App) -> Arc<Gate> {
-        Arc::new(Gate {
-            env: env.clone(),
-            state: Mutex::new(State { machine: Admission::new(rules, start_spent), wakers: BTreeMap::new() }),
-            app,
-        })
+    pub(super) fn new(
+        env: &Env,
+        rules: Arc<Rules>,
+        start_spent: bool,
+        app: App,
+        lent: Option<LentBy>,
+    ) -> Arc<Gate> {
+        let machine = Admission::new(rules, start_spent);
+        let state = State { machine, wakers: BTreeMap::new(), counted: None };
+        Arc::new(Gate { env: env.clone(), state: Mutex::new(state), app, account: Mutex::default(), lent })
+    }
+
+    /// What requests wait for here is told to this account from now on.
+    pub fn tells(&self, account: &Arc<Account>) {
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(account));
+    }
+
+    fn account(&self) -> Option<Arc<Account>> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the windows have room for `cost` and reserves it. Of a cost near a window's capacity or above it
@@ -75,12 +109,18 @@ impl Gate {
             Grant::Send { .. } => Cost::default(),
         };
         asked.settled = true;
-        Ticket { gate: Arc::clone(self), lookup: false, left: Mutex::new(left) }
+        Ticket { gate: Arc::clone(self), lookup: false, guest: false, left: Mutex::new(left) }
     }
 
     /// A ticket with nothing reserved: for look-ups, folders, flags. Its requests go by the reserved lane.
     pub fn lookup(self: &Arc<Self>) -> Ticket {
-        Ticket { gate: Arc::clone(self), lookup: true, left: Mutex::new(Cost::default()) }
+        Ticket { gate: Arc::clone(self), lookup: true, guest: false, left: Mutex::new(Cost::default()) }
+    }
+
+    /// A ticket with nothing reserved, for requests of another process: they take turns with stores that need more than
+    /// was reserved for them. The lane of look-ups is not for them: those of a run must not wait behind them.
+    pub fn guest(self: &Arc<Self>) -> Ticket {
+        Ticket { gate: Arc::clone(self), lookup: false, guest: true, left: Mutex::new(Cost::default()) }
     }
 
     /// Waits until one request with `upload_bytes` may be sent now; charged to the ticket first, to the windows if
@@ -88,12 +128,19 @@ impl Gate {
     pub async fn admit(self: &Arc<Self>, ticket: &Ticket, upload_bytes: u64) -> Slot {
         let lookup = ticket.lookup;
         let own = Arc::ptr_eq(self, &ticket.gate).then_some(ticket);
-        let mut asked =
-            Asked::new(self, own, |machine, now, left| machine.ask_send(now, left, lookup, upload_bytes));
-        asked.granted().await;
-        let place = self.until_it_may_leave(Cost { requests: 1, upload_bytes }).await;
-        asked.settled = true;
-        Slot { gate: Arc::clone(self), sent: self.env.now(), upload_bytes, place, finished: false }
+        let mut counted = self.counted(ticket);
+        loop {
+            let mut asked =
+                Asked::new(self, own, |machine, now, left| machine.ask_send(now, left, lookup, upload_bytes));
+            asked.granted().await;
+            let place = self.until_it_may_leave(Cost { requests: 1, upload_bytes }).await;
+            // Not lent, and the windows are full all of a sudden: it is undone and asked for anew.
+            let Ok(lease) = self.borrow(&[upload_bytes], 1).await else { continue };
+            asked.settled = true;
+            counted.iter_mut().for_each(AtGate::leaves);
+            let gate = Arc::clone(self);
+            return Slot { gate, sent: self.env.now(), upload_bytes, place, finished: false, counted, lease };
+        }
     }
 
     /// As [`Gate::admit`], for requests of these upload bytes that are sent as one, of which the service works on
@@ -106,16 +153,42 @@ impl Gate {
         let lookup = ticket.lookup;
         let own = Arc::ptr_eq(self, &ticket.gate).then_some(ticket);
         let slots = at_once.min(parts.len());
-        let mut asked =
-            Asked::new(self, own, |machine, now, left| machine.ask_batch(now, left, lookup, cost, slots));
-        let slots = match asked.granted().await {
-            Grant::Send { slots, .. } => slots,
-            Grant::Reserved(_) => 0,
+        let mut counted = self.counted(ticket);
+        loop {
+            let mut asked =
+                Asked::new(self, own, |machine, now, left| machine.ask_batch(now, left, lookup, cost, slots));
+            let slots = match asked.granted().await {
+                Grant::Send { slots, .. } => slots,
+                Grant::Reserved(_) => 0,
+            };
+            let place = self.until_it_may_leave(cost).await;
+            let Ok(lease) = self.borrow(parts, slots).await else { continue };
+            asked.settled = true;
+            counted.iter_mut().for_each(AtGate::leaves);
+            let (gate, parts, sent) = (Arc::clone(self), parts.to_vec(), self.env.now());
+            return BatchSlot { gate, sent, slots, parts, place, finished: false, counted, lease };
+        }
+    }
+
+    /// The lane's account counts its own requests, not those of guests.
+    fn counted(&self, ticket: &Ticket) -> Option<AtGate> {
+        self.account().filter(|_| !ticket.guest).map(|account| account.at_gate())
+    }
+
+    /// Another process lends its permit, if there is one. `Err`: it is gone, and what it sent fills the windows from now on.
+    async fn borrow(&self, parts: &[u64], at_once: usize) -> Result<Option<Box<dyn Lease>>, ()> {
+        let Some(LentBy { lender, endpoint, mailbox }) = &self.lent else { return Ok(None) };
+        let gone = match lender.lend(endpoint, mailbox, parts, at_once).await {
+            Lent::Yes(lease) => return Ok(Some(lease)),
+            Lent::Nobody(gone) => gone,
         };
-        let place = self.until_it_may_leave(cost).await;
-        asked.settled = true;
-        let parts = parts.to_vec();
-        BatchSlot { gate: Arc::clone(self), sent: self.env.now(), slots, parts, place, finished: false }
+        match gone {
+            Some(at) if self.lock().counted.replace(at) != Some(at) => {
+                self.tell(|machine, now| machine.assume_spent(now, at));
+                Err(())
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Slots are held while a place before the app and its rate are awaited (slot → place → rate). A batch has one place:
@@ -159,6 +232,13 @@ impl Gate {
         Some(self.lock().machine.blocked_until()).filter(|until| *until > self.env.now())
     }
 
+    /// After a refusal: the account learns until when nothing is sent.
+    fn tell_blocked(&self) {
+        if let (Some(account), Some(until)) = (self.account(), self.blocked_until()) {
+            account.blocked(until);
+        }
+    }
+
     /// What passed here so far.
     pub fn counters(&self) -> Counters {
         self.lock().machine.counters()
@@ -200,7 +280,7 @@ impl State {
         if is_earlier(self.machine.wake_at(), awaited) {
             return std::mem::take(&mut self.wakers).into_values().collect();
         }
-        let State { machine, wakers } = self;
+        let State { machine, wakers, .. } = self;
         machine.granted().filter_map(|id| wakers.remove(&id)).collect()
     }
 }
@@ -305,6 +385,8 @@ async fn sleep_until(env: &Env, tick: Option<Tick>) {
 pub struct Ticket {
     gate: Arc<Gate>,
     lookup: bool,
+    /// Of another process.
+    guest: bool,
     left: Mutex<Cost>,
 }
 
@@ -332,6 +414,9 @@ pub struct Slot {
     upload_bytes: u64,
     place: Option<Place>,
     finished: bool,
+    /// As its lane's account has it.
+    counted: Option<AtGate>,
+    lease: Option<Box<dyn Lease>>,
 }
 
 impl Slot {
@@ -351,6 +436,13 @@ impl Slot {
             place.ended(sent, bytes, seen(answer));
         }
         self.gate.tell(|machine, now| machine.finish(now, sent, bytes, answer, random));
+        self.counted = None;
+        if let Some(lease) = self.lease.take() {
+            lease.finish(&[answer]);
+        }
+        if let Answer::Throttled(_) = answer {
+            self.gate.tell_blocked();
+        }
     }
 }
 
@@ -372,6 +464,9 @@ pub struct BatchSlot {
     parts: Vec<u64>,
     place: Option<Place>,
     finished: bool,
+    /// As its lane's account has it: several sent as one count once.
+    counted: Option<AtGate>,
+    lease: Option<Box<dyn Lease>>,
 }
 
 impl BatchSlot {
@@ -393,6 +488,13 @@ impl BatchSlot {
             place.ended(sent, bytes, worst.unwrap_or(Ended::NotSent));
         }
         self.gate.tell(|machine, now| machine.finish_batch(now, sent, slots, &ended, random));
+        self.counted = None;
+        if let Some(lease) = self.lease.take() {
+            lease.finish(&ended.iter().map(|(_, answer)| *answer).collect::<Vec<_>>());
+        }
+        if throttled {
+            self.gate.tell_blocked();
+        }
     }
 }
 

@@ -5,11 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::account::Accounts;
 use super::apps::app_of;
 use super::budget::{Budget, Copying, MemoryPermit};
 use super::counters::Counters;
 use super::crowd::Crowd;
-use super::gate::{App, Gate};
+use super::gate::{App, Gate, LentBy};
+use super::lender::Lender;
 use super::rules::Rules;
 use super::smooth::Pace;
 use crate::env::Env;
@@ -64,6 +66,15 @@ impl Default for TargetLimits {
     }
 }
 
+/// How fast one wave may be copied, at both ends: what is not read is not written either. 0 means no limit of the wave's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WaveLimits {
+    /// Messages a second.
+    pub messages_per_second: u32,
+    /// Octets of messages a second, in bytes.
+    pub bytes_per_second: u64,
+}
+
 /// The limits of a whole process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LimitSettings {
@@ -73,6 +84,8 @@ pub struct LimitSettings {
     pub memory_bytes: u64,
     /// Octets of large messages in the spool at once; 0 means no limit.
     pub spool_bytes: u64,
+    /// By the name of the wave; waves not named have no limits of their own.
+    pub waves: BTreeMap<String, WaveLimits>,
     /// Log-ins per second at one source host; `None` or 0 means no limit.
     pub source_logins_per_second: Option<u32>,
 }
@@ -87,7 +100,20 @@ pub struct Limits {
     spool: Option<Arc<Budget>>,
     logins_per_second: Option<NonZeroU32>,
     logins: Mutex<Logins>,
+    accounts: Arc<Accounts>,
+    waves: BTreeMap<String, WavePace>,
+    lender: Option<Arc<dyn Lender>>,
 }
+
+/// How fast a wave may go.
+struct WavePace {
+    messages: Option<Pace>,
+    /// Of [`UNIT`] bytes each: the arithmetic is of 32 bits.
+    units: Option<Pace>,
+}
+
+/// Bytes that are counted as one by the pace of a wave.
+const UNIT: u64 = 1024;
 
 impl std::fmt::Debug for Limits {
     /// Names no mailbox.
@@ -124,6 +150,12 @@ struct Logins {
 impl Limits {
     /// The limits an operator set.
     pub fn new(env: &Env, settings: LimitSettings) -> Arc<Limits> {
+        Limits::lent_by(env, settings, None)
+    }
+
+    /// As [`Limits::new`], beside another process that uses the same limits: each request takes a permit of its, too, for
+    /// as long as it is there.
+    pub fn lent_by(env: &Env, settings: LimitSettings, lender: Option<Arc<dyn Lender>>) -> Arc<Limits> {
         let endpoints =
             settings.targets.into_iter().map(|(name, target)| (name, Shared::new(env, target))).collect();
         let budget = |bytes: u64| (bytes > 0).then(|| Budget::new(env, bytes));
@@ -136,6 +168,9 @@ impl Limits {
             spool: budget(settings.spool_bytes),
             logins_per_second: settings.source_logins_per_second.and_then(NonZeroU32::new),
             logins: Mutex::default(),
+            accounts: Accounts::new(env),
+            waves: settings.waves.into_iter().map(|(name, wave)| (name, WavePace::new(env, wave))).collect(),
+            lender,
         })
     }
 
@@ -165,9 +200,27 @@ impl Limits {
         let shared = self.endpoints.get(endpoint).unwrap_or(&self.unlimited);
         // A mailbox stays on one app, so the gate of a mailbox is that of (app, mailbox).
         let app = shared.shared.get(app_of(&shared.apps, mailbox)).cloned().unwrap_or_default();
-        let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, app);
+        let lent = self.lender.clone().map(|lender| LentBy {
+            lender,
+            endpoint: endpoint.to_owned(),
+            mailbox: mailbox.to_owned(),
+        });
+        let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, app, lent);
         gates.by_name.insert(key, Arc::clone(&gate));
         gate
+    }
+
+    /// Waits until the pace of its wave lets so many messages of `bytes` together be copied. Dropping the future is safe:
+    /// the wave is slower for it, never faster.
+    pub async fn of_wave(&self, wave: &str, messages: u64, bytes: u64) {
+        let Some(pace) = self.waves.get(wave) else { return };
+        let small = |amount: u64| u32::try_from(amount).unwrap_or(u32::MAX);
+        if let Some(pace) = &pace.messages {
+            pace.take(small(messages)).await;
+        }
+        if let Some(pace) = &pace.units {
+            pace.take(small(bytes.div_ceil(UNIT))).await;
+        }
     }
 
     /// Reserves memory for one message or batch of `bytes` before it is fetched; waits in line. Larger than the whole
@@ -234,9 +287,26 @@ impl Limits {
         self.memory.as_ref().is_some_and(|budget| budget.is_short())
     }
 
+    /// What the time of the open mailboxes goes to.
+    pub fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
+    }
+
     /// Octets given out of the memory budget now.
     pub fn memory_used(&self) -> u64 {
         self.memory.as_ref().map_or(0, |b| b.used())
+    }
+}
+
+impl WavePace {
+    fn new(env: &Env, limits: WaveLimits) -> WavePace {
+        // Bursts of a second's worth: a batch should not have to be cut in pieces.
+        let pace = |per_second: u32| {
+            let per_second = NonZeroU32::new(per_second)?;
+            Some(Pace::new(env, per_second, per_second))
+        };
+        let units = u32::try_from(limits.bytes_per_second.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        WavePace { messages: pace(limits.messages_per_second), units: pace(units) }
     }
 }
 

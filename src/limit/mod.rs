@@ -17,6 +17,9 @@
 //! | `learner`   | how many at once an app bears, learnt from its answers                                   |
 //! | `crowd`     | its driver: places in line before one app                                              |
 //! | `counters`  | what passed, what was refused, what was waited for                                       |
+//! | `account`   | what the time of open mailboxes goes to                                                  |
+//! | `binds`     | the same as shares, over the last minutes and over a run                                 |
+//! | `lender`    | permits of another process that uses the same limits                                     |
 //! | `apps`      | which app registration of a pool serves a mailbox                                       |
 //! | `limits`    | the limits of a process, as the operator set them                                        |
 //!
@@ -32,15 +35,18 @@
 //! whatever its clock and the latency, it never sees more than the capacity. Refused requests count too. A request
 //! of unknown fate counts, and keeps its slot, until a hold time has passed.
 
+mod account;
 mod adaptive;
 mod admission;
 mod apps;
 mod backoff;
+mod binds;
 mod budget;
 mod counters;
 mod crowd;
 mod gate;
 mod learner;
+mod lender;
 mod limits;
 mod quota;
 mod refusal;
@@ -58,11 +64,14 @@ pub(crate) mod machine {
     pub(crate) use super::smooth::Rate;
 }
 
+pub use account::{Account, Accounts, Bound, Doing, OpenLane, Spent, Stage, StageSum};
 pub use adaptive::Concurrency;
 pub use apps::app_of;
 pub use backoff::Backoff;
+pub use binds::{Binds, Opened, Shares};
 pub use budget::{Copying, MemoryPermit};
 pub use counters::{Counters, Waits};
 pub use gate::{BatchSlot, Gate, Slot, Ticket};
-pub use limits::{LimitSettings, Limits, TargetLimits};
+pub use lender::{Lease, Lender, Lent};
+pub use limits::{LimitSettings, Limits, TargetLimits, WaveLimits};
 pub use rules::{Answer, Cost};

@@ -62,6 +62,7 @@ fn lines(state: &State, began: Tick, now: Tick) -> Vec<String> {
     let elapsed = now.saturating_sub(began);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let left = state.time_left(elapsed).map_or("-".to_owned(), clock);
+    let bound = state.bound_by.as_ref().map_or(String::new(), |words| format!("; bound by: {words}"));
     let mut out = vec![
         String::new(),
         format!(
@@ -73,7 +74,7 @@ fn lines(state: &State, began: Tick, now: Tick) -> Vec<String> {
             t.planned,
         ),
         format!(
-            "{}, {:.0}/s, {}/s; open {}, told to wait {}; skipped {}, failed {}",
+            "{}, {:.0}/s, {}/s; open {}, told to wait {}; skipped {}, failed {}{bound}",
             megabytes(t.bytes as f64),
             t.messages as f64 / seconds,
             megabytes(t.bytes as f64 / seconds),

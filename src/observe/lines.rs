@@ -46,8 +46,9 @@ impl<W: Write> Lines<W> {
         let per_second = |v: u64| v as f64 / since.as_secs_f64();
         let elapsed = now.saturating_sub(self.began);
         let left = state.time_left(elapsed).map_or(String::new(), |d| format!(", about {} left", clock(d)));
+        let bound = state.bound_by.as_ref().map_or(String::new(), |words| format!("; bound by: {words}"));
         let line = format!(
-            "{}  mailboxes {}/{} ({} open, {} waiting, {} failed)  messages {}/{}  {} at {:.0}/s and {}/s  skipped {}{left}\n",
+            "{}  mailboxes {}/{} ({} open, {} waiting, {} failed)  messages {}/{}  {} at {:.0}/s and {}/s  skipped {}{left}{bound}\n",
             clock(elapsed),
             t.closed,
             t.mailboxes,
@@ -91,12 +92,13 @@ mod tests {
         lines.tick(&progress, s(15));
         lines.tick(&progress, s(16));
         progress.closed(&ann, true);
+        progress.bound_by(Some("limit 61 %, target 39 %".to_owned()));
         lines.tick(&progress, s(30));
         let text = String::from_utf8(out).expect("text");
         assert_eq!(
             text,
             "0:00:15  mailboxes 0/3 (2 open, 1 waiting, 0 failed)  messages 30/100  3.0 MB at 2/s and 200.0 kB/s  skipped 1, about 0:00:35 left\n\
-             0:00:30  mailboxes 1/3 (1 open, 1 waiting, 1 failed)  messages 30/100  3.0 MB at 0/s and 0.0 kB/s  skipped 1, about 0:01:10 left\n"
+             0:00:30  mailboxes 1/3 (1 open, 1 waiting, 1 failed)  messages 30/100  3.0 MB at 0/s and 0.0 kB/s  skipped 1, about 0:01:10 left; bound by: limit 61 %, target 39 %\n"
         );
     }
 }

@@ -44,6 +44,8 @@ pub struct Totals {
 pub(super) struct State {
     pub totals: Totals,
     pub open: BTreeMap<MailboxKey, Open>,
+    /// What binds, in a few words.
+    pub bound_by: Option<String>,
 }
 
 /// Collects what happens. Cheap: a lock and some additions an event.
@@ -56,7 +58,7 @@ impl Progress {
     /// For a run of so many mailboxes.
     pub fn new(mailboxes: u64) -> Progress {
         let totals = Totals { mailboxes, ..Totals::default() };
-        Progress { state: Mutex::new(State { totals, open: BTreeMap::new() }) }
+        Progress { state: Mutex::new(State { totals, ..State::default() }) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -66,6 +68,11 @@ impl Progress {
     /// The counts now.
     pub fn totals(&self) -> Totals {
         self.state().totals
+    }
+
+    /// What binds the run now, in a few words (`limit 61 %, target 22 %`).
+    pub fn bound_by(&self, words: Option<String>) {
+        self.state().bound_by = words;
     }
 
     /// A mailbox was opened.

@@ -106,7 +106,7 @@ pub(super) async fn open_all<'a>(
     let ends = Ends {
         sources: wire::sources(env, settings, &of(|row| &row.mailbox.source_endpoint))?,
         targets: wire::targets(env, settings, &of(|row| &row.mailbox.target_endpoint))?,
-        limits: wire::limits(env, settings),
+        limits: wire::borrowed_limits(env, settings),
     };
     let checks = plan.rows.iter().map(|row| open(&ends, settings, row, inventory));
     let mut checks = std::pin::pin!(stream::iter(checks).buffered(settings.run.open_mailboxes));

@@ -9,7 +9,9 @@
 //! A line has at most [`LONGEST_REQUEST`] bytes. The socket is 0600, in a directory that is 0700, and the process looks at
 //! the user of the one who connects.
 
+mod borrow;
 mod client;
+mod lend;
 mod server;
 
 use std::fs::File;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Error, Kind, Result, Scope};
 
+pub(super) use borrow::Borrower;
 pub(super) use client::{ask, change};
 pub(super) use server::{Served, serve};
 

@@ -9,12 +9,12 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{Answer, LONGEST_REQUEST, NAME, Request, VERSION, place, protocol};
-use crate::engine::{Bell, RunState, WaveState, Which, Wish};
+use super::{Answer, LONGEST_REQUEST, NAME, Request, VERSION, lend, place, protocol};
+use crate::engine::{Bell, RunState, Which, Wish};
 use crate::env::{Env, Task};
 use crate::guard::Shown;
+use crate::limit::Limits;
 use crate::model::{Error, Kind, MailboxKey, Result, Scope};
-use crate::observe::Progress;
 
 /// Connections at once; more are closed as they come.
 const MOST: usize = 16;
@@ -23,8 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is served: the run, and how far it is.
 pub(in crate::cli) trait Served: Send + Sync + 'static {
-    /// Counts of the run so far.
-    fn progress(&self) -> &Progress;
+    /// All that the run says of itself in this state.
+    fn tell(&self, state: &RunState) -> serde_json::Value;
+
+    /// Its limits, to lend of.
+    fn limits(&self) -> &Arc<Limits>;
 }
 
 /// The socket, served until this is dropped.
@@ -112,6 +115,15 @@ async fn converse(desk: &FrontDesk, stream: UnixStream) {
             Some(Ok(n)) if n > 0 => {}
             _ => return,
         }
+        if wants_to_borrow(&line) {
+            let ready = Answer::of(Ok(serde_json::json!({ "pid": std::process::id() })));
+            let Ok(mut text) = serde_json::to_vec(&ready) else { return };
+            text.push(b'\n');
+            if let Some(Ok(())) = desk.env.within(PATIENCE, to.write_all(&text)).await {
+                lend::lend(&desk.env, desk.served.limits(), from, to).await;
+            }
+            return;
+        }
         let whole = line.ends_with(b"\n") && line.len() as u64 <= LONGEST_REQUEST;
         let answer = if whole {
             desk.answer(&line).await
@@ -125,6 +137,12 @@ async fn converse(desk: &FrontDesk, stream: UnixStream) {
             return;
         }
     }
+}
+
+/// The one verb after which another protocol is spoken.
+fn wants_to_borrow(line: &[u8]) -> bool {
+    serde_json::from_slice(line)
+        .is_ok_and(|r: Request| r.v == VERSION && r.verb == "lend" && r.fields.is_empty())
 }
 
 impl FrontDesk {
@@ -144,14 +162,14 @@ impl FrontDesk {
             "drain" => Wish::Drain(which(&mut fields)?),
             other => {
                 let what = format!("the verb \"{}\" is not known here", Shown(other));
-                return Err(protocol(&what).remedy("the verbs are status, pause, resume and drain"));
+                return Err(protocol(&what).remedy("the verbs are status, pause, resume, drain and lend"));
             }
         };
         if let Some(field) = fields.keys().next() {
             return Err(protocol(&format!("the field \"{}\" is not known here", Shown(field))));
         }
         let state = self.bell.ring(wish).await?;
-        Ok(json(&state, self.served.progress()))
+        Ok(self.served.tell(&state))
     }
 }
 
@@ -170,32 +188,4 @@ fn which(fields: &mut serde_json::Map<String, serde_json::Value>) -> Result<Whic
             .ok_or_else(|| protocol("the field mailbox is no pseudonym")),
         (Some(_), Some(_)) => Err(protocol("a wish is about a wave or a mailbox, not both")),
     }
-}
-
-fn json(state: &RunState, progress: &Progress) -> serde_json::Value {
-    let waves: Vec<_> = state.waves.iter().map(wave).collect();
-    let t = progress.totals();
-    serde_json::json!({
-        "pid": std::process::id(),
-        "draining": state.draining,
-        "waves": waves,
-        "messages": { "stored": t.messages, "planned": t.planned, "skipped": t.skipped },
-        "bytes": { "stored": t.bytes, "planned": t.planned_bytes },
-    })
-}
-
-fn wave(w: &WaveState) -> serde_json::Value {
-    serde_json::json!({
-        "wave": w.name,
-        "waiting": w.waiting,
-        "running": w.running,
-        "parked": w.parked,
-        "halted": w.halted,
-        "ended": w.ended,
-        "paused_mailboxes": w.paused,
-        "before": w.before,
-        "paused": w.is_paused,
-        "open": w.open,
-        "changes_ms": w.changes,
-    })
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::RunArgs;
+use super::budgets::Budgets;
+use super::check::machine;
 use super::exit::{self, Exit};
 use super::talk::Talk;
 use super::{Failure, control, mocks, settings_and_plan, stop, waves, wire};
@@ -34,6 +36,12 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
         allow_removals: args.allow_removals,
         final_pass: args.final_pass,
     };
+    machine::enough_files(&settings, mailboxes.len())?;
+    let budgets = Budgets::of(&settings.run);
+    talk.say(&format!(
+        "octets of messages: in memory up to {}, in the spool up to {}",
+        budgets.memory, budgets.spool
+    ));
     let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
 
     let all = waves::resume(args, all, wire::view(&settings)?.as_ref())?;

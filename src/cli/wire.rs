@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::budgets::Budgets;
 use super::{ews, imap, mocks, oauth};
 use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
@@ -325,10 +326,11 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
         TargetKind::Ews(ews) => Some((name.clone(), ews::limits(&ews.limits))),
         TargetKind::Imap(_) | TargetKind::Maildir(_) => None,
     });
+    let budgets = Budgets::of(&settings.run);
     let limits = LimitSettings {
         targets: targets.collect(),
-        memory_bytes: settings.run.memory,
-        spool_bytes: settings.run.spool_size,
+        memory_bytes: budgets.memory.bytes,
+        spool_bytes: budgets.spool.bytes,
         source_logins_per_second: None,
     };
     Limits::new(env, limits)

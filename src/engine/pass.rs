@@ -156,7 +156,8 @@ pub(super) async fn run(
     let began = parts.env.wall();
     let mut book = Book { tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
     let mut claim = None;
-    let error = walk(&parts, &mailbox, &watcher, &stop, first_try, &mut book, &mut claim).await.err();
+    let walked_to = Box::pin(walk(&parts, &mailbox, &watcher, &stop, first_try, &mut book, &mut claim)).await;
+    let error = walked_to.err();
 
     let mut tally = std::mem::take(&mut book.tally);
     tally.ended = parts.env.wall();
@@ -235,7 +236,7 @@ async fn walk(
         watcher: watcher.clone(),
         stop: stop.clone(),
     };
-    check_identity(&core, book, first_try).await?;
+    Box::pin(check_identity(&core, book, first_try)).await?;
 
     let source = source.open(&mailbox.source).await?;
     let walked = stages(&core, source.as_ref(), book).await;
@@ -262,26 +263,27 @@ pub(super) fn endpoints<'p>(parts: &'p Parts, mailbox: &Mailbox) -> Result<Endpo
     Ok((source, target))
 }
 
-/// The stages of a pass, in order.
+/// The stages of a pass, in order. Each is boxed: of thousands of open mailboxes most wait in one of them, and a future
+/// that held the others too would be as large as the largest of them for as long as the mailbox is open.
 async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
-    super::inventory::list(core, source, book).await?;
-    super::settle::left_open(core, source, book).await?;
-    super::inventory::plan(core, source, book).await.map_err(passing)?;
-    super::anchored::survey(core, book).await?;
-    super::recount::sweep_early(core, book).await?;
+    Box::pin(super::inventory::list(core, source, book)).await?;
+    Box::pin(super::settle::left_open(core, source, book)).await?;
+    Box::pin(super::inventory::plan(core, source, book)).await.map_err(passing)?;
+    Box::pin(super::anchored::survey(core, book)).await?;
+    Box::pin(super::recount::sweep_early(core, book)).await?;
     let new = book.folders.values().map(|f| &f.new);
     let (messages, bytes) = new.fold((0, 0), |(n, b), new| (n + new.len(), b + new.bytes()));
     core.watcher.event(Event::Planned { mailbox: core.mailbox.clone(), messages, bytes });
 
-    super::copy::all(core, source, book).await?;
+    Box::pin(super::copy::all(core, source, book)).await?;
     if let Some(error) = book.fatal.take() {
         if error.kind == Kind::Stopped && !source.capabilities().views {
             finished_so_far(core, book).await?;
         }
         return Err(error);
     }
-    super::mirror::vanished(core, source, book).await?;
-    super::mirror::flags(core, book).await?;
+    Box::pin(super::mirror::vanished(core, source, book)).await?;
+    Box::pin(super::mirror::flags(core, book)).await?;
     let anew = book.copies_left && source.capabilities().views;
     // A folder that was not read to its end is not known up to where it was listed.
     let mut positions = Vec::new();
@@ -297,7 +299,7 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     }
     // Together: one commit for all.
     futures_util::future::try_join_all(positions).await?;
-    super::recount::sweep_and_count(core, book).await?;
+    Box::pin(super::recount::sweep_and_count(core, book)).await?;
     match book.not_done() {
         None => Ok(()),
         Some(error) => Err(error),

@@ -97,6 +97,8 @@ fn main() -> ExitCode {
         messages: wanted.open * wanted.messages / wanted.against,
     });
     let pool = pool(&root, wanted.size, wanted.different.clamp(1, wide.mailboxes * wide.messages));
+    // First: what this process has given back later would hide what is weighed.
+    let idle = (wanted.idle > 0).then(|| idle(&root.join("idle"), wanted.idle));
     let mut told = vec![wide.travel(&wanted, &root.join("wide"), &pool)];
     told.extend(narrow.map(|road| road.travel(&wanted, &root.join("narrow"), &pool)));
     for run in &told {
@@ -116,7 +118,6 @@ fn main() -> ExitCode {
     if let Some(each) = each {
         println!("peak RSS of each mailbox more: {each:.1} KiB");
     }
-    let idle = (wanted.idle > 0).then(|| idle(&root.join("idle"), wanted.idle));
     if let Some(idle) = idle {
         println!("an idle connection to a source: {:.1} KiB", idle / 1024.0);
         if wanted.most_idle.is_some_and(|most| idle > (most << 10) as f64) {

@@ -234,3 +234,30 @@ fn spooled_messages_have_no_name_and_no_reader_but_us_and_nothing_of_them_is_lef
     assert_eq!(left(), Vec::<PathBuf>::new(), "after the end");
     assert_eq!(json["copies"]["at_target"], 12, "{json}");
 }
+
+#[test]
+fn a_run_that_would_come_to_the_limit_of_open_files_is_refused_with_the_arithmetic() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path();
+    maildirs(&dir.join("in"), 1, 1, 100);
+    configure(dir, "http://127.0.0.1:1", "", "kind = \"maildir\"\nroot = \"in\"", 40);
+    let run = |limit: u64| {
+        let words = format!("ulimit -n {limit} && exec \"$0\" run mailwave.toml");
+        let program = mailwave(dir, &[]).get_program().to_owned();
+        let mut command = std::process::Command::new("sh");
+        let out =
+            command.current_dir(dir).arg("-c").arg(words).arg(program).stdin(Stdio::null()).output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (code, err) = run(128);
+    assert_eq!(code, Some(64), "{err}");
+    for told in
+        ["open files", "may have 128", "40 open mailboxes: 320 connections and files", "64 of its own"]
+    {
+        assert!(err.contains(told), "{told}: {err}");
+    }
+    assert!(!dir.join("mailwave-ledger").exists(), "nothing was begun");
+    // With enough of them it goes on to the next thing that is wrong.
+    let (_, err) = run(4_096);
+    assert!(!err.contains("open files"), "{err}");
+}

@@ -14,8 +14,9 @@ const FILES: u64 = 4;
 const LARGE: u64 = 4;
 /// What the process itself has open: the ledger and its segments, the log, the runtime, the standard streams.
 const OWN_FILES: u64 = 64;
-/// Memory of an open mailbox beside octets of messages, in bytes: sessions with TLS, what is listed.
-const OPEN_MAILBOX: u64 = 1 << 20;
+/// Memory of an open mailbox beside octets of messages, in bytes: a session with TLS at either end, and ten bytes of each
+/// message listed.
+const OPEN_MAILBOX: u64 = (128 << 10) + MESSAGES * 10;
 /// Memory of the process itself, in bytes.
 const OWN_MEMORY: u64 = 64 << 20;
 /// What the ledger keeps of a message, in bytes: nearly all of it its digest and its id at the target. Between Maildirs it

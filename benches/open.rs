@@ -12,18 +12,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use mailwave::env::Env;
+use mailwave::imap::Credentials;
+use mailwave::source::Source;
+use mailwave::source::imap::{ImapSettings, ImapSource};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mailwave");
-/// Different messages; mailboxes share their files.
-const DIFFERENT: usize = 997;
+/// Messages above this many octets are made as a file attached to a few words.
+const ATTACHED: usize = 1 << 20;
 /// Between two looks at the engine's process.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -44,6 +48,9 @@ struct Wanted {
     /// Octets of each message.
     #[arg(long, default_value_t = 20_000)]
     size: usize,
+    /// Different messages; mailboxes share their files.
+    #[arg(long, default_value_t = 97)]
+    different: usize,
     /// Milliseconds the target takes for a request.
     #[arg(long, default_value_t = 100)]
     latency: u64,
@@ -53,6 +60,12 @@ struct Wanted {
     /// Messages above this lie in the spool.
     #[arg(long, default_value = "4MiB")]
     spool_above: String,
+    /// So many idle connections to a source over TLS are weighed, beside all else; 0: none.
+    #[arg(long, default_value_t = 16)]
+    idle: usize,
+    /// Fails if an idle connection weighs more than so many KiB.
+    #[arg(long)]
+    most_idle: Option<u64>,
     /// Fails if the engine's peak memory is above so many MiB.
     #[arg(long)]
     most_rss: Option<u64>,
@@ -83,7 +96,9 @@ fn main() -> ExitCode {
         mailboxes: wanted.against,
         messages: wanted.open * wanted.messages / wanted.against,
     });
-    let pool = pool(&root, wanted.size);
+    let pool = pool(&root, wanted.size, wanted.different.clamp(1, wide.mailboxes * wide.messages));
+    // First: what this process has given back later would hide what is weighed.
+    let idle = (wanted.idle > 0).then(|| idle(&root.join("idle"), wanted.idle));
     let mut told = vec![wide.travel(&wanted, &root.join("wide"), &pool)];
     told.extend(narrow.map(|road| road.travel(&wanted, &root.join("narrow"), &pool)));
     for run in &told {
@@ -97,12 +112,24 @@ fn main() -> ExitCode {
             failed.push(format!("CPU {ratio:.2} times"));
         }
     }
+    let each = told.get(1).filter(|narrow| narrow.mailboxes < told[0].mailboxes).map(|narrow| {
+        (told[0].rss as f64 - narrow.rss as f64) / (told[0].mailboxes - narrow.mailboxes) as f64 / 1024.0
+    });
+    if let Some(each) = each {
+        println!("peak RSS of each mailbox more: {each:.1} KiB");
+    }
+    if let Some(idle) = idle {
+        println!("an idle connection to a source: {:.1} KiB", idle / 1024.0);
+        if wanted.most_idle.is_some_and(|most| idle > (most << 10) as f64) {
+            failed.push(format!("an idle connection weighs {idle:.0} bytes"));
+        }
+    }
     if wanted.most_rss.is_some_and(|most| told[0].rss > most << 20) {
         failed.push(format!("RSS {} MiB", told[0].rss >> 20));
     }
     if let Some(file) = &wanted.json {
         let runs: Vec<Value> = told.iter().map(Told::json).collect();
-        let all = json!({ "runs": runs, "cpu_ratio": ratio, "cpus": std::thread::available_parallelism().map_or(0, usize::from),
+        let all = json!({ "runs": runs, "cpu_ratio": ratio, "rss_kib_of_each_mailbox_more": each, "idle_connection_bytes": idle, "cpus": std::thread::available_parallelism().map_or(0, usize::from),
             "latency_ms": wanted.latency, "memory": wanted.memory, "message_octets": wanted.size });
         fs::write(file, format!("{all:#}\n")).unwrap();
     }
@@ -111,23 +138,72 @@ fn main() -> ExitCode {
 }
 
 /// Different messages of this size, to be linked from the mailboxes.
-fn pool(root: &Path, size: usize) -> Vec<PathBuf> {
+fn pool(root: &Path, size: usize, different: usize) -> Vec<PathBuf> {
     let dir = root.join("pool");
     fs::create_dir_all(&dir).unwrap();
-    let pool = (0..DIFFERENT).map(|n| {
+    let pool = (0..different).map(|n| {
         let file = dir.join(n.to_string());
-        let mut octets = format!(
+        let mut to = BufWriter::new(fs::File::create(&file).unwrap());
+        let (kind, begin, end) = if size > ATTACHED {
+            (
+                "multipart/mixed; boundary=open",
+                "--open\r\n\r\nattached\r\n--open\r\nContent-Type: application/octet-stream; name=a.bin\r\n\
+                 Content-Transfer-Encoding: base64\r\n\r\n",
+                "--open--\r\n",
+            )
+        } else {
+            ("text/plain; charset=utf-8", "", "")
+        };
+        write!(
+            to,
             "From: Ann <ann@example.org>\r\nTo: Bob <bob@example.org>\r\nSubject: number {n}\r\nMessage-ID: <{n}@open.example.org>\r\n\
-             Date: Mon, 05 Jan 2026 10:00:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
-        );
-        while octets.len() < size {
-            let _ = write!(octets, "{:016x} the quick brown fox jumps over the lazy dog, {n} times\r\n", octets.len() * 7919 + n);
+             Date: Mon, 05 Jan 2026 10:00:00 +0000\r\nMIME-Version: 1.0\r\nContent-Type: {kind}\r\n\r\n{begin}"
+        )
+        .unwrap();
+        // Lines of base64, which are lines of text too.
+        for line in 0..size.saturating_sub(300) / 78 {
+            let word = format!("{:016X}", (line * 7919 + n) as u64 ^ 0x9E37_79B9_7F4A_7C15);
+            write!(to, "{0}{0}{0}{0}{1}\r\n", word, &word[..12]).unwrap();
         }
-        octets.truncate(size.saturating_sub(2));
-        fs::write(&file, octets.trim_end().to_owned() + "\r\n").unwrap();
+        to.write_all(end.as_bytes()).unwrap();
+        to.flush().unwrap();
         file
     });
     pool.collect()
+}
+
+/// Bytes of resident memory an idle connection takes, of `count` of them, with its mailbox: logged in, its folders listed.
+fn idle(root: &Path, count: usize) -> f64 {
+    let mail = root.join("mail");
+    for n in 0..count {
+        ["cur", "new", "tmp"]
+            .iter()
+            .for_each(|part| fs::create_dir_all(mail.join(format!("u{n:05}/{part}"))).unwrap());
+    }
+    let (ca, mail) = (root.join("ca.pem"), mail.display().to_string());
+    let words = ["mock", "imap", "--tls", "--ca", ca.to_str().unwrap(), "--state", &mail];
+    let (_server, said) = serve(&words, &["listening "]);
+    let mut settings = ImapSettings::new("localhost", Credentials::Fixed { password: "any".into() });
+    settings.server.port = port(&said[0]);
+    settings.server.ca_file = Some(ca);
+    (settings.server.max_connections, settings.server.login_interval) = (count, Duration::ZERO);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let me = PathBuf::from("/proc/self");
+    runtime.block_on(async {
+        let source = ImapSource::new(Env::system(), settings).unwrap();
+        let mut open = Vec::with_capacity(count);
+        let mut before = 0;
+        for n in 0..count {
+            let mailbox = source.open(&format!("u{n:05}")).await.unwrap();
+            mailbox.folders().await.unwrap();
+            open.push(mailbox);
+            // What the first ones load is no part of a connection.
+            if n + 1 == count / 8 {
+                before = memory(&me, "VmRSS:");
+            }
+        }
+        (memory(&me, "VmRSS:") as f64 - before as f64) / (count - count / 8) as f64
+    })
 }
 
 /// So many mailboxes with so many messages each.
@@ -318,7 +394,7 @@ impl Road {
             if ended {
                 break;
             }
-            told.rss = told.rss.max(peak(&place));
+            told.rss = told.rss.max(memory(&place, "VmHWM:"));
             if looks % 10 == 0 {
                 told.most_connected = told.most_connected.max(connections(source));
                 told.most_to_target = told.most_to_target.max(connections(target));
@@ -375,7 +451,7 @@ impl Road {
         if doubled > 0 {
             wrong.push(format!("{doubled} copies too many"));
         }
-        if truth["counters"]["violations"].as_array().is_some_and(|all| !all.is_empty()) {
+        if truth["counters"]["violations"].as_object().is_some_and(|all| !all.is_empty()) {
             wrong.push(format!("violations: {}", truth["counters"]["violations"]));
         }
         wrong
@@ -400,10 +476,10 @@ fn connections(port: u16) -> u64 {
     count("/proc/net/tcp") + count("/proc/net/tcp6")
 }
 
-/// Peak resident memory in bytes.
-fn peak(place: &Path) -> u64 {
+/// Resident memory in bytes: now (`VmRSS:`) or at its peak (`VmHWM:`).
+fn memory(place: &Path, which: &str) -> u64 {
     let text = fs::read_to_string(place.join("status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(which));
     line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 

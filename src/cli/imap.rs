@@ -92,6 +92,12 @@ pub(super) fn server(env: &Env, typed: &ImapServer) -> Result<Server> {
     })
 }
 
+/// Connections to a server at once, and of one mailbox: as typed, else as its kind has them.
+pub(super) fn connections(typed: &ImapServer) -> (usize, usize) {
+    let preset = preset(typed.preset);
+    (typed.max_connections.unwrap_or(preset.max_connections), preset.connections_per_mailbox)
+}
+
 fn preset(typed: Option<config::Preset>) -> &'static Preset {
     match typed {
         None => &presets::PLAIN,

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. The only place that prints. stdout is data, stderr is talk.
 
 mod args;
+mod budgets;
 mod check;
 mod control;
 mod descriptors;
@@ -15,6 +16,7 @@ mod mock;
 mod mocks;
 mod oauth;
 mod report;
+mod room;
 mod run;
 mod simulate;
 mod status;

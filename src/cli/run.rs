@@ -8,6 +8,8 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::args::RunArgs;
+use super::budgets::Budgets;
+use super::check::machine;
 use super::exit::{self, Exit};
 use super::live::{self, Live};
 use super::talk::Talk;
@@ -44,6 +46,12 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
         allow_removals: args.allow_removals,
         final_pass: args.final_pass,
     };
+    machine::enough_files(&settings, mailboxes.len())?;
+    let budgets = Budgets::of(&settings.run);
+    talk.say(&format!(
+        "octets of messages: in memory up to {}, in the spool up to {}",
+        budgets.memory, budgets.spool
+    ));
     let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
 
     let view = wire::view(&settings)?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::budgets::Budgets;
 use super::{control, ews, imap, mocks, oauth};
 use crate::config::{self, GraphLogin, Settings, SourceKind, TargetKind};
 use crate::engine::{Options, Parts};
@@ -343,11 +344,12 @@ fn limit_settings(settings: &Settings) -> LimitSettings {
             WaveLimits { messages_per_second, bytes_per_second: wave.bytes_per_second.unwrap_or(0) },
         )
     };
+    let budgets = Budgets::of(&settings.run);
     LimitSettings {
         targets: targets.collect(),
         waves: settings.waves.waves.iter().map(wave).collect(),
-        memory_bytes: settings.run.memory,
-        spool_bytes: settings.run.spool_size,
+        memory_bytes: budgets.memory.bytes,
+        spool_bytes: budgets.spool.bytes,
         source_logins_per_second: None,
     }
 }

@@ -141,30 +141,37 @@ fn endpoints<'r, 'i>(
     all
 }
 
+impl RunSettings {
+    /// What holds where nothing is said; the spool lies in this directory.
+    pub(crate) fn beside(beside: &Path) -> RunSettings {
+        RunSettings {
+            open_mailboxes: 64,
+            open_at_first: 64,
+            memory: None,
+            spool_above: 4 * MIB,
+            spool: beside.join("mailwave-spool"),
+            spool_size: None,
+            settle: 10 * SECOND,
+            watch_for: 15 * MINUTE,
+            tries: 5,
+            store_deadline: 2 * HOUR,
+            grace: 2 * MINUTE,
+            max_message: LARGEST_MESSAGE,
+            recount: true,
+            mirror: true,
+        }
+    }
+}
+
 fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings {
-    let mut run = RunSettings {
-        open_mailboxes: 64,
-        open_at_first: 64,
-        memory: 512 * MIB,
-        spool_above: 4 * MIB,
-        spool: beside.join("mailwave-spool"),
-        spool_size: 8 * GIB,
-        settle: 10 * SECOND,
-        watch_for: 15 * MINUTE,
-        tries: 5,
-        store_deadline: 2 * HOUR,
-        grace: 2 * MINUTE,
-        max_message: LARGEST_MESSAGE,
-        recount: true,
-        mirror: true,
-    };
+    let mut run = RunSettings::beside(beside);
     let Some(s) = section else { return run };
     run.open_mailboxes = to_usize(s.number("open_mailboxes", run.open_mailboxes as u64, 1..=5000));
     run.open_at_first = to_usize(s.number("open_at_first", run.open_at_first as u64, 1..=5000));
-    run.memory = s.size("memory", run.memory, 16 * MIB..=TIB);
+    run.memory = s.has("memory").then(|| s.size("memory", 512 * MIB, 16 * MIB..=TIB));
     run.spool_above = s.size("spool_above", run.spool_above, 64 * KIB..=GIB);
     run.spool = s.path("spool").unwrap_or(run.spool);
-    run.spool_size = s.size("spool_size", run.spool_size, 256 * MIB..=TIB);
+    run.spool_size = s.has("spool_size").then(|| s.size("spool_size", 8 * GIB, 256 * MIB..=TIB));
     run.settle = s.duration("settle", run.settle, Duration::ZERO..=10 * MINUTE);
     run.watch_for = s.duration("watch_for", run.watch_for, Duration::ZERO..=30 * DAY);
     run.tries = u32::try_from(s.number("tries", u64::from(run.tries), 1..=20)).unwrap_or(run.tries);

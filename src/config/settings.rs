@@ -73,14 +73,14 @@ pub struct RunSettings {
     pub open_mailboxes: usize,
     /// How many of them at first (1–5000).
     pub open_at_first: usize,
-    /// Message octets in memory at once, in bytes: one budget for all mailboxes.
-    pub memory: u64,
+    /// Message octets in memory at once, in bytes: one budget for all mailboxes. `None`: by the memory there is.
+    pub memory: Option<u64>,
     /// Messages larger than this lie in the spool instead of in memory, in bytes.
     pub spool_above: u64,
     /// The spool's directory.
     pub spool: PathBuf,
-    /// Message octets in the spool at once, in bytes.
-    pub spool_size: u64,
+    /// Message octets in the spool at once, in bytes. `None`: by the disk there is.
+    pub spool_size: Option<u64>,
     /// After an unknown outcome and a look-up that finds nothing: how long to wait before looking again.
     pub settle: Duration,
     /// How long a stamp with a once unknown outcome is watched for a late twin.

@@ -173,11 +173,12 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
     }
     let mut unsettled = Vec::new();
     loop {
-        copy(core, source, book, &mut queue, &mut unsettled).await;
+        Box::pin(copy(core, source, book, &mut queue, &mut unsettled)).await;
         if unsettled.is_empty() || core.stop.asked() {
             break;
         }
-        for lost in settle::look(core, source, book, std::mem::take(&mut unsettled)).await? {
+        let looked = Box::pin(settle::look(core, source, book, std::mem::take(&mut unsettled))).await?;
+        for lost in looked {
             let attempt = lost.attempt + 1;
             if attempt >= core.parts.options.tries {
                 book.fail(
@@ -245,7 +246,7 @@ async fn copy(
                     queue.put_back(work);
                     Ok(())
                 }
-                Ok(Err((work, Some(error)))) => requeue(core, book, queue, work, error).await,
+                Ok(Err((work, Some(error)))) => Box::pin(requeue(core, book, queue, work, error)).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = put_back {
@@ -261,7 +262,7 @@ async fn copy(
                     queue.put_back(work);
                     None
                 }),
-                None => preparing.beside(launch(core, book, queue, prepared)).await,
+                None => preparing.beside(Box::pin(launch(core, book, queue, prepared))).await,
                 Some(_) => give_up(core, prepared).await.map(|_| None),
             };
             match launched {
@@ -295,7 +296,7 @@ async fn copy(
         tokio::select! {
             biased;
             Some(landed) = flying.next(), if !flying.is_empty() => {
-                preparing.beside(record(core, book, queue, unsettled, landed)).await;
+                preparing.beside(Box::pin(record(core, book, queue, unsettled, landed))).await;
             }
             Some(prepared) = preparing.under_way.next(), if !preparing.under_way.is_empty() => {
                 preparing.ended.push_back(prepared);
@@ -748,4 +749,20 @@ fn leave(book: &mut Book, queue: &mut Queue, folder: FolderId, error: Error) {
     tracing::debug!(%folder, %error, "a folder drops out of this pass");
     queue.forget(folder);
     book.leave(folder, error);
+}
+
+/// Bytes of the copy loop, of a batch in preparation, and of what is kept of a message while it is stored.
+#[cfg(test)]
+pub(super) fn weight() -> [usize; 3] {
+    fn of<'a, F: Future>(
+        _: impl FnOnce(&'a Core, &'a dyn SourceMailbox, &'a mut Book, &'a mut Queue, &'a mut Vec<Unsettled>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+    fn prepared<'a, F: Future>(
+        _: impl FnOnce(&'a Core, &'a dyn SourceMailbox, FolderNow, Work) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+    [of(copy), prepared(prepare), size_of::<Carried>()]
 }

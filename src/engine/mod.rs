@@ -35,6 +35,8 @@ mod roll;
 mod settle;
 mod views;
 mod wave;
+#[cfg(test)]
+mod weight;
 mod whereabouts;
 mod width;
 mod windows;

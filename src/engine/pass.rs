@@ -196,9 +196,10 @@ async fn one(
     tracing::debug!("begins");
     // Past the grace all of it is left where it is, as by a kill: stores go on in tasks of their own, unobserved, their
     // intents stay open, and the process is about to end.
+    let walk = Box::pin(walk(&parts, &mailbox, &watcher, &stop, (lane.account(), first_try), &mut book, &mut claim));
     let error = tokio::select! {
         biased;
-        walked = walk(&parts, &mailbox, &watcher, &stop, (lane.account(), first_try), &mut book, &mut claim) => walked.err(),
+        walked = walk => walked.err(),
         () = stop.ended(&parts.env) => Some(left()),
     };
     tell_spent(lane.account(), error.as_ref());
@@ -302,7 +303,7 @@ async fn walk(
         watcher: watcher.clone(),
         stop: stop.clone(),
     };
-    check_identity(&core, book, first_try).await?;
+    Box::pin(check_identity(&core, book, first_try)).await?;
 
     let source = source.open(&mailbox.source).await?;
     let walked = stages(&core, source.as_ref(), book).await;
@@ -330,24 +331,25 @@ pub(super) fn endpoints<'p>(parts: &'p Parts, mailbox: &Mailbox) -> Result<Endpo
     Ok((source, target))
 }
 
-/// The stages of a pass, in order.
+/// The stages of a pass, in order. Each is boxed: of thousands of open mailboxes most wait in one of them, and a future
+/// that held the others too would be as large as the largest of them for as long as the mailbox is open.
 async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
     core.at(Stage::List, source);
-    super::inventory::list(core, source, book).await?;
+    Box::pin(super::inventory::list(core, source, book)).await?;
     core.at(Stage::Settle, source);
-    super::settle::left_open(core, source, book).await?;
+    Box::pin(super::settle::left_open(core, source, book)).await?;
     core.at(Stage::List, source);
-    super::inventory::plan(core, source, book).await.map_err(passing)?;
+    Box::pin(super::inventory::plan(core, source, book)).await.map_err(passing)?;
     core.at(Stage::Settle, source);
-    super::anchored::survey(core, book).await?;
-    super::recount::sweep_early(core, book).await?;
+    Box::pin(super::anchored::survey(core, book)).await?;
+    Box::pin(super::recount::sweep_early(core, book)).await?;
     let new = book.folders.values().map(|f| &f.new);
     let (messages, bytes) = new.fold((0, 0), |(n, b), new| (n + new.len(), b + new.bytes()));
     (book.tally.planned, book.tally.planned_bytes) = (messages, bytes);
     core.watcher.event(Event::Planned { mailbox: core.mailbox.clone(), messages, bytes });
 
     core.at(Stage::Copy, source);
-    super::copy::all(core, source, book).await?;
+    Box::pin(super::copy::all(core, source, book)).await?;
     core.at(Stage::Mirror, source);
     if let Some(error) = book.fatal.take() {
         if error.kind == Kind::Stopped && !source.capabilities().views {
@@ -355,8 +357,8 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
         }
         return Err(error);
     }
-    super::mirror::vanished(core, source, book).await?;
-    super::mirror::flags(core, book).await?;
+    Box::pin(super::mirror::vanished(core, source, book)).await?;
+    Box::pin(super::mirror::flags(core, book)).await?;
     core.account.passed(book.tally.moved + book.tally.removed + book.tally.reflagged, 0);
     let anew = book.copies_left && source.capabilities().views;
     // A folder that was not read to its end is not known up to where it was listed.
@@ -374,7 +376,7 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     // Together: one commit for all.
     futures_util::future::try_join_all(positions).await?;
     core.at(Stage::Count, source);
-    super::recount::sweep_and_count(core, book).await?;
+    Box::pin(super::recount::sweep_and_count(core, book)).await?;
     core.account.passed(book.tally.recounted.unwrap_or(0), 0);
     match book.not_done() {
         None => Ok(()),

@@ -1,6 +1,7 @@
 //! Behaviour seen from outside: contracts of the seams, real servers, crashes, the command line.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
+mod back_pressure;
 mod bad_input;
 mod canary;
 mod check;

@@ -1,20 +1,22 @@
 //! Is this machine large enough for the plan? What is needed, what is there, and how that was reckoned.
 
-use std::path::Path;
-
-use crate::cli::descriptors;
+use crate::cli::budgets::Budgets;
+use crate::cli::room::{free, memory};
 use crate::cli::talk::Talk;
-use crate::config::{Settings, SourceKind, TargetKind};
+use crate::cli::{descriptors, imap};
+use crate::config::{GraphLogin, GraphSettings, Settings, SourceKind, TargetKind};
+use crate::model::{Error, Kind, Result, Scope};
 use crate::report::{Align, bytes as size, table};
 
-/// Connections of one open mailbox to a target over HTTPS.
-const HTTPS: u64 = 4;
 /// Files of one open mailbox in a store of files: the message being read or written, its folder, its list.
 const FILES: u64 = 4;
+/// Large messages of one open mailbox that are stored at once; none is fetched ahead.
+const LARGE: u64 = 4;
 /// What the process itself has open: the ledger and its segments, the log, the runtime, the standard streams.
 const OWN_FILES: u64 = 64;
-/// Memory of an open mailbox beside octets of messages, in bytes: sessions with TLS, what is listed.
-const OPEN_MAILBOX: u64 = 1 << 20;
+/// Memory of an open mailbox beside octets of messages, in bytes: a session with TLS at either end, and ten bytes of each
+/// message listed.
+const OPEN_MAILBOX: u64 = (128 << 10) + MESSAGES * 10;
 /// Memory of the process itself, in bytes.
 const OWN_MEMORY: u64 = 64 << 20;
 /// What the ledger keeps of a message, in bytes: nearly all of it its digest and its id at the target. Between Maildirs it
@@ -65,27 +67,61 @@ pub(super) fn look(settings: &Settings, mailboxes: usize) -> Vec<Need> {
     needs(settings, mailboxes as u64, machine)
 }
 
+/// Refuses a run that would come to the limit of open files half way.
+///
+/// # Errors
+/// `Kind::Config`: they are not enough, with the arithmetic.
+pub(in crate::cli) fn enough_files(settings: &Settings, mailboxes: usize) -> Result<()> {
+    let machine = Machine { descriptors: descriptors::most(), ..Machine::default() };
+    match needs(settings, mailboxes as u64, machine).into_iter().find(|need| !need.is_met()) {
+        None => Ok(()),
+        Some(need) => {
+            let there = need.there.unwrap_or_default();
+            let what = format!(
+                "this run may need {} open files and this process may have {there} ({})",
+                need.needed, need.reckoned
+            );
+            Err(Error::new(Kind::Config, Scope::Run, what).remedy(need.remedy))
+        }
+    }
+}
+
+/// Requests to a Graph target at once, each on a connection of its own.
+fn at_once(graph: &GraphSettings, open: u64) -> u64 {
+    let apps = match &graph.login {
+        GraphLogin::Apps { apps, .. } => apps.len().max(1) as u64,
+        GraphLogin::Token { .. } | GraphLogin::None => 1,
+    };
+    let each = open.saturating_mul(u64::from(graph.limits.at_once));
+    match u64::from(graph.limits.in_flight) {
+        0 => each,
+        most => each.min(most.saturating_mul(apps)),
+    }
+}
+
 fn needs(settings: &Settings, mailboxes: u64, machine: Machine) -> Vec<Need> {
     let run = &settings.run;
     let open = (run.open_mailboxes as u64).min(mailboxes.max(1));
     let sources = settings.sources.values().map(|kind| match kind {
-        SourceKind::Imap(imap) => {
-            let each = open.saturating_mul(imap.connections_per_mailbox.unwrap_or(1) as u64);
-            imap.server.max_connections.map_or(each, |most| each.min(most as u64))
+        SourceKind::Imap(typed) => {
+            let (most, each) = imap::connections(&typed.server);
+            let each = typed.connections_per_mailbox.unwrap_or(each) as u64;
+            open.saturating_mul(each).min(most as u64)
         }
         SourceKind::Maildir(_) | SourceKind::Mbox(_) => open * FILES,
     });
     let targets = settings.targets.values().map(|kind| match kind {
-        TargetKind::Graph(_) => open * HTTPS,
+        TargetKind::Graph(graph) => at_once(graph, open),
         TargetKind::Ews(ews) => {
             let each = open.saturating_mul(ews.lanes as u64);
             ews.max_connections.map_or(each, |most| each.min(most as u64))
         }
-        TargetKind::Imap(imap) => imap.server.max_connections.map_or(open, |most| open.min(most as u64)),
+        TargetKind::Imap(typed) => open.min(imap::connections(&typed.server).0 as u64),
         TargetKind::Maildir(_) => open * FILES,
     });
     let ends: u64 = sources.chain(targets).sum();
-    let spooled = run.spool_size / run.spool_above.max(1);
+    let budgets = Budgets::of(run);
+    let spooled = (budgets.spool.bytes / run.spool_above.max(1)).min(open * LARGE);
     let messages = mailboxes.saturating_mul(MESSAGES);
     vec![
         Need {
@@ -100,12 +136,12 @@ fn needs(settings: &Settings, mailboxes: u64, machine: Machine) -> Vec<Need> {
         },
         Need {
             what: "memory",
-            needed: run.memory.saturating_add(open * OPEN_MAILBOX).saturating_add(OWN_MEMORY),
+            needed: budgets.memory.bytes.saturating_add(open * OPEN_MAILBOX).saturating_add(OWN_MEMORY),
             there: machine.memory,
             bytes: true,
             reckoned: format!(
-                "`run.memory` {}, {open} open mailboxes at {}, {} of its own",
-                size(run.memory),
+                "octets {}; {open} open mailboxes at {}, {} of its own",
+                budgets.memory,
                 size(OPEN_MAILBOX),
                 size(OWN_MEMORY)
             ),
@@ -113,10 +149,10 @@ fn needs(settings: &Settings, mailboxes: u64, machine: Machine) -> Vec<Need> {
         },
         Need {
             what: "disk of the spool",
-            needed: run.spool_size,
+            needed: budgets.spool.bytes,
             there: machine.spool,
             bytes: true,
-            reckoned: "`run.spool_size`".to_owned(),
+            reckoned: format!("octets {}", budgets.spool),
             remedy: "name a directory with more room with `run.spool`, or lower `run.spool_size`",
         },
         Need {
@@ -130,33 +166,6 @@ fn needs(settings: &Settings, mailboxes: u64, machine: Machine) -> Vec<Need> {
             remedy: "put the ledger where there is more room (`ledger`)",
         },
     ]
-}
-
-/// Bytes that can be written where a path lies, or will lie.
-fn free(path: &Path) -> Option<u64> {
-    let there = path.ancestors().find(|p| p.exists() || p.as_os_str().is_empty())?;
-    let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
-    let told = rustix::fs::statvfs(there).ok()?;
-    Some(told.f_bavail.saturating_mul(told.f_frsize))
-}
-
-/// Memory there is for a process: its control group's limit less what is used in it, or what the machine has free.
-fn memory() -> Option<u64> {
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = std::fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
-        let group = text.lines().find_map(|line| line.strip_prefix("0::"))?.trim().to_owned();
-        let most = number(&format!("/sys/fs/cgroup{group}/memory.max"))?;
-        let used = number(&format!("/sys/fs/cgroup{group}/memory.current")).unwrap_or(0);
-        Some(most.saturating_sub(used))
-    });
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-    });
-    match (group, machine) {
-        (Some(group), Some(machine)) => Some(group.min(machine)),
-        (group, machine) => group.or(machine),
-    }
 }
 
 pub(super) fn json(all: &[Need]) -> serde_json::Value {
@@ -202,9 +211,6 @@ mod tests {
     #[test]
     fn what_is_there_is_told_on_this_machine() {
         assert!(descriptors::most().is_some_and(|n| n >= 64));
-        assert!(memory().is_some_and(|bytes| bytes > 1 << 20));
-        let dir = tempfile::tempdir().expect("made");
-        assert!(free(&dir.path().join("not/yet/made")).is_some_and(|bytes| bytes > 0));
     }
 
     #[test]

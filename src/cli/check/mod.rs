@@ -3,7 +3,7 @@
 
 mod canary;
 mod inventory;
-mod machine;
+pub(in crate::cli) mod machine;
 mod mailboxes;
 mod permissions;
 mod sample;

@@ -115,23 +115,24 @@ impl Places {
 
     /// What a call of `owner` may do now. `first`: nobody stands before it in the line for a place.
     pub fn turn(&mut self, owner: u64, now: Tick, first: bool) -> Turn {
-        self.places.retain(|p| p.held || p.is_usable());
-        let cap = self.cap(now);
-        let free = self.places.len() < cap;
-        let own = self.places.iter().filter(|p| p.owner == owner && !p.spoilt).count();
-        let more = first && free && own < self.cap_of(owner, now);
         let idle = self.places.iter_mut().find(|p| p.owner == owner && !p.held && p.is_usable());
         if let Some(resume) = idle.and_then(|p| p.take(now)) {
             return resume;
         }
+        let is_own = |p: &&Place| p.owner == owner && !p.spoilt && (p.held || p.is_usable());
+        let own = self.places.iter().filter(is_own).count();
+        if own == 0 && !first {
+            return Turn::Wait(None);
+        }
+        self.places.retain(|p| p.held || p.is_usable());
+        let cap = self.cap(now);
+        let free = self.places.len() < cap;
+        let more = first && free && own < self.cap_of(owner, now);
         if own > 0 && !more {
             return Turn::WaitForOwn;
         }
         if own > 0 && self.places.iter().any(|p| p.owner == owner && p.session.is_none()) {
             return Turn::WaitForOwn; // one is being made
-        }
-        if !first {
-            return Turn::Wait(None);
         }
         if free {
             return Turn::LogIn { place: self.begin(owner), evicted: None };

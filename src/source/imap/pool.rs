@@ -4,6 +4,9 @@
 //! that wants a session may have its place once it lay idle for the grace time. So nobody can block others by keeping
 //! a session while it waits for something else, and a mailbox that is busy keeps its login. Each call has its session to
 //! itself; a mailbox with several calls under way gets more sessions while there are places free.
+//!
+//! How many calls go at once is learnt from how the host answers fetches: more while it is calm, fewer when it gets slow
+//! or refuses (`limit::learner`). How many connections there are is what it was found to take.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +16,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::config::ImapSettings;
-use super::places::{Places, Turn};
-use crate::env::Env;
+use super::places::{Places, Told, Turn};
+use crate::env::{Env, Tick};
 use crate::imap::{Account, Endpoint, Session, WireError, connect};
+use crate::limit::machine::Ended;
 use crate::model::{Error, Kind, Result, Scope};
 
 /// A session that lay idle for longer is asked whether it still lives before it is trusted.
@@ -71,14 +75,15 @@ impl Pool {
             let turn = self.places().turn(owner, now);
             match turn {
                 Turn::Resume { place, session, idle } => {
-                    let lease = Lease { pool: self.clone(), place, session: Some(session), fit: false };
+                    let mut lease = Lease::new(self, place, now);
+                    lease.session = Some(session);
                     if idle < STALE || lease.is_alive().await {
                         return Ok(lease);
                     }
                     drop(lease);
                 }
                 Turn::LogIn { place, evicted } => {
-                    let mut lease = Lease { pool: self.clone(), place, session: None, fit: false };
+                    let mut lease = Lease::new(self, place, now);
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
@@ -86,7 +91,7 @@ impl Pool {
                         Ok(session) => {
                             self.places().made(place, session.clone());
                             self.freed.notify_waiters();
-                            lease.session = Some(session);
+                            (lease.session, lease.since) = (Some(session), self.env.now());
                             return Ok(lease);
                         }
                         Err(NoSession { error, crowded }) => {
@@ -158,7 +163,7 @@ impl Pool {
     pub async fn end(self: &Arc<Self>, owner: u64) {
         loop {
             let Some((place, session)) = self.places().take_idle(owner) else { return };
-            let _place = Lease { pool: self.clone(), place, session: None, fit: false };
+            let _place = Lease::new(self, place, Tick::ZERO);
             session.logout().await;
         }
     }
@@ -177,11 +182,30 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     place: u64,
     session: Option<Arc<Session>>,
+    /// Since when the call has it.
+    since: Tick,
     /// The call ended well, or at least in order.
     fit: bool,
+    /// What it told of the host's load.
+    told: Option<Told>,
 }
 
 impl Lease {
+    fn new(pool: &Arc<Pool>, place: u64, since: Tick) -> Lease {
+        Lease { pool: pool.clone(), place, session: None, since, fit: false, told: None }
+    }
+
+    /// The call was a fetch of about so many bytes, and ended so: what the host bears is learnt from it.
+    pub fn fetched<T>(&mut self, bytes: u64, end: &Result<T>) {
+        let how = match end {
+            Ok(_) => Ended::Served,
+            Err(e) if e.kind == Kind::Throttled => Ended::Refused,
+            Err(e) if e.kind == Kind::Unreachable => Ended::Lost,
+            Err(_) => Ended::NotSent,
+        };
+        self.told = Some(Told { sent: self.since, bytes, how });
+    }
+
     /// The session. There is one for as long as the lease is held.
     pub fn session(&self) -> Result<&Arc<Session>> {
         self.session.as_ref().ok_or_else(|| WireError::Broken.into_error())
@@ -204,7 +228,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.session = None;
         let now = self.pool.env.now();
-        self.pool.places().leave(self.place, self.fit, now);
+        let mut places = self.pool.places();
+        if let Some(told) = self.told {
+            places.told(now, told);
+        }
+        places.leave(self.place, self.fit, now);
+        drop(places);
         self.pool.freed.notify_waiters();
     }
 }

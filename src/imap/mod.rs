@@ -16,6 +16,7 @@
 
 mod account;
 mod answer;
+mod backoff;
 mod command;
 mod connect;
 mod connection;

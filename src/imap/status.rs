@@ -176,7 +176,6 @@ pub(super) fn status_of(word: &[u8]) -> Option<Status> {
 pub(super) fn done(status: Status, mut scan: Scanner<'_>) -> Done {
     scan.blanks();
     let text = scan.rest();
-    let backoff = suggested_backoff(text);
     let code = if scan.eat(b'[') {
         code(&mut scan).unwrap_or_default()
     } else if status != Status::Ok && memchr::memmem::find(text, b"authenticated but not connected").is_some()
@@ -185,47 +184,8 @@ pub(super) fn done(status: Status, mut scan: Scanner<'_>) -> Done {
     } else {
         Code::None
     };
-    if matches!(status, Status::Ok | Status::PreAuth) {
-        return Done { status, code, backoff };
-    }
-    let code = match code {
-        Code::None => by_words(text),
-        // Dovecot says `[UNAVAILABLE] Maximum number of connections …`, Gmail `[ALERT] Too many …`.
-        Code::Named(name) if matches!(name.as_str(), "ALERT" | "UNAVAILABLE") => match by_words(text) {
-            Code::None => Code::Named(name),
-            known => known,
-        },
-        code => code,
-    };
-    let asked_too_much = code.is("LIMIT") || code.is("THROTTLED");
-    let backoff = backoff.or((status == Status::Bye && asked_too_much).then_some(PAUSE));
+    let (code, backoff) = super::backoff::judge(status, code, text);
     Done { status, code, backoff }
-}
-
-/// How long a server that ends the session because it is asked too much is left alone, if it does not say.
-const PAUSE: Duration = Duration::from_secs(30);
-
-/// Words servers use where there is a code they could have used, in lower case.
-const WORDS: [(&str, &str); 10] = [
-    ("too many connections", "LIMIT"),
-    ("too many simultaneous connections", "LIMIT"),
-    ("maximum number of connections", "LIMIT"),
-    ("maximum number of concurrent connections", "LIMIT"),
-    ("number of connections exceeded", "LIMIT"),
-    ("connection limit", "LIMIT"),
-    ("rate limit", "THROTTLED"),
-    ("bandwidth limit", "THROTTLED"),
-    ("command or bandwidth limits", "THROTTLED"),
-    ("request is throttled", "THROTTLED"),
-];
-
-/// The code that says what the words say.
-fn by_words(text: &[u8]) -> Code {
-    let text = text.get(..text.len().min(500)).unwrap_or_default().to_ascii_lowercase();
-    WORDS
-        .iter()
-        .find(|(words, _)| memchr::memmem::find(&text, words.as_bytes()).is_some())
-        .map_or(Code::None, |(_, code)| Code::Named((*code).to_owned()))
 }
 
 /// What stands for a code where Exchange has a sentence only. No code of a server has a blank in it.
@@ -280,15 +240,6 @@ fn one(digits: &[u8]) -> Scan<u32> {
 
 fn name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
-}
-
-/// `Suggested Backoff Time: 12345 milliseconds` (Exchange), at most an hour.
-fn suggested_backoff(text: &[u8]) -> Option<Duration> {
-    let at = memchr::memmem::find(text, b"Suggested Backoff Time: ")?;
-    let digits = &text[at + 24..];
-    let end = digits.iter().position(|b| !b.is_ascii_digit()).unwrap_or(digits.len());
-    let millis: u64 = std::str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
-    Some(Duration::from_millis(millis).min(Duration::from_secs(3600)))
 }
 
 #[cfg(test)]

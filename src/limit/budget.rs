@@ -72,6 +72,16 @@ impl Line {
         }
     }
 
+    /// Does anybody wait?
+    pub(crate) fn is_short(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Bytes given out, and of how many.
+    pub(crate) fn given(&self) -> (u64, u64) {
+        (self.used, self.total)
+    }
+
     fn fits(&self, bytes: u64) -> bool {
         self.used == 0 || self.used.saturating_add(bytes) <= self.total
     }
@@ -83,7 +93,7 @@ const SMALLEST_SHARE: u64 = 64 << 10;
 /// Octets one batch may hold, in bytes, so that the batches of all who copy fit into a budget of `total` bytes at once:
 /// `copying` mailboxes with `each` batches under way or prepared ahead. At least [`SMALLEST_SHARE`]. Few mailboxes have
 /// large batches; with thousands none keeps the memory others wait for.
-fn share(total: u64, copying: usize, each: usize) -> u64 {
+pub(crate) fn share(total: u64, copying: usize, each: usize) -> u64 {
     let batches = (copying.max(1) as u64).saturating_mul(each.max(1) as u64);
     (total / batches).max(SMALLEST_SHARE)
 }
@@ -146,7 +156,7 @@ impl Budget {
 
     /// Does anybody wait?
     pub(super) fn is_short(&self) -> bool {
-        !self.lock().line.waiting.is_empty()
+        self.lock().line.is_short()
     }
 
     /// Bytes given out now.

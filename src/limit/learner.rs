@@ -109,6 +109,18 @@ impl Learner {
 
     /// A request of so many bytes, sent at `sent`, ended at `now`, when `under_way` were under way, itself included.
     pub(crate) fn ended(&mut self, now: Tick, sent: Tick, bytes: u64, under_way: usize, how: Ended) {
+        self.took(now, (sent, now.saturating_sub(sent)), bytes, under_way, how);
+    }
+
+    /// As [`Learner::ended`], of a request whose time is compared as another than the one it took.
+    pub(crate) fn took(
+        &mut self,
+        now: Tick,
+        (sent, took): (Tick, Duration),
+        bytes: u64,
+        under_way: usize,
+        how: Ended,
+    ) {
         if how == Ended::NotSent {
             return;
         }
@@ -122,7 +134,7 @@ impl Learner {
         let slowness = match how {
             Ended::Served => {
                 let class = CLASSES.iter().position(|most| bytes <= *most).unwrap_or(CLASSES.len());
-                let latency = now.saturating_sub(sent).max(Duration::from_millis(1));
+                let latency = took.max(Duration::from_millis(1));
                 let probed = self.probe(now, sent, latency, class);
                 let calm = self.calm[class].map_or(latency, |calm| calm.min(latency));
                 self.calm[class] = Some(calm);

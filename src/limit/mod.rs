@@ -59,7 +59,8 @@ mod window;
 /// The machines themselves, for a driver with a clock of its own (`simulate`).
 pub(crate) mod machine {
     pub(crate) use super::admission::{Admission, Grant, Id};
-    pub(crate) use super::budget::{Asked, Id as LineId, Line};
+    pub(crate) use super::budget::{Asked, Id as LineId, Line, share};
+    pub(crate) use super::learner::{Bounds, Ended, Learner};
     pub(crate) use super::rules::Rules;
     pub(crate) use super::smooth::Rate;
 }

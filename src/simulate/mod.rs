@@ -1,8 +1,8 @@
 //! A night without servers: the machines that govern a real run, driven by an event heap against modelled ends.
 //!
 //! What decides in a run decides here: the lanes and how many there are (`engine`), the admission of every mailbox with its
-//! windows and refusals, the rate of every app, the memory line (`limit`). The order of a run is by priority alone, for it
-//! knows no sizes beforehand; here they are known. What is modelled is what cannot be
+//! windows and refusals, the rate of every app, the lines for memory and spool (`limit`), the order of the longest first.
+//! What is modelled is what cannot be
 //! had on a desk: mailboxes with sizes drawn from a stated distribution, links with a bandwidth, servers with a latency,
 //! and a service that counts in windows of its own and refuses. No octets move, and an event is a batch, so a night of
 //! 22,000 mailboxes takes seconds. The same scenario and seed give the same event log, octet by octet.
@@ -14,6 +14,7 @@
 //! | `shared`   | what mailboxes share: links, app rates, memory                      |
 //! | `mailbox`  | one open mailbox: its batches and where they wait                    |
 //! | `night`    | the event heap                                                     |
+//! | `standstill` | nothing goes on: who waits for what                            |
 //! | `outcome`  | how it ended: the bounds, and the ledger's view for the report      |
 
 mod mailbox;
@@ -22,6 +23,9 @@ mod outcome;
 mod scenario;
 mod service;
 mod shared;
+mod standstill;
+#[cfg(test)]
+mod tests;
 
 pub use night::{Watch, run, too_long};
 pub use outcome::{Bounds, Ended, Outcome, View};

@@ -6,19 +6,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mailbox::{Asked, Open};
+use super::mailbox::{Asked, Holds, Open, Room};
 use super::outcome::{Bounds, Ended, Outcome};
 use super::scenario::{Drawn, Ordering, Scenario};
 use super::shared::{App, Clock, Link};
 use crate::engine::{Do, Expected, Happened, Lanes, Width, longest_first};
 use crate::env::Tick;
 use crate::limit::Answer;
-use crate::limit::machine::{Asked as Bytes, Grant, Line, LineId, Rules};
-use crate::model::{Hasher, MailboxKey, Result};
+use crate::limit::machine::{Asked as Bytes, Grant, Line, LineId, Rules, share};
+use crate::model::{Error, Hasher, MailboxKey, Result};
 use crate::observe::Progress;
+use crate::plan::Load;
 
 /// How often the number of open mailboxes is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// What has no known outcome is looked for again after this.
+const SETTLE: Duration = Duration::from_secs(10);
+/// Stands for a batch where a look-up waits for the rate of its app.
+const LOOK_UP: u32 = u32::MAX;
 
 /// Sees what happens.
 pub trait Watch {
@@ -37,28 +42,42 @@ enum Event {
     /// The line of an app wants to be looked at.
     App(usize),
     Stored(usize, u32),
+    /// A look-up was answered.
+    Looked(usize),
+    /// It is time to look again.
+    LookAgain(usize),
     Ended(usize),
     Lanes,
     Second,
 }
 
-struct Night<'a> {
-    scenario: &'a Scenario,
+pub(super) struct Night<'a> {
+    pub(super) scenario: &'a Scenario,
     rules: Arc<Rules>,
-    now: Tick,
+    pub(super) now: Tick,
     clock: Clock,
     heap: BinaryHeap<Reverse<(Tick, u64, Event)>>,
     events: u64,
     log: Hasher,
-    mailboxes: Vec<Drawn>,
-    open: BTreeMap<usize, Open>,
-    lanes: Lanes,
+    pub(super) mailboxes: Vec<Drawn>,
+    pub(super) open: BTreeMap<usize, Open>,
+    pub(super) lanes: Lanes,
     width: Width,
     apps: Vec<App<(usize, u32)>>,
-    memory: Line,
-    for_memory: BTreeMap<LineId, (usize, u32)>,
-    source: Link,
-    target: Link,
+    /// Each how many messages one is large, and how large.
+    large: (u64, u64),
+    pub(super) memory: Line,
+    pub(super) for_memory: BTreeMap<LineId, (usize, u32)>,
+    spool: Line,
+    pub(super) for_spool: BTreeMap<LineId, (usize, u32)>,
+    /// Events to come, but the tick of the clock.
+    pub(super) pending: u64,
+    /// When something was opened, stored or ended last.
+    pub(super) advanced: Tick,
+    stuck: Option<Error>,
+    broken: Option<Broken>,
+    pub(super) source: Link,
+    pub(super) target: Link,
     dice: fastrand::Rng,
     progress: Progress,
     watch: &'a mut dyn Watch,
@@ -90,11 +109,32 @@ fn times(scenario: &Scenario, mailboxes: &[Drawn]) -> Vec<Expected> {
     mailboxes.iter().map(|m| Expected { priority: 0, time: Some(ceilings.time(m.expected)) }).collect()
 }
 
+/// A rule broken on purpose: a night must find out that nothing goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// Who has a lane waits for memory, while others hold memory and wait for a lane.
+    LaneBeforeMemory,
+    /// What is larger than the whole budget waits until it fits.
+    LargerNeverFits,
+    /// What has no known outcome keeps its memory, and to look takes more.
+    LookHoldsMemory,
+}
+
 /// Runs the night of a seed to its end.
 ///
 /// # Errors
-/// None that a caller can cause.
+/// `Kind::Internal`: nothing goes on though work is left; who waits for what. A defect of the rules.
 pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn Watch) -> Result<Outcome> {
+    run_by(scenario, seed, ordering, watch, None)
+}
+
+pub(super) fn run_by(
+    scenario: &Scenario,
+    seed: u64,
+    ordering: Ordering,
+    watch: &mut dyn Watch,
+    broken: Option<Broken>,
+) -> Result<Outcome> {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mailboxes = scenario.draw(&mut dice)?;
     let expected = times(scenario, &mailboxes);
@@ -119,8 +159,15 @@ pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn W
         width,
         apps: (0..target.apps).map(|_| App::new(target.app_requests_per_second, &clock)).collect(),
         clock,
+        large: scenario.large(),
         memory: Line::new(scenario.memory),
         for_memory: BTreeMap::new(),
+        spool: Line::new(if scenario.spool == 0 { u64::MAX } else { scenario.spool }),
+        for_spool: BTreeMap::new(),
+        pending: 0,
+        advanced: Tick::ZERO,
+        stuck: None,
+        broken,
         source: Link::new(scenario.source.bytes_per_second),
         target: Link::new(target.bytes_per_second),
         dice,
@@ -142,7 +189,11 @@ pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn W
     {
         night.now = at;
         night.clock.set(at);
+        night.pending -= u64::from(event != Event::Second);
         night.happen(event);
+    }
+    if let Some(stuck) = night.stuck {
+        return Err(stuck);
     }
     let not_begun = night.lanes.not_begun() as u64;
     Ok(Outcome {
@@ -164,6 +215,7 @@ pub fn run(scenario: &Scenario, seed: u64, ordering: Ordering, watch: &mut dyn W
 impl Night<'_> {
     fn at(&mut self, at: Tick, event: Event) {
         self.events += 1;
+        self.pending += u64::from(event != Event::Second);
         self.heap.push(Reverse((at, self.events, event)));
     }
 
@@ -181,6 +233,8 @@ impl Night<'_> {
             Event::Ended(m) => (6, m, 0),
             Event::Lanes => (7, 0, 0),
             Event::Second => (8, 0, 0),
+            Event::Looked(m) => (9, m, 0),
+            Event::LookAgain(m) => (10, m, 0),
         };
         let mut octets = [0u8; 21];
         octets[..8].copy_from_slice(&u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX).to_be_bytes());
@@ -205,6 +259,13 @@ impl Night<'_> {
             }
             Event::App(app) => self.app(app),
             Event::Stored(m, batch) => self.stored(m, batch),
+            Event::Looked(m) => self.looked(m),
+            Event::LookAgain(m) => {
+                if let Some(open) = self.open.get_mut(&m) {
+                    open.looking = false;
+                }
+                self.go_on(m);
+            }
             Event::Ended(m) => self.end(m),
             Event::Lanes => self.lanes(Happened::Time),
             Event::Second => self.second(),
@@ -223,6 +284,10 @@ impl Night<'_> {
         let wait = self.apps.iter().map(App::delay).max().unwrap_or_default();
         self.lanes.set_width(self.width.look(self.open.len(), wait));
         self.lanes(Happened::Time);
+        if !self.over {
+            self.stuck = self.standstill();
+            self.over = self.stuck.is_some();
+        }
         if !self.over {
             self.at(self.now + LOOK, Event::Second);
         }
@@ -249,6 +314,7 @@ impl Night<'_> {
         self.progress.opened(&mailbox.key, self.now);
         self.watch.event(self.now, format_args!("{} opened", mailbox.key));
         self.open.insert(m, open);
+        self.advanced = self.now;
         // Login, folders, and a listing of each, several at once.
         let trips = 3 + self.scenario.source.folders.div_ceil(8);
         let takes = Duration::from_millis(self.scenario.source.latency_ms) * trips
@@ -265,11 +331,22 @@ impl Night<'_> {
 
     /// Begins what may be begun, or ends the mailbox.
     fn go_on(&mut self, m: usize) {
+        let copying = self.open.len();
+        let room = |open: &Open| Room {
+            share: share(self.scenario.memory, copying, open.most_batches()),
+            short: self.memory.is_short() && self.broken != Some(Broken::LaneBeforeMemory),
+            large: self.large,
+        };
         let Some(open) = self.open.get_mut(&m) else { return };
         if self.draining {
             open.drain(self.now);
         } else {
-            open.begin_batches(self.now);
+            let room = room(open);
+            open.begin_batches(self.now, room);
+            if open.must_look() {
+                self.look(m);
+                return;
+            }
         }
         if open.has_ended() || (self.draining && open.batches.is_empty()) {
             let takes = Duration::from_millis(self.scenario.target.latency_ms) * 2;
@@ -304,13 +381,7 @@ impl Night<'_> {
             self.at(at, Event::Wake(m));
         }
         for batch in fetch {
-            let bytes = self.open.get(&m).and_then(|o| o.batches.get(&batch)).map_or(0, |b| b.bytes);
-            match self.memory.ask(bytes) {
-                Bytes::Granted => self.fetch(m, batch),
-                Bytes::Waits(id) => {
-                    self.for_memory.insert(id, (m, batch));
-                }
-            }
+            self.ask_spool(m, batch);
         }
         if !leaves.is_empty() {
             let app = self.mailboxes[m].app;
@@ -319,6 +390,108 @@ impl Night<'_> {
             }
             self.app(app);
         }
+    }
+
+    fn holds(&self, m: usize, batch: u32) -> Holds {
+        self.open.get(&m).and_then(|o| o.batches.get(&batch)).map_or(Holds::default(), |b| b.holds)
+    }
+
+    /// As a pass does: the spool first, then memory, then the fetch.
+    fn ask_spool(&mut self, m: usize, batch: u32) {
+        if self.broken == Some(Broken::LaneBeforeMemory)
+            && let Some(open) = self.open.get_mut(&m)
+            && open.storing < open.lanes
+        {
+            open.storing += 1;
+            open.laned.insert(batch);
+        }
+        let bytes = self.holds(m, batch).spool;
+        match self.spool.ask(bytes) {
+            Bytes::Granted => self.ask_memory(m, batch),
+            Bytes::Waits(id) => {
+                self.for_spool.insert(id, (m, batch));
+            }
+        }
+    }
+
+    fn ask_memory(&mut self, m: usize, batch: u32) {
+        let bytes = self.holds(m, batch).memory;
+        if self.broken == Some(Broken::LargerNeverFits) && bytes > self.scenario.memory {
+            self.for_memory.insert(LineId::MAX - u64::from(batch), (m, batch));
+            return;
+        }
+        match self.memory.ask(bytes) {
+            Bytes::Granted => self.fetch(m, batch),
+            Bytes::Waits(id) => {
+                self.for_memory.insert(id, (m, batch));
+            }
+        }
+    }
+
+    /// Gives back what a batch held; whoever waited goes on.
+    fn release(&mut self, holds: Holds) {
+        let mut granted = Vec::new();
+        self.spool.release(holds.spool, &mut granted);
+        for id in std::mem::take(&mut granted) {
+            if let Some((m, batch)) = self.for_spool.remove(&id) {
+                self.ask_memory(m, batch);
+            }
+        }
+        self.memory.release(holds.memory, &mut granted);
+        for id in granted {
+            match self.for_memory.remove(&id) {
+                Some((m, LOOK_UP)) => self.ask_look(m),
+                Some((m, batch)) => self.fetch(m, batch),
+                None => {}
+            }
+        }
+    }
+
+    /// Looks for what has no known outcome: nothing is held for it.
+    fn look(&mut self, m: usize) {
+        if self.broken == Some(Broken::LookHoldsMemory) {
+            let Some(open) = self.open.get_mut(&m) else { return };
+            open.looking = true;
+            if let Bytes::Waits(id) = self.memory.ask(open.unsettled.bytes) {
+                self.for_memory.insert(id, (m, LOOK_UP));
+                return;
+            }
+        }
+        self.ask_look(m);
+    }
+
+    fn ask_look(&mut self, m: usize) {
+        if let Some(open) = self.open.get_mut(&m) {
+            open.look(self.now);
+        }
+        self.granted(m);
+    }
+
+    /// A look-up was answered: what is not there after the second one is stored again.
+    fn looked(&mut self, m: usize) {
+        let (now, there) = (self.now, self.dice.bool());
+        let Some(open) = self.open.get_mut(&m) else { return };
+        open.admission.finish(now, open.look_sent, 0, Answer::Served, 0);
+        if !there && !open.looked {
+            open.looked = true;
+            self.at(now + SETTLE, Event::LookAgain(m));
+            return;
+        }
+        let found = std::mem::take(&mut open.unsettled);
+        (open.looked, open.looking) = (false, false);
+        let key = self.mailboxes[m].key.clone();
+        let word = if there { "there" } else { "not there" };
+        self.watch.event(now, format_args!("{key} looked for {} messages: {word}", found.messages));
+        self.advanced = now;
+        if there {
+            open.done.messages += found.messages;
+            open.done.bytes += found.bytes;
+            self.progress.progress(&key, found.messages, found.bytes, 0);
+        } else {
+            open.left.messages += found.messages;
+            open.left.bytes += found.bytes;
+        }
+        self.go_on(m);
     }
 
     fn fetch(&mut self, m: usize, batch: u32) {
@@ -339,6 +512,15 @@ impl Night<'_> {
             self.at(at, Event::App(app));
         }
         for (m, batch) in gone {
+            if batch == LOOK_UP {
+                if let Some(open) = self.open.get_mut(&m) {
+                    open.look_sent = self.now;
+                    self.requests += 1;
+                    let latency = Duration::from_millis(self.scenario.target.latency_ms);
+                    self.at(self.now + latency, Event::Looked(m));
+                }
+                continue;
+            }
             let Some(one) = self.open.get_mut(&m).and_then(|o| o.batches.get_mut(&batch)) else { continue };
             one.sent = self.now;
             let (messages, wire) = (one.messages, one.wire);
@@ -355,13 +537,19 @@ impl Night<'_> {
         let Some(open) = self.open.get_mut(&m) else { return };
         let Some(one) = open.batches.remove(&batch) else { return };
         open.storing -= 1;
+        open.laned.remove(&batch);
         let (messages, bytes) = (u64::from(one.messages), one.bytes);
         let refused = open.service.arrive(now, messages, one.wire, &self.scenario.target);
         let answer = refused.map_or(Answer::Served, |wait| Answer::Throttled(Some(wait)));
         let each = one.wire / messages.max(1);
         let mut parts = vec![(each, answer); one.messages as usize];
+        let unanswered = self.scenario.target.unanswered_percent;
+        let lost = refused.is_none() && unanswered > 0.0 && self.dice.f64() * 100.0 < unanswered;
         if let Some(last) = parts.last_mut() {
             last.0 += one.wire - each * messages;
+            if lost {
+                last.1 = Answer::Unknown;
+            }
         }
         let random = self.dice.u64(..);
         open.admission.finish_batch(now, one.sent, 1, &parts, random);
@@ -374,18 +562,29 @@ impl Night<'_> {
             let secs = wait.as_secs();
             self.watch.event(now, format_args!("{key} refused: {messages} requests, {secs} s"));
         } else {
+            let unknown =
+                if lost { Load { messages: 1, bytes: bytes / messages.max(1) } } else { Load::default() };
+            open.unsettled.messages += unknown.messages;
+            open.unsettled.bytes += unknown.bytes;
+            let (messages, bytes) = (messages - unknown.messages, bytes - unknown.bytes);
             open.done.messages += messages;
             open.done.bytes += bytes;
             self.progress.progress(&key, messages, bytes, 0);
+            self.advanced = now;
         }
-        open.store_ready(now);
-        let mut granted = Vec::new();
-        self.memory.release(bytes, &mut granted);
-        for id in granted {
-            if let Some((m, batch)) = self.for_memory.remove(&id) {
-                self.fetch(m, batch);
-            }
+        // Who breaks this rule gives the lane that became free to the next one that waits for memory.
+        let broken = self.broken == Some(Broken::LaneBeforeMemory);
+        if broken {
+            self.go_on(m);
         }
+        if let Some(open) = self.open.get_mut(&m) {
+            open.store_ready(now);
+        }
+        let mut holds = one.holds;
+        if self.broken == Some(Broken::LookHoldsMemory) && lost {
+            holds.memory -= bytes / messages.max(1);
+        }
+        self.release(holds);
         self.go_on(m);
     }
 
@@ -402,6 +601,7 @@ impl Night<'_> {
         };
         self.watch.event(self.now, format_args!("{} {word}: {} messages", mailbox.key, open.done.messages));
         self.progress.closed(&mailbox.key, failed);
+        self.advanced = self.now;
         self.ended.push(Ended {
             key: mailbox.key.clone(),
             began: open.began,
@@ -423,6 +623,7 @@ fn take(open: &mut Open, id: u64, grant: Grant, fetch: &mut Vec<u32>, leaves: &m
             }
         }
         (Some(Asked::Send(batch)), Grant::Send { cost, .. }) => leaves.push((batch, cost.requests)),
+        (Some(Asked::Look), Grant::Send { .. }) => leaves.push((LOOK_UP, 1)),
         _ => {}
     }
 }

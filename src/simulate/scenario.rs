@@ -25,6 +25,9 @@ pub struct Scenario {
     pub open_mailboxes: usize,
     /// Memory for bodies.
     pub memory: u64,
+    /// Room for large messages on disk; 0 (and when absent): no limit.
+    #[serde(default)]
+    pub spool: u64,
     /// Mailboxes of a hundred that fail for good, half of them when they are opened, half on the way.
     pub failing_percent: f64,
     /// Mailboxes of a hundred whose size is expected wrongly: by half to double.
@@ -49,6 +52,12 @@ pub struct Sizes {
     pub largest: u64,
     /// The mean message.
     pub message: u64,
+    /// Messages of a hundred that are large; none when absent.
+    #[serde(default)]
+    pub large_percent: f64,
+    /// How large these are.
+    #[serde(default)]
+    pub large: u64,
 }
 
 /// The modelled source.
@@ -85,6 +94,9 @@ pub struct TargetModel {
     pub app_requests_per_second: u32,
     /// Apps.
     pub apps: u32,
+    /// Stores of a hundred batches whose last message gets no answer, so that it is looked for; none when absent.
+    #[serde(default)]
+    pub unanswered_percent: f64,
 }
 
 /// In which order mailboxes are begun.
@@ -140,6 +152,8 @@ impl Scenario {
         positive("target.upload_seconds", scenario.target.upload_seconds as f64, 1e7)?;
         for (name, share) in [
             ("failing_percent", scenario.failing_percent),
+            ("sizes.large_percent", scenario.sizes.large_percent),
+            ("target.unanswered_percent", scenario.target.unanswered_percent),
             ("wrong_sizes_percent", scenario.wrong_sizes_percent),
         ] {
             if !(0.0..=100.0).contains(&share) {
@@ -166,6 +180,13 @@ impl Scenario {
             wire_factor: 4.0 / 3.0,
             requests_per_message: 1.0,
         }
+    }
+
+    /// Each how many messages one is large, and how large; 0: none is.
+    pub(super) fn large(&self) -> (u64, u64) {
+        let sizes = &self.sizes;
+        let every = if sizes.large_percent > 0.0 { (100.0 / sizes.large_percent).round() as u64 } else { 0 };
+        if sizes.large == 0 { (0, 0) } else { (every, sizes.large) }
     }
 
     /// The same limits as a run would be set to.

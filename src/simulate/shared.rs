@@ -13,7 +13,8 @@ use crate::limit::machine::Rate;
 #[derive(Debug)]
 pub(super) struct Link {
     bytes_per_second: u64,
-    free_at: Tick,
+    /// When all that was begun is through.
+    pub(super) free_at: Tick,
     /// Time it was in use.
     pub(super) busy: Duration,
 }

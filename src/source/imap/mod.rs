@@ -176,8 +176,9 @@ impl SourceMailbox for ImapMailbox {
         let mut fetch = fetch::Fetch::new(&name, epoch, wanted, bodies, self.pool.settings.fetch_messages);
         loop {
             // Alone: the answers of another batch would be taken for strays.
-            let lease = self.pool.lease(self.owner, &self.name, Holds::Memory).await?;
+            let mut lease = self.pool.lease(self.owner, &self.name, Holds::Memory).await?;
             let end = fetch.go_on(lease.session()?).await;
+            lease.fetched(bytes, &end);
             lease.give_back();
             // A message too large to read past, or at which the server hangs up, costs the session; the others are
             // fetched with a new one.

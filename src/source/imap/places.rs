@@ -7,9 +7,19 @@ use std::time::Duration;
 use super::config::ImapSettings;
 use crate::env::Tick;
 use crate::imap::Session;
+use crate::limit::machine::{Bounds, Ended, Learner};
 
 /// After a server took no more connections, one more is tried after this.
 const GROW: Duration = Duration::from_secs(120);
+
+/// Calls at once when nothing is known of the host yet.
+const FIRST: u32 = 16;
+/// However slow it is, so many go on: fewer would starve.
+const LEAST: u32 = 4;
+/// Larger fetches are compared by the time they take for so many bytes.
+const UNIT: u64 = 512 << 10;
+/// Up to so many bytes the time of a fetch is that of its round trip.
+const SMALL: u64 = 64 << 10;
 
 /// What a caller may do now.
 #[derive(Debug)]
@@ -36,6 +46,14 @@ struct Place {
     since: Tick,
     /// A call on it was abandoned: nobody may begin another.
     spoilt: bool,
+}
+
+/// How the fetch of a call ended, as the host's load is concerned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    pub sent: Tick,
+    pub bytes: u64,
+    pub how: Ended,
 }
 
 impl Place {
@@ -66,13 +84,18 @@ pub(super) struct Places {
     grace: Duration,
     /// How many the server took, and when it took no more.
     taken: Option<(usize, Tick)>,
+    /// Calls at once, as many as the host was found to answer without getting slow.
+    learner: Learner,
     /// Mailboxes whose second session it refused, and when.
     single: BTreeMap<u64, Tick>,
 }
 
 impl Places {
     pub fn new(settings: &ImapSettings) -> Places {
+        let most = u32::try_from(settings.server.max_connections).unwrap_or(u32::MAX).max(1);
+        let bounds = Bounds { least: LEAST.min(most), most, first: FIRST.min(most) };
         Places {
+            learner: Learner::new(bounds),
             places: Vec::new(),
             numbers: 0,
             owners: 0,
@@ -113,8 +136,26 @@ impl Places {
         }
     }
 
+    fn held(&self) -> usize {
+        self.places.iter().filter(|p| p.held).count()
+    }
+
+    /// What a fetch told of the host: before its place is left.
+    pub fn told(&mut self, now: Tick, told: Told) {
+        let Told { sent, bytes, how } = told;
+        let under_way = self.held();
+        // The time of a large one grows with its size; what is compared is the time of a unit.
+        let took = now.saturating_sub(sent);
+        let (bytes, took) =
+            if bytes > SMALL { (UNIT, took.mul_f64(UNIT as f64 / bytes as f64)) } else { (SMALL, took) };
+        self.learner.took(now, (sent, took), bytes, under_way, how);
+    }
+
     /// What a call of `owner` may do now. `first`: nobody stands before it in the line for a place.
     pub fn turn(&mut self, owner: u64, now: Tick, first: bool) -> Turn {
+        if self.held() >= self.learner.limit() {
+            return Turn::Wait(None); // a session that lies idle costs the host little; a call does not
+        }
         let idle = self.places.iter_mut().find(|p| p.owner == owner && !p.held && p.is_usable());
         if let Some(resume) = idle.and_then(|p| p.take(now)) {
             return resume;
@@ -178,6 +219,8 @@ impl Places {
 
     /// The server took no more connections. `false`: there is none of ours whose end would help.
     pub fn crowded(&mut self, owner: u64, now: Tick) -> bool {
+        let under_way = self.held();
+        self.learner.ended(now, now, 0, under_way, Ended::Refused);
         if self.places.iter().any(|p| p.owner == owner) {
             self.single.insert(owner, now);
             return true;
@@ -343,6 +386,78 @@ mod tests {
             assert_eq!(resumed(places.turn(1, SECOND, true)), first);
             log_in(&mut places, 2, SECOND);
             assert!(!places_after_all_left(places), "with none of ours there, waiting helps nobody");
+        });
+    }
+
+    /// A host whose fetches take longer the more of them it has to do beyond `bears`: calls at once after so many rounds.
+    fn learnt(places: &mut Places, now: &mut Tick, bears: usize, rounds: u32, how: Ended) -> usize {
+        for _ in 0..rounds {
+            let mut held = Vec::new();
+            for owner in 1..=200 {
+                match places.turn(owner, *now) {
+                    Turn::LogIn { place, .. } => {
+                        places.made(place, Arc::new(session(Vec::new()).0));
+                        held.push(place);
+                    }
+                    Turn::Resume { place, .. } => held.push(place),
+                    Turn::Wait(_) => {}
+                }
+            }
+            let over = (held.len() as f64 / bears as f64).max(1.0);
+            let sent = *now;
+            *now += Duration::from_millis(400).mul_f64(over);
+            for place in &held {
+                // Half as large, half as long.
+                let bytes = if place % 2 == 0 { 1 << 20 } else { 2 << 20 };
+                let sent = if place % 2 == 0 { sent + (*now - sent) / 2 } else { sent };
+                places.told(*now, Told { sent, bytes, how });
+                places.leave(*place, true, *now);
+            }
+        }
+        places.learner.limit()
+    }
+
+    #[test]
+    fn calls_at_once_grow_while_the_host_is_calm_and_shrink_when_it_gets_slow_or_refuses() {
+        on_a_runtime(async {
+            let mut places = places(64, 1);
+            let mut now = SECOND;
+            assert_eq!(places.learner.limit(), 16, "at first");
+            assert_eq!(learnt(&mut places, &mut now, 1000, 30, Ended::Served), 64, "it is calm");
+            let slow = learnt(&mut places, &mut now, 8, 60, Ended::Served);
+            assert!((4..=32).contains(&slow), "{slow} at once, of which it bears 8");
+            let back = learnt(&mut places, &mut now, 1000, 400, Ended::Served);
+            assert!(back > slow && back > 32, "{back} after it recovered");
+            let refused = learnt(&mut places, &mut now, 1000, 60, Ended::Refused);
+            assert!((4..=12).contains(&refused), "{refused} while it refuses");
+        });
+    }
+
+    #[test]
+    fn one_mailbox_whose_fetches_hang_holds_its_place_alone() {
+        on_a_runtime(async {
+            let mut places = places(8, 1);
+            log_in(&mut places, 1, SECOND);
+            let mut now = SECOND;
+            for turn in 0..200u64 {
+                let owner = 2 + turn % 7;
+                now += Duration::from_millis(100);
+                let place = match places.turn(owner, now) {
+                    Turn::LogIn { place, .. } => {
+                        places.made(place, Arc::new(session(Vec::new()).0));
+                        place
+                    }
+                    other => resumed(other),
+                };
+                places.told(
+                    now,
+                    Told { sent: now - Duration::from_millis(50), bytes: 1 << 20, how: Ended::Served },
+                );
+                places.leave(place, true, now);
+            }
+            // It is given up at last, which tells little of the host.
+            places.told(now, Told { sent: SECOND, bytes: 1 << 20, how: Ended::Lost });
+            assert_eq!(places.learner.limit(), 8);
         });
     }
 

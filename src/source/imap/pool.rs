@@ -5,6 +5,9 @@
 //! a session while it waits for something else, and a mailbox that is busy keeps its login. Each call has its session to
 //! itself; a mailbox with several calls under way gets more sessions while there are places free.
 //!
+//! How many calls go at once is learnt from how the host answers fetches: more while it is calm, fewer when it gets slow
+//! or refuses (`limit::learner`). How many connections there are is what it was found to take.
+//!
 //! Whoever has no session stands in a line, and only the first in it looks for a place: with thousands waiting, to wake
 //! all of them for each place that becomes free would cost more than the migration. There are two lines. A fetch holds
 //! memory that others wait for; it goes before whoever holds nothing.
@@ -18,9 +21,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Line, Notify};
 
 use super::config::ImapSettings;
-use super::places::{Places, Turn};
+use super::places::{Places, Told, Turn};
 use crate::env::{Env, Tick};
 use crate::imap::{Account, Endpoint, Session, WireError, connect};
+use crate::limit::machine::Ended;
 use crate::model::{Error, Kind, Result, Scope};
 
 /// A session that lay idle for longer is asked whether it still lives before it is trusted.
@@ -129,8 +133,8 @@ impl Pool {
             match turn {
                 Turn::Resume { place, session, idle } => {
                     (first, hurry) = (None, None);
-                    let lease =
-                        Lease { pool: self.clone(), owner, place, session: Some(session), fit: false };
+                    let mut lease = Lease::new(self, owner, place, now);
+                    lease.session = Some(session);
                     if idle < STALE || lease.is_alive().await {
                         return Ok(lease);
                     }
@@ -140,7 +144,7 @@ impl Pool {
                     // The next in line may look for a place while this one logs in.
                     (first, hurry) = (None, None);
                     self.freed.notify_waiters();
-                    let mut lease = Lease { pool: self.clone(), owner, place, session: None, fit: false };
+                    let mut lease = Lease::new(self, owner, place, now);
                     if let Some(evicted) = evicted {
                         evicted.logout().await;
                     }
@@ -148,7 +152,7 @@ impl Pool {
                         Ok(session) => {
                             self.places().made(place, session.clone());
                             self.tell(owner);
-                            lease.session = Some(session);
+                            (lease.session, lease.since) = (Some(session), self.env.now());
                             return Ok(lease);
                         }
                         Err(NoSession { error, crowded }) => {
@@ -248,7 +252,7 @@ impl Pool {
     pub async fn end(self: &Arc<Self>, owner: u64) {
         loop {
             let Some((place, session)) = self.places().take_idle(owner) else { return };
-            let _place = Lease { pool: self.clone(), owner, place, session: None, fit: false };
+            let _place = Lease::new(self, owner, place, Tick::ZERO);
             session.logout().await;
         }
     }
@@ -269,11 +273,30 @@ pub(super) struct Lease {
     owner: u64,
     place: u64,
     session: Option<Arc<Session>>,
+    /// Since when the call has it.
+    since: Tick,
     /// The call ended well, or at least in order.
     fit: bool,
+    /// What it told of the host's load.
+    told: Option<Told>,
 }
 
 impl Lease {
+    fn new(pool: &Arc<Pool>, owner: u64, place: u64, since: Tick) -> Lease {
+        Lease { pool: pool.clone(), owner, place, session: None, since, fit: false, told: None }
+    }
+
+    /// The call was a fetch of about so many bytes, and ended so: what the host bears is learnt from it.
+    pub fn fetched<T>(&mut self, bytes: u64, end: &Result<T>) {
+        let how = match end {
+            Ok(_) => Ended::Served,
+            Err(e) if e.kind == Kind::Throttled => Ended::Refused,
+            Err(e) if e.kind == Kind::Unreachable => Ended::Lost,
+            Err(_) => Ended::NotSent,
+        };
+        self.told = Some(Told { sent: self.since, bytes, how });
+    }
+
     /// The session. There is one for as long as the lease is held.
     pub fn session(&self) -> Result<&Arc<Session>> {
         self.session.as_ref().ok_or_else(|| WireError::Broken.into_error())
@@ -296,7 +319,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.session = None;
         let now = self.pool.env.now();
-        self.pool.places().leave(self.place, self.fit, now);
+        let mut places = self.pool.places();
+        if let Some(told) = self.told {
+            places.told(now, told);
+        }
+        places.leave(self.place, self.fit, now);
+        drop(places);
         self.pool.tell(self.owner);
     }
 }

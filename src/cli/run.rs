@@ -37,12 +37,12 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
         final_pass: args.final_pass,
     };
     machine::enough_files(&settings, mailboxes.len())?;
+    let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
     let budgets = Budgets::of(&settings.run);
     talk.say(&format!(
         "octets of messages: in memory up to {}, in the spool up to {}",
         budgets.memory, budgets.spool
     ));
-    let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
 
     let all = waves::resume(args, all, wire::view(&settings)?.as_ref())?;
     tell_resumed(talk, &all);

@@ -364,9 +364,10 @@ async fn prepare(core: &Core, source: &dyn SourceMailbox, folder: FolderNow, wor
     let turn = core.stop.unless_asked(async {
         parts.env.sleep_until(work.not_before).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
-        (ticket, reserve_bytes(core, &sizes).await)
+        let soon = source.soon();
+        (ticket, reserve_bytes(core, &sizes).await, soon)
     });
-    let Some((ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
+    let Some((ticket, permits, soon)) = turn.await else { return Ok(Err((work, None))) };
     let batch = match work.batch {
         Some(open) => open,
         None => {
@@ -399,6 +400,7 @@ async fn prepare(core: &Core, source: &dyn SourceMailbox, folder: FolderNow, wor
                 ))
             }
         });
+    drop(soon);
     Ok(Ok(Prepared { work, batch, ticket, permits, fetched }))
 }
 

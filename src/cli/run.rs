@@ -47,12 +47,12 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
         final_pass: args.final_pass,
     };
     machine::enough_files(&settings, mailboxes.len())?;
+    let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
     let budgets = Budgets::of(&settings.run);
     talk.say(&format!(
         "octets of messages: in memory up to {}, in the spool up to {}",
         budgets.memory, budgets.spool
     ));
-    let parts = wire::parts(env, &settings, &mailboxes, wishes)?;
 
     let view = wire::view(&settings)?;
     let mut all = waves::resume(args, all, view.as_ref())?;

@@ -401,9 +401,10 @@ async fn prepare_in(
         parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
         doing.now(Bound::Memory);
-        (ticket, reserve_bytes(core, &sizes).await)
+        let soon = source.soon();
+        (ticket, reserve_bytes(core, &sizes).await, soon)
     });
-    let Some((ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
+    let Some((ticket, permits, soon)) = turn.await else { return Ok(Err((work, None))) };
     doing.now(Bound::Ledger);
     let batch = match work.batch {
         Some(open) => open,
@@ -444,6 +445,7 @@ async fn prepare_in(
             ))
         }
     });
+    drop(soon);
     doing.now(Bound::Target);
     tracing::trace!(failed = fetched.is_err(), "fetched");
     Ok(Ok(Prepared { work, batch, ticket, permits, fetched, doing, span }))

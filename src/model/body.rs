@@ -2,10 +2,10 @@
 
 use std::any::Any;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -160,13 +160,20 @@ impl Bodies {
     /// The spool file could not be made.
     pub fn begin(&self, announced: u64) -> io::Result<BodyWriter> {
         let place = if announced > self.memory_limit {
-            Partial::Spooled(tempfile::tempfile_in(&self.spool)?)
+            Partial::Spooled(spool_file(&self.spool)?)
         } else {
             // The announced size is foreign: never allocate more than the memory limit on its word.
             Partial::Memory(Vec::with_capacity(usize::try_from(announced).unwrap_or(0)))
         };
         Ok(BodyWriter { limits: self.clone(), place, hasher: Hasher::new(), len: 0 })
     }
+}
+
+/// A file without a name, for us alone. A new file's mode is what the umask leaves of 0666; nothing is in it yet.
+fn spool_file(dir: &Path) -> io::Result<File> {
+    let file = tempfile::tempfile_in(dir)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 enum Partial {
@@ -226,7 +233,7 @@ impl Write for BodyWriter {
             && len > self.limits.memory_limit
         {
             // The source announced less than it sends: move over to the spool.
-            let mut file = tempfile::tempfile_in(&self.limits.spool)?;
+            let mut file = spool_file(&self.limits.spool)?;
             file.write_all(memory)?;
             self.place = Partial::Spooled(file);
         }
@@ -288,6 +295,23 @@ mod tests {
             assert_eq!(&piece[..], &[7; 10]);
             drop(piece);
             assert_eq!(Arc::strong_count(&guard), 1);
+        }
+    }
+
+    #[test]
+    fn a_spooled_body_has_no_name_and_is_for_us_alone() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("made");
+        let bodies = Bodies { memory_limit: 10, max: 1 << 20, spool: dir.path().to_owned() };
+        // Announced as large, and found to be.
+        for announced in [1_000, 0] {
+            let mut w = bodies.begin(announced).expect("begin");
+            w.write_all(&[7; 1_000]).expect("write");
+            let body = w.finish().expect("finish");
+            let Place::Spooled(file, _) = &body.place else { panic!("not in the spool") };
+            let meta = file.metadata().expect("told");
+            assert_eq!((meta.mode() & 0o777, meta.nlink()), (0o600, 0));
+            assert_eq!(std::fs::read_dir(dir.path()).expect("read").count(), 0);
         }
     }
 

@@ -160,6 +160,9 @@ pub enum Fetched {
     Failed(Error),
 }
 
+/// Says, for as long as it is held, that a fetch follows ([`SourceMailbox::soon`]).
+pub type Soon = Option<Box<dyn std::any::Any + Send>>;
+
 /// One open mailbox. Calls are made one at a time, but for [`SourceMailbox::fetch`], of which
 /// [`SourceCapabilities::fetches`] may be under way; a session may be given back ([`SourceMailbox::release`]) and is
 /// taken again by itself, also in the middle of a folder.
@@ -230,6 +233,13 @@ pub trait SourceMailbox: Send + Sync {
     /// As [`SourceMailbox::list`].
     async fn anywhere(&self, objects: &[u64]) -> Result<Vec<bool>> {
         Ok(vec![true; objects.len()])
+    }
+
+    /// A fetch follows as soon as there is memory for it. A source whose sessions are leased does not give this mailbox's to
+    /// one who holds nothing meanwhile, for a while: else, where many wait, each fetch would begin with a login. Until
+    /// what it returns is dropped.
+    fn soon(&self) -> Soon {
+        None
     }
 
     /// Gives the session back to the endpoint (the mailbox is parked). Never fails; the next call takes one again.

@@ -27,7 +27,7 @@ pub use self::config::ImapSettings;
 use self::labels::Claims;
 pub use self::labels::Labels;
 use self::pool::{Holds, Pool};
-use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use super::{Fetched, Listing, Since, Soon, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
@@ -206,6 +206,10 @@ impl SourceMailbox for ImapMailbox {
         lease.give_back();
         let found = found?;
         Ok(objects.iter().map(|id| *id == 0 || found.contains(id)).collect())
+    }
+
+    fn soon(&self) -> Soon {
+        Some(Box::new(self.pool.soon(self.owner)))
     }
 
     async fn release(&self) {

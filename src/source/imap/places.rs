@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::ImapSettings;
+use super::pool::Holds;
 use crate::env::Tick;
 use crate::imap::Session;
 use crate::limit::machine::{Bounds, Ended, Learner};
@@ -20,6 +21,8 @@ const LEAST: u32 = 4;
 const UNIT: u64 = 512 << 10;
 /// Up to so many bytes the time of a fetch is that of its round trip.
 const SMALL: u64 = 64 << 10;
+/// A mailbox that fetches as soon as there is memory keeps its session for so many grace times while others want one.
+const SOON: u32 = 10;
 
 /// What a caller may do now.
 #[derive(Debug)]
@@ -86,6 +89,8 @@ pub(super) struct Places {
     taken: Option<(usize, Tick)>,
     /// Calls at once, as many as the host was found to answer without getting slow.
     learner: Learner,
+    /// Mailboxes that will fetch as soon as there is memory, and how many times.
+    soon: BTreeMap<u64, usize>,
     /// Mailboxes whose second session it refused, and when.
     single: BTreeMap<u64, Tick>,
 }
@@ -104,6 +109,7 @@ impl Places {
             each: settings.connections_per_mailbox,
             grace: settings.server.idle_grace,
             taken: None,
+            soon: BTreeMap::new(),
             single: BTreeMap::new(),
         }
     }
@@ -151,8 +157,18 @@ impl Places {
         self.learner.took(now, (sent, took), bytes, under_way, how);
     }
 
-    /// What a call of `owner` may do now. `first`: nobody stands before it in the line for a place.
-    pub fn turn(&mut self, owner: u64, now: Tick, first: bool) -> Turn {
+    /// A mailbox will fetch as soon as there is memory, or (`false`) has been given it or gone away.
+    pub fn soon(&mut self, owner: u64, begins: bool) {
+        let count = self.soon.entry(owner).or_default();
+        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.soon.remove(&owner);
+        }
+    }
+
+    /// What a call of `owner` may do now. `first`: nobody stands before it in the line for a place. Whoever holds memory
+    /// need not wait for those who wait for it.
+    pub fn turn(&mut self, owner: u64, now: Tick, first: bool, holds: Holds) -> Turn {
         if self.held() >= self.learner.limit() {
             return Turn::Wait(None); // a session that lies idle costs the host little; a call does not
         }
@@ -178,8 +194,12 @@ impl Places {
         if free {
             return Turn::LogIn { place: self.begin(owner), evicted: None };
         }
-        let oldest = self.places.iter().enumerate().filter(|(_, p)| p.is_idle()).min_by_key(|(_, p)| p.since);
-        match oldest.map(|(at, p)| (at, p.since + self.grace)) {
+        let until = |p: &Place| {
+            let soon = holds == Holds::Nothing && self.soon.contains_key(&p.owner);
+            p.since + if soon { self.grace * SOON } else { self.grace }
+        };
+        let idle = self.places.iter().enumerate().filter(|(_, p)| p.is_idle());
+        match idle.map(|(at, p)| (at, until(p))).min_by_key(|(_, until)| *until) {
             None => Turn::Wait(None),
             Some((_, until)) if now < until => Turn::Wait(Some(until)),
             Some((at, _)) => {
@@ -188,7 +208,7 @@ impl Places {
                     return Turn::LogIn { place: self.begin(owner), evicted };
                 }
                 // There are more than the server takes: one goes and none comes.
-                self.turn(owner, now, first)
+                self.turn(owner, now, first, holds)
             }
         }
     }
@@ -273,7 +293,7 @@ mod tests {
 
     /// Takes a turn that is a login, which succeeds.
     fn log_in(places: &mut Places, owner: u64, now: Tick) -> u64 {
-        match places.turn(owner, now, true) {
+        match places.turn(owner, now, true, Holds::Nothing) {
             Turn::LogIn { place, .. } => {
                 places.made(place, Arc::new(session(Vec::new()).0));
                 place
@@ -296,11 +316,14 @@ mod tests {
             let first = log_in(&mut places, 1, SECOND);
             let second = log_in(&mut places, 1, SECOND);
             assert_ne!(first, second);
-            assert!(matches!(places.turn(1, SECOND, true), Turn::WaitForOwn), "no third session");
+            assert!(
+                matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::WaitForOwn),
+                "no third session"
+            );
             log_in(&mut places, 2, SECOND);
-            assert!(matches!(places.turn(3, SECOND, true), Turn::Wait(None)), "no place");
+            assert!(matches!(places.turn(3, SECOND, true, Holds::Nothing), Turn::Wait(None)), "no place");
             places.leave(second, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND, true)), second);
+            assert_eq!(resumed(places.turn(1, SECOND, true, Holds::Nothing)), second);
         });
     }
 
@@ -310,23 +333,23 @@ mod tests {
             let mut places = places(3, 2);
             let first = log_in(&mut places, 1, SECOND);
             assert!(
-                matches!(places.turn(2, SECOND, false), Turn::Wait(None)),
+                matches!(places.turn(2, SECOND, false, Holds::Nothing), Turn::Wait(None)),
                 "there are places, for others"
             );
             assert!(
-                matches!(places.turn(1, SECOND, false), Turn::WaitForOwn),
+                matches!(places.turn(1, SECOND, false, Holds::Nothing), Turn::WaitForOwn),
                 "no second one before others' first"
             );
             places.leave(first, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND, false)), first);
+            assert_eq!(resumed(places.turn(1, SECOND, false, Holds::Nothing)), first);
         });
     }
 
     #[test]
     fn while_a_session_is_being_made_for_a_mailbox_its_other_calls_wait_for_it() {
         let mut places = places(3, 2);
-        assert!(matches!(places.turn(1, SECOND, true), Turn::LogIn { .. }));
-        assert!(matches!(places.turn(1, SECOND, true), Turn::WaitForOwn));
+        assert!(matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::LogIn { .. }));
+        assert!(matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::WaitForOwn));
     }
 
     #[test]
@@ -334,14 +357,48 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(2, 1);
             let places_of = [1, 2].map(|owner| log_in(&mut places, owner, SECOND));
-            assert!(matches!(places.turn(3, SECOND, true), Turn::Wait(None)));
+            assert!(matches!(places.turn(3, SECOND, true, Holds::Nothing), Turn::Wait(None)));
             places.leave(places_of[1], true, SECOND);
             places.leave(places_of[0], true, 2 * SECOND);
             assert!(
-                matches!(places.turn(3, 2 * SECOND, true), Turn::Wait(Some(until)) if until == 3 * SECOND)
+                matches!(places.turn(3, 2 * SECOND, true, Holds::Nothing), Turn::Wait(Some(until)) if until == 3 * SECOND)
             );
-            assert!(matches!(places.turn(3, 3 * SECOND, true), Turn::LogIn { evicted: Some(_), .. }));
-            assert_eq!(resumed(places.turn(1, 3 * SECOND, true)), places_of[0]);
+            assert!(matches!(
+                places.turn(3, 3 * SECOND, true, Holds::Nothing),
+                Turn::LogIn { evicted: Some(_), .. }
+            ));
+            assert_eq!(resumed(places.turn(1, 3 * SECOND, true, Holds::Nothing)), places_of[0]);
+        });
+    }
+
+    #[test]
+    fn a_mailbox_that_fetches_soon_keeps_its_session_from_those_who_hold_nothing_and_not_for_ever() {
+        on_a_runtime(async {
+            let mut places = places(1, 1);
+            let first = log_in(&mut places, 1, SECOND);
+            places.soon(1, true);
+            places.leave(first, true, SECOND);
+            let grace = places.grace;
+            let later = SECOND + grace;
+            let until = SECOND + grace * SOON;
+            assert!(
+                matches!(places.turn(2, later, true, Holds::Nothing), Turn::Wait(Some(at)) if at == until)
+            );
+            assert!(matches!(
+                places.turn(2, until, true, Holds::Nothing),
+                Turn::LogIn { evicted: Some(_), .. }
+            ));
+
+            let mut places = self::places(1, 1);
+            let first = log_in(&mut places, 1, SECOND);
+            places.soon(1, true);
+            places.leave(first, true, SECOND);
+            assert!(matches!(
+                places.turn(2, later, true, Holds::Memory),
+                Turn::LogIn { evicted: Some(_), .. }
+            ));
+            places.soon(1, false);
+            assert!(places.soon.is_empty());
         });
     }
 
@@ -366,9 +423,9 @@ mod tests {
                 log_in(&mut places, owner, SECOND);
             }
             assert!(places.crowded(4, SECOND));
-            assert!(matches!(places.turn(4, SECOND, true), Turn::Wait(None)));
-            assert!(matches!(places.turn(4, SECOND + GROW, true), Turn::LogIn { .. }));
-            assert!(matches!(places.turn(5, SECOND + GROW, true), Turn::Wait(None)));
+            assert!(matches!(places.turn(4, SECOND, true, Holds::Nothing), Turn::Wait(None)));
+            assert!(matches!(places.turn(4, SECOND + GROW, true, Holds::Nothing), Turn::LogIn { .. }));
+            assert!(matches!(places.turn(5, SECOND + GROW, true, Holds::Nothing), Turn::Wait(None)));
             assert_eq!(places.cap(SECOND + 100 * GROW), 8);
         });
     }
@@ -378,12 +435,14 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(8, 4);
             let first = log_in(&mut places, 1, SECOND);
-            let Turn::LogIn { place, .. } = places.turn(1, SECOND, true) else { panic!("no login") };
+            let Turn::LogIn { place, .. } = places.turn(1, SECOND, true, Holds::Nothing) else {
+                panic!("no login")
+            };
             places.leave(place, false, SECOND);
             assert!(places.crowded(1, SECOND));
-            assert!(matches!(places.turn(1, SECOND, true), Turn::WaitForOwn));
+            assert!(matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::WaitForOwn));
             places.leave(first, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND, true)), first);
+            assert_eq!(resumed(places.turn(1, SECOND, true, Holds::Nothing)), first);
             log_in(&mut places, 2, SECOND);
             assert!(!places_after_all_left(places), "with none of ours there, waiting helps nobody");
         });

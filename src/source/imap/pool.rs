@@ -129,7 +129,7 @@ impl Pool {
             }
             let hurried = holds == Holds::Nothing && self.in_a_hurry.load(Ordering::Relaxed) > 0;
             let now = self.env.now();
-            let turn = self.places().turn(owner, now, first.is_some() && !hurried);
+            let turn = self.places().turn(owner, now, first.is_some() && !hurried, holds);
             match turn {
                 Turn::Resume { place, session, idle } => {
                     (first, hurry) = (None, None);
@@ -190,6 +190,12 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// A mailbox will fetch as soon as there is memory.
+    pub fn soon(self: &Arc<Self>, owner: u64) -> FetchesSoon {
+        self.places().soon(owner, true);
+        FetchesSoon { pool: self.clone(), owner }
     }
 
     fn own(&self, owner: u64) -> Arc<Notify> {
@@ -263,6 +269,18 @@ impl Pool {
         self.places().forget(owner);
         self.tell(owner);
         self.own.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
+    }
+}
+
+/// Says that a mailbox will fetch as soon as there is memory, until it is dropped.
+pub(super) struct FetchesSoon {
+    pool: Arc<Pool>,
+    owner: u64,
+}
+
+impl Drop for FetchesSoon {
+    fn drop(&mut self) {
+        self.pool.places().soon(self.owner, false);
     }
 }
 

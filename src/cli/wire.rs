@@ -334,7 +334,8 @@ pub(super) fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
 }
 
 fn ledger(env: &Env, settings: &Settings) -> Result<Arc<dyn Ledger>> {
-    let options = LedgerOptions::new(settings.source_name.clone(), settings.fingerprint());
+    let mut options = LedgerOptions::new(settings.source_name.clone(), settings.fingerprint());
+    options.on_network = settings.ledger_on_network;
     Ok(Arc::new(SqliteLedger::open(env, &settings.ledger, options)?))
 }
 

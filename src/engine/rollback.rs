@@ -21,9 +21,7 @@ use super::settle::{self, UNCONFIRMED};
 use super::whereabouts::means_nothing;
 use crate::env::Step;
 use crate::ledger::{Applied, Change, FolderState, Outcomes, Stored, Watch};
-use crate::model::{
-    Error, FolderId, Kind, Result, Scope, Skip, SkipReason, SourceId, Stamp, StampPrefix,
-};
+use crate::model::{Error, FolderId, Kind, Result, Scope, Skip, SkipReason, SourceId, Stamp, StampPrefix};
 use crate::source::SourceMailbox;
 use crate::target::{Arrival, Copy, TargetFolderId};
 
@@ -129,14 +127,16 @@ async fn by_stamp(
             let numbers = book.folders.get(&b.id).into_iter().flat_map(|work| work.new.iter());
             numbers.map(|m| core.stamp(b.id, b.epoch, m.number))
         });
-        let prefixes: Vec<StampPrefix> = stamps.filter(|s| !open.contains(s)).map(|s| StampPrefix::exactly(&s)).collect();
+        let prefixes: Vec<StampPrefix> =
+            stamps.filter(|s| !open.contains(s)).map(|s| StampPrefix::exactly(&s)).collect();
         if prefixes.is_empty() { Vec::new() } else { core.find_each(&prefixes).await? }
     };
     let watched: BTreeSet<&Stamp> = watched.iter().map(|w| &w.stamp).collect();
     let unknown = |copy: &Copy| {
         !open.contains(&copy.stamp) && !watched.contains(&copy.stamp) && !is_known(book, &copy.stamp)
     };
-    let (complete, cut): (Vec<Copy>, Vec<Copy>) = copies.into_iter().filter(unknown).partition(|c| c.complete);
+    let (complete, cut): (Vec<Copy>, Vec<Copy>) =
+        copies.into_iter().filter(unknown).partition(|c| c.complete);
     // What a forgotten run left half done is no copy and never will be.
     settle::remove(core, cut.iter().map(Copy::to_ref).collect()).await?;
     // The same choice as everywhere: the one made first.
@@ -177,7 +177,8 @@ async fn by_key(
     for one in busy.iter().filter(|b| !b.named && !b.fresh) {
         let key = (one.id, one.epoch);
         let stamp = |m: &NewMessage| core.stamp(one.id, one.epoch, m.number);
-        let there: Vec<NewMessage> = messages(book, one.id).filter(|m| lost.contains_key(&stamp(m))).collect();
+        let there: Vec<NewMessage> =
+            messages(book, one.id).filter(|m| lost.contains_key(&stamp(m))).collect();
         for some in there.chunks(AT_ONCE) {
             if core.stop.asked() {
                 return Err(stopped());
@@ -367,7 +368,13 @@ async fn pair_rest(
                 if place.named && (copy.stamp.folder, copy.stamp.epoch) == key {
                     (message.number, message.from) = (copy.stamp.number, copy.stamp.number);
                 }
-                found.entry(one.folder).or_default().push(stored(core, key, &message, Some(one.carried), copy));
+                found.entry(one.folder).or_default().push(stored(
+                    core,
+                    key,
+                    &message,
+                    Some(one.carried),
+                    copy,
+                ));
             }
             Pair::None if !unreadable => {}
             Pair::None | Pair::Doubtful => {
@@ -400,7 +407,11 @@ async fn forget(core: &Core, book: &Book, stamps: impl Iterator<Item = Stamp>) -
         if messages(book, folder.id).any(|m| m.number == stamp.number) {
             continue;
         }
-        let item = crate::ledger::IntentItem { number: stamp.number, id: SourceId::Number(stamp.number), size: None };
+        let item = crate::ledger::IntentItem {
+            number: stamp.number,
+            id: SourceId::Number(stamp.number),
+            size: None,
+        };
         let (folder, epoch) = (folder.id, folder.epoch);
         let intent = Change::Intent { folder, epoch, anchor: String::new(), items: vec![item] };
         let Applied::Batch(batch) = core.apply(intent).await? else {
@@ -422,12 +433,7 @@ fn as_counted(book: &Book, place: &TargetFolderId) -> bool {
 }
 
 /// Where copies carry no stamp: what lies in a folder and is not on record, against what is to be stored there.
-async fn by_octets(
-    core: &Core,
-    source: &dyn SourceMailbox,
-    book: &mut Book,
-    told: &mut Told,
-) -> Result<()> {
+async fn by_octets(core: &Core, source: &dyn SourceMailbox, book: &mut Book, told: &mut Told) -> Result<()> {
     let busy = busy(book);
     let places: BTreeSet<&TargetFolderId> = busy.iter().map(|b| &b.target).collect();
     for place in places {
@@ -466,7 +472,13 @@ async fn by_octets(
                 flags: arrival.flags.clone(),
                 made: 0,
             };
-            found.entry(one.folder).or_default().push(stored(core, key, &one.message, Some(one.carried), copy));
+            found.entry(one.folder).or_default().push(stored(
+                core,
+                key,
+                &one.message,
+                Some(one.carried),
+                copy,
+            ));
         }
         for (at, found) in found {
             record(core, book, (busy[at].id, busy[at].epoch), found, told).await?;

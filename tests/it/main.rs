@@ -38,6 +38,7 @@ mod passes;
 mod power_loss;
 mod quickstart;
 mod road;
+mod rollback;
 mod simulate;
 mod support;
 mod trial;

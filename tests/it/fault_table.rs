@@ -49,7 +49,7 @@ fn tests_in(text: &str) -> Vec<String> {
 
 /// Case, and the tests it names.
 fn rows(table: &str) -> Vec<(String, Vec<String>)> {
-    let rows = table.lines().filter(|line| line.starts_with("| C") || line.starts_with("| D"));
+    let rows = table.lines().filter(|line| ["| B", "| C", "| D"].iter().any(|class| line.starts_with(class)));
     rows.map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let [case, _, tests] = cells[..] else { panic!("three cells: {line}") };
@@ -61,13 +61,16 @@ fn rows(table: &str) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn every_fault_of_a_target_has_a_test_that_exists() {
+fn every_fault_has_a_test_that_exists() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut all = tests_below(&root.join("tests/it"));
     all.extend(tests_below(&root.join("src")));
     let rows = rows(&fs::read_to_string(root.join("tests/FAULTS.md")).unwrap());
     let cases: Vec<&str> = rows.iter().map(|(case, _)| case.as_str()).collect();
-    let meant = (1..=28).map(|n| format!("C{n:02}")).chain((1..=8).map(|n| format!("D{n:02}")));
+    let meant = (1..=17)
+        .map(|n| format!("B{n:02}"))
+        .chain((1..=28).map(|n| format!("C{n:02}")))
+        .chain((1..=8).map(|n| format!("D{n:02}")));
     assert_eq!(cases, meant.collect::<Vec<_>>());
     let missing: Vec<_> =
         rows.iter().flat_map(|(_, tests)| tests).filter(|test| !all.contains(*test)).collect();

@@ -114,14 +114,17 @@ fn every_row_that_was_changed_removed_or_added_by_hand_is_named() {
     let loose = moved();
     in_rows(loose.path());
     for (damage, named) in [
-        ("UPDATE packed SET rows = rows || 'x' WHERE mailbox = 1", "does not match its seal"),
-        ("UPDATE name SET packed = packed || 'x' WHERE packed IS NOT NULL", "does not match its seal"),
+        ("UPDATE packed SET rows = CAST(rows || 'x' AS BLOB) WHERE mailbox = 1", "does not match its seal"),
+        (
+            "UPDATE name SET packed = CAST(packed || 'x' AS BLOB) WHERE packed IS NOT NULL",
+            "does not match its seal",
+        ),
         ("UPDATE name SET names = replace(names, 'ann', 'eve') WHERE folder = 0", "does not match its seal"),
         ("DELETE FROM packed WHERE mailbox = 2", "do not add up"),
         ("DELETE FROM name WHERE folder > 0 AND mailbox = 1", "a row of name is missing"),
         ("DELETE FROM mailbox WHERE row = 2", "a row of mailbox is missing"),
         ("UPDATE packed SET mailbox = 77 WHERE mailbox = 2", "rows of packed belong to no mailbox"),
-        ("INSERT INTO packed VALUES (77, 'x', 1)", "table packed has 3 rows"),
+        ("INSERT INTO packed VALUES (77, x'78', 1)", "table packed has 3 rows"),
     ] {
         named_by_a_check(home.path(), damage, named);
     }

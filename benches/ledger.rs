@@ -245,11 +245,6 @@ fn sizes(ledger: &Path, copies: u64, facts: u64) {
             each(unused.cast_unsigned(), copies)
         );
     }
-    for column in ["target_folder", "done", "flags"] {
-        let text = format!("SELECT sum(length({column})) FROM folder");
-        let bytes: i64 = conn.query_row(&text, [], |r| r.get(0)).unwrap();
-        println!("  folder.{column}: {:.3} bytes a copy", each(bytes.cast_unsigned(), copies));
-    }
 }
 
 /// How long the steps of a beginning take, one by one.

@@ -355,7 +355,8 @@ fn limit_settings(settings: &Settings) -> LimitSettings {
 }
 
 fn ledger(env: &Env, settings: &Settings) -> Result<Arc<dyn Ledger>> {
-    let options = LedgerOptions::new(settings.source_name.clone(), settings.fingerprint());
+    let mut options = LedgerOptions::new(settings.source_name.clone(), settings.fingerprint());
+    options.on_network = settings.ledger_on_network;
     Ok(Arc::new(SqliteLedger::open(env, &settings.ledger, options)?))
 }
 

@@ -80,6 +80,7 @@ fn whole(reader: &Reader<'_>, root: Section<'_, '_>, path: &Path) -> (Option<Set
     });
     let mailboxes = root.path_or("mailboxes", "mailboxes.csv");
     let ledger = root.path_or("ledger", "mailwave-ledger");
+    let ledger_on_network = root.flag("ledger_on_network", false);
     let beside = ledger.parent().map(Path::to_owned).unwrap_or_default();
     let report = root.path("report").unwrap_or_else(|| beside.join("mailwave-report"));
     let run = run_settings(root.section("run"), &beside);
@@ -113,6 +114,7 @@ fn whole(reader: &Reader<'_>, root: Section<'_, '_>, path: &Path) -> (Option<Set
         source_name,
         mailboxes,
         ledger,
+        ledger_on_network,
         report,
         run,
         waves,

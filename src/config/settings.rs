@@ -19,6 +19,8 @@ pub struct Settings {
     pub mailboxes: PathBuf,
     /// The ledger's directory.
     pub ledger: PathBuf,
+    /// The ledger may lie on a file system of a network.
+    pub ledger_on_network: bool,
     /// Where reports are written.
     pub report: PathBuf,
     /// How to run.

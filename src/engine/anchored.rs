@@ -250,6 +250,7 @@ pub(super) async fn survey(core: &Core, book: &mut Book) -> Result<()> {
     }
     core.parts.env.step(Step::TargetFind).await;
     let marks = core.marks().await?;
+    book.marks.clone_from(&marks);
     let mut asked: BTreeSet<TargetFolderId> = BTreeSet::new();
     let state = book.state.clone();
     for folder in state.folders.iter().rev() {

@@ -32,6 +32,7 @@ mod resumed;
 mod retry;
 mod reused;
 mod roll;
+mod rollback;
 mod settle;
 mod views;
 mod wave;

@@ -37,6 +37,10 @@ pub(super) struct Core {
 #[derive(Default)]
 pub(super) struct Book {
     pub state: MailboxState,
+    /// It goes on: the ledger knew the mailbox and its target before this pass.
+    pub continued: bool,
+    /// The marks of the target's folders before anything was written, if they were asked for.
+    pub marks: BTreeMap<TargetFolderId, String>,
     pub folders: BTreeMap<FolderId, FolderWork>,
     pub candidates: Candidates,
     /// Messages an earlier run left open and that are not at the target.
@@ -342,7 +346,9 @@ async fn stages(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Res
     Box::pin(super::inventory::plan(core, source, book)).await.map_err(passing)?;
     core.at(Stage::Settle, source);
     Box::pin(super::anchored::survey(core, book)).await?;
+    let watched = book.state.watch.clone();
     Box::pin(super::recount::sweep_early(core, book)).await?;
+    Box::pin(super::rollback::adopt(core, source, book, &watched)).await?;
     let new = book.folders.values().map(|f| &f.new);
     let (messages, bytes) = new.fold((0, 0), |(n, b), new| (n + new.len(), b + new.bytes()));
     (book.tally.planned, book.tally.planned_bytes) = (messages, bytes);
@@ -408,6 +414,7 @@ async fn check_identity(core: &Core, book: &mut Book, first_try: bool) -> Result
     // What an earlier try of this very run began anew is not begun anew again.
     let start_over = core.parts.options.start_over && (first_try || !same);
     if same && !start_over {
+        book.continued = true;
         return Ok(());
     }
     let known: u64 = book.state.folders.iter().map(|f| f.live + f.orphans).sum();

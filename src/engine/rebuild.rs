@@ -396,7 +396,7 @@ fn holes(place: &Place) -> BTreeMap<u64, u64> {
     holes
 }
 
-fn intent_item(message: &NewMessage) -> IntentItem {
+pub(super) fn intent_item(message: &NewMessage) -> IntentItem {
     IntentItem { number: message.number, id: message.id.clone(), size: message.size }
 }
 
@@ -431,7 +431,7 @@ async fn record(
 }
 
 /// Reads messages at the source: what is kept of each, and its Message-ID. In order; `None`: it is gone.
-async fn read(
+pub(super) async fn read(
     core: &Core,
     source: &dyn SourceMailbox,
     book: &Book,
@@ -567,7 +567,7 @@ async fn pair_stamped(
 }
 
 /// A copy's octets, digested; `None` if it cannot be read back.
-async fn read_copy(core: &Core, copy: &Copy) -> Result<Option<Arrival>> {
+pub(super) async fn read_copy(core: &Core, copy: &Copy) -> Result<Option<Arrival>> {
     let mut attempt = 0;
     loop {
         match core.target.read_back(&copy.to_ref()).await {

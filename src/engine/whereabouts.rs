@@ -46,7 +46,7 @@ impl Core {
     }
 
     /// Asks the target for the copies of several stamps, with bounded retries.
-    async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
+    pub(super) async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
         let mut attempt = 0;
         loop {
             match self.target.find_each(prefixes).await {

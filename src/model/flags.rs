@@ -200,11 +200,7 @@ impl FlagMap {
     }
 
     /// What [`FlagMap::apart`] was given; `None` if the parts do not fit each other.
-    pub(crate) fn together(
-        all: &RunSet,
-        usual: Flags,
-        others: Vec<(Flags, RunSet)>,
-    ) -> Option<FlagMap> {
+    pub(crate) fn together(all: &RunSet, usual: Flags, others: Vec<(Flags, RunSet)>) -> Option<FlagMap> {
         let places = Places::of(all);
         let mut map = BTreeMap::new();
         let (mut taken, mut sum) = (RunSet::default(), 0u64);

@@ -1,6 +1,7 @@
 //! The contract of `ledger::Ledger`: one suite, run for the ledger's threaded and its inline driver; then what only an
 //! embedded ledger has: files that can be copied, cut, flipped and lost.
 
+mod cuts;
 mod damage;
 mod model;
 mod rest;

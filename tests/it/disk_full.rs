@@ -74,6 +74,8 @@ const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 const EDQUOT: i32 = 122;
 const EROFS: i32 = 30;
+const EMFILE: i32 = 24;
+const EACCES: i32 = 13;
 
 #[test]
 fn a_ledger_that_cannot_be_written_or_synced_ends_the_run_and_the_next_one_completes() {
@@ -85,6 +87,9 @@ fn a_ledger_that_cannot_be_written_or_synced_ends_the_run_and_the_next_one_compl
         ("write", "facts-", ENOSPC, 0),
         ("write", "facts-", EIO, 1),
         ("write", "facts-", EROFS, 1),
+        ("open", "facts-", EMFILE, 0),
+        ("open", "facts-", EACCES, 0),
+        ("open", "ledger.db", EMFILE, 6),
         ("sync", "facts-", EIO, 0),
         ("sync", "facts-", EIO, 1),
         ("sync", "ledger.db-wal", EIO, 4),
@@ -126,6 +131,22 @@ fn a_report_that_cannot_be_written_is_told_and_costs_no_message() {
     let said = spoken(&output);
     assert_eq!(output.status.code(), Some(1), "moved, and someone has to look: {said}");
     assert!(said.contains("report"), "{said}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["messages"]["stored"], MESSAGES, "{json}");
+    completes(home.path());
+}
+
+#[test]
+fn words_that_nobody_can_read_any_more_cost_no_message() {
+    if !Path::new("/dev/full").exists() {
+        println!("skipped: this system has no /dev/full");
+        return;
+    }
+    let home = desk();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = mailwave(home.path(), &["run", "mailwave.toml", "--json", "--log", "debug"]);
+    let output = command.stderr(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", spoken(&output));
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["messages"]["stored"], MESSAGES, "{json}");
     completes(home.path());

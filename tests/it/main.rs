@@ -39,6 +39,7 @@ mod passes;
 mod power_loss;
 mod quickstart;
 mod road;
+mod rollback;
 mod simulate;
 mod size;
 mod support;

@@ -193,7 +193,8 @@ fn folders(conn: &Connection, facts: &mut FactsReader, audit: &mut Audit) -> Res
         for row in &rest.folders {
             let live = row.flags.numbers();
             if live.len() != row.live || !covers(&row.done, &live) {
-                audit.find(Some(mailbox), format!("folder {}: its numbers do not fit each other", row.folder));
+                audit
+                    .find(Some(mailbox), format!("folder {}: its numbers do not fit each other", row.folder));
             }
             audit.copies = audit.copies.saturating_add(row.live).saturating_add(row.orphans);
             if audit.deep {

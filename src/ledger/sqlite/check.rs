@@ -204,8 +204,7 @@ pub(super) fn mailbox(
         &mut |what| finds(of(what)),
         |f: Folder| folder(&f),
     )?;
-    counts.chains =
-        survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |c: Chain| chain(&c))?;
+    counts.chains = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |c: Chain| chain(&c))?;
     with_facts.retain(|folder| !chained.contains(folder));
     counts.batches = survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |b: Batch| {
         open += b.items.len() as u64;

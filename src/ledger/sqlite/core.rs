@@ -16,9 +16,9 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::change::{Context, apply_work};
-use super::packed;
 use super::error::{io, sql};
 use super::lock::Lock;
+use super::packed;
 use super::rows::{get, put};
 use super::schema::keep_log_on_close;
 use super::tables::{Chain, Meta};

@@ -11,6 +11,7 @@ mod audit;
 mod change;
 mod check;
 mod core;
+mod disk;
 mod error;
 mod inline;
 mod items;
@@ -73,6 +74,8 @@ pub struct LedgerOptions {
     /// rows are, so that a run begins soon however much is done; the rest is checked mailbox by mailbox, each before it is
     /// worked on.
     pub check_whole_bytes: u64,
+    /// It may lie on a file system of a network, which is refused else.
+    pub on_network: bool,
     /// For trials only: intents are acknowledged before they are durable. It breaks the ledger's promise, to show
     /// that the crash trial notices.
     #[doc(hidden)]
@@ -80,7 +83,7 @@ pub struct LedgerOptions {
 }
 
 impl LedgerOptions {
-    /// The defaults: 20 ms, threads, segments of 256 MiB, a database of up to 64 MiB checked whole.
+    /// The defaults: 20 ms, threads, segments of 256 MiB, a database of up to 64 MiB checked whole, on a local disk.
     pub fn new(source_name: SourceName, config_fingerprint: impl Into<String>) -> LedgerOptions {
         LedgerOptions {
             source_name,
@@ -89,6 +92,7 @@ impl LedgerOptions {
             inline: false,
             segment_bytes: 256 << 20,
             check_whole_bytes: 64 << 20,
+            on_network: false,
             acknowledge_intents_early: false,
         }
     }
@@ -157,6 +161,9 @@ impl SqliteLedger {
 }
 
 fn open_core(env: &Env, dir: &Path, options: &LedgerOptions) -> Result<Core> {
+    if !options.on_network {
+        disk::refuse_network(dir)?;
+    }
     make_dir(dir)?;
     let mut lock = Lock::take(&dir.join("lock"))?;
     let path = dir.join(DATABASE);

@@ -38,8 +38,8 @@ pub(super) fn unpacked(conn: &Connection, row: &PackedRow) -> Result<Rest> {
     let nonsense = || damaged(format_args!("mailbox {}: a row of packed makes no sense", row.mailbox));
     let mut rest = Rest::decode(row.mailbox, &row.rows).ok_or_else(nonsense)?;
     let names: Option<PackedNames> = get(conn, &names_key(row.mailbox))?;
-    let names = names
-        .ok_or_else(|| damaged(format_args!("mailbox {}: a row of name is missing", row.mailbox)))?;
+    let names =
+        names.ok_or_else(|| damaged(format_args!("mailbox {}: a row of name is missing", row.mailbox)))?;
     rest.names = Rest::decode_names(row.mailbox, &names.packed).ok_or_else(nonsense)?;
     Ok(rest)
 }

@@ -8,15 +8,13 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::check;
+use super::error::{damaged, sql, stale};
 use super::packed::{self, rest_of, skips_of};
 use super::rest::Rest;
-use super::error::{damaged, sql, stale};
 use super::rows::{each, get, list};
 use super::schema;
 use super::summary::summary_from_json;
-use super::tables::{
-    Batch, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow,
-};
+use super::tables::{Batch, Exception, Folder, MailboxRow, Meta, NameRow, WalkedRow, WatchRow};
 use crate::ledger::facts::{FactsReader, Head};
 use crate::ledger::{
     BatchId, Claim, FactsCursor, FolderState, LedgerView, MailboxLine, MailboxState, OpenBatch, SkipLine,

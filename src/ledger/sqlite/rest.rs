@@ -142,7 +142,8 @@ impl Rest {
                 put_text(&mut streams[TEXTS], id);
             }
             put_flags(streams, &f.flags);
-            let plain = !f.done.is_empty() && f.done == without(first(&f.done), last(&f.done), self.skips_of(f));
+            let plain =
+                !f.done.is_empty() && f.done == without(first(&f.done), last(&f.done), self.skips_of(f));
             put_varint(&mut streams[FOLDERS], u64::from(plain));
             if plain {
                 put_varint(&mut streams[FOLDERS], first(&f.done));
@@ -339,7 +340,11 @@ fn take_skips(mailbox: i64, streams: &mut [&[u8]; STREAMS]) -> Option<Vec<Except
             _ => format!("{}{detail}", size?),
         };
         let received = dated.then_some(received.cast_signed());
-        skips.push(Exception { mailbox, folder, skip: Skip { number, name, reason, detail, size, received } });
+        skips.push(Exception {
+            mailbox,
+            folder,
+            skip: Skip { number, name, reason, detail, size, received },
+        });
     }
     Some(skips)
 }

@@ -54,7 +54,8 @@ fn a_mailbox_at_rest_is_one_row_and_says_what_it_said() {
             let before = told(&ledger, &claim).await;
             let view = || SqliteView::open(&bed.dir()).unwrap();
             let skipped = |view: &SqliteView| {
-                let line = |s: mailwave::ledger::SkipLine| format!("{} {:?} {:?}", s.mailbox, s.folder, s.skip);
+                let line =
+                    |s: mailwave::ledger::SkipLine| format!("{} {:?} {:?}", s.mailbox, s.folder, s.skip);
                 view.skips().unwrap().into_iter().map(line).collect::<Vec<_>>()
             };
             let skips = skipped(&view());
@@ -66,7 +67,10 @@ fn a_mailbox_at_rest_is_one_row_and_says_what_it_said() {
             assert_eq!(told(&ledger, &claim).await, before);
             assert_eq!(skipped(&view()), skips, "skipped items are found as ever");
             assert_eq!(view().mailboxes().unwrap()[0].skipped, 8);
-            assert_eq!(show(&view().state(&claim.mailbox).unwrap().unwrap()), show(&ledger.load(&claim).await.unwrap()));
+            assert_eq!(
+                show(&view().state(&claim.mailbox).unwrap().unwrap()),
+                show(&ledger.load(&claim).await.unwrap())
+            );
             let found = audit(&bed.dir(), true).unwrap();
             assert!(found.sound(), "{found:?}");
             assert_eq!((found.folders, found.skipped, found.copies), (8, 16, 80));
@@ -99,7 +103,8 @@ fn a_change_that_is_refused_leaves_a_mailbox_at_rest() {
         let ledger = bed.open();
         let (claim, folders) = filled(&ledger, "ann").await;
         ledger.apply(&claim, Change::PassEnded(PassSummary::default())).await.unwrap();
-        let wrong = Change::Intent { folder: folders[0], epoch: 99, anchor: String::new(), items: Vec::new() };
+        let wrong =
+            Change::Intent { folder: folders[0], epoch: 99, anchor: String::new(), items: Vec::new() };
         ledger.apply(&claim, wrong).await.unwrap_err();
         assert_eq!((rows(&bed, "packed"), rows(&bed, "folder")), (1, 0));
     });

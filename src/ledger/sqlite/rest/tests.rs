@@ -115,7 +115,9 @@ proptest! {
 #[test]
 fn a_cut_anywhere_is_noticed() {
     let mut flags = FlagMap::default();
-    (1..300u64).filter(|n| n % 3 > 0).for_each(|n| flags.set(n, &Flags { seen: n < 250, ..Flags::default() }));
+    (1..300u64)
+        .filter(|n| n % 3 > 0)
+        .for_each(|n| flags.set(n, &Flags { seen: n < 250, ..Flags::default() }));
     let folder = Folder {
         mailbox: 1,
         folder: 1,

@@ -7,7 +7,7 @@
  * memory); the test builds what is left from the shadow and, by dice, some of the rest.
  *
  * POWERCUT_KILL_AT=N    the Nth sync below the root does not happen: the process is killed before it
- * POWERCUT_FAIL=CALL    write, sync: calls on files whose path holds POWERCUT_MATCH fail with POWERCUT_ERRNO once
+ * POWERCUT_FAIL=CALL    write, sync, open: calls on files whose path holds POWERCUT_MATCH fail with POWERCUT_ERRNO once
  *                       POWERCUT_AFTER of them have passed; POWERCUT_ONCE: one of them only
  * POWERCUT_COUNT=FILE   the number of syncs so far is kept there
  *
@@ -109,10 +109,9 @@ static void count(void) {
     }
 }
 
-static int fails(const char *call, int fd) {
+static int fails_at(const char *call, const char *path) {
     const char *wanted = getenv("POWERCUT_FAIL"), *match = getenv("POWERCUT_MATCH");
-    char path[4096];
-    if (inside || !wanted || !match || strcmp(wanted, call) || !path_of(fd, path, sizeof path)) return 0;
+    if (inside || !wanted || !match || strcmp(wanted, call)) return 0;
     if (!below_root(path) || !strstr(path, match)) return 0;
     const char *after = getenv("POWERCUT_AFTER"), *error = getenv("POWERCUT_ERRNO");
     pthread_mutex_lock(&turn);
@@ -122,6 +121,32 @@ static int fails(const char *call, int fd) {
     errno = error ? atoi(error) : EIO;
     return 1;
 }
+
+static int fails(const char *call, int fd) {
+    char path[4096];
+    return path_of(fd, path, sizeof path) && fails_at(call, path);
+}
+
+/* Names that are not absolute begin where the process is. */
+static int open_fails(const char *name) {
+    char path[8192], here[4096];
+    if (!name) return 0;
+    if (name[0] == '/' || !getcwd(here, sizeof here)) return fails_at("open", name);
+    snprintf(path, sizeof path, "%s/%s", here, name);
+    return fails_at("open", path);
+}
+
+#define OPENS(NAME)                                                    \
+    int NAME(const char *name, int flags, ...) {                       \
+        int (*real)(const char *, int, ...) = dlsym(RTLD_NEXT, #NAME); \
+        va_list more;                                                  \
+        va_start(more, flags);                                         \
+        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0; \
+        va_end(more);                                                  \
+        return open_fails(name) ? -1 : real(name, flags, mode);        \
+    }
+OPENS(open)
+OPENS(open64)
 
 static int durable(const char *call, int fd) {
     int (*real)(int) = dlsym(RTLD_NEXT, call);

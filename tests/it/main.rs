@@ -40,6 +40,7 @@ mod quickstart;
 mod road;
 mod simulate;
 mod support;
+mod time;
 mod trial;
 mod troubles;
 mod waves;

@@ -52,6 +52,8 @@ pub struct Ward {
     /// The mailboxes of a run.
     pub names: Vec<String>,
     pub options: Options,
+    /// So long after the beginning of a run, ours and the service's wall clocks are set by so many milliseconds.
+    pub clock_set: Vec<(Duration, i64)>,
     /// Every request: method, host and path.
     pub asked: Arc<Mutex<Vec<(Method, String)>>>,
 }
@@ -90,8 +92,14 @@ impl Ward {
             limits: LimitSettings::default(),
             names,
             options: Options::default(),
+            clock_set: Vec::new(),
             asked: Arc::default(),
         }
+    }
+
+    /// Between two runs all clocks are set by so many milliseconds.
+    pub fn set_clocks(&self, by: i64) {
+        self.clock.set(by);
     }
 
     /// Plays a fault of the mock's own script.
@@ -170,6 +178,14 @@ impl Ward {
             let wall = self.clock.begin();
             let began = tokio::time::Instant::now();
             let env = Env::simulated(5, wall, Observer::new(None));
+            for (after, by) in self.clock_set.clone() {
+                let (env, clock) = (env.clone(), self.clock.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(after).await;
+                    env.set_wall(by);
+                    clock.set(by);
+                });
+            }
             let source_name: SourceName = "acme".parse().unwrap();
             let mut options = LedgerOptions::new(source_name.clone(), "faults");
             options.inline = true;

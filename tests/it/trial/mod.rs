@@ -2,12 +2,14 @@
 //! again. Whatever the cut, the target must hold in the end what an undisturbed run leaves there, by the mock's truth.
 //!
 //! `play` tells one story and compares; `content` is what is moved, `source` and `peer` are the ends it is moved between;
-//! `pairs` tries every source with every target, `bites` that the trial notices defects.
+//! `pairs` tries every source with every target, `bites` that the trial notices defects,
+//! `panics` what becomes of our own.
 
 mod bites;
 mod content;
 mod graph;
 mod pairs;
+mod panics;
 mod peer;
 mod play;
 mod source;

@@ -52,8 +52,13 @@ pub struct Ward {
     /// The mailboxes of a run.
     pub names: Vec<String>,
     pub options: Options,
-    /// So long after the beginning of a run, ours and the service's wall clocks are set by so many milliseconds.
+    /// By how many milliseconds our wall clock is wrong.
+    pub our_clock: i64,
+    /// So long after the beginning of a run our wall clock is set by so many milliseconds.
     pub clock_set: Vec<(Duration, i64)>,
+    /// So long after the beginning of a run, wall clocks jump by so many milliseconds, the service's as well: it went on
+    /// while we stood still.
+    pub suspended: Option<(Duration, i64)>,
     /// Every request: method, host and path.
     pub asked: Arc<Mutex<Vec<(Method, String)>>>,
 }
@@ -92,7 +97,9 @@ impl Ward {
             limits: LimitSettings::default(),
             names,
             options: Options::default(),
+            our_clock: 0,
             clock_set: Vec::new(),
+            suspended: None,
             asked: Arc::default(),
         }
     }
@@ -177,13 +184,14 @@ impl Ward {
         let ended = runtime.block_on(async {
             let wall = self.clock.begin();
             let began = tokio::time::Instant::now();
-            let env = Env::simulated(5, wall, Observer::new(None));
-            for (after, by) in self.clock_set.clone() {
+            let env = Env::simulated(5, wall + self.our_clock, Observer::new(None));
+            let alone = self.clock_set.iter().map(|(after, by)| (*after, *by, 0));
+            for (after, by, theirs) in alone.chain(self.suspended.map(|(after, by)| (after, by, by))) {
                 let (env, clock) = (env.clone(), self.clock.clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(after).await;
                     env.set_wall(by);
-                    clock.set(by);
+                    clock.set(theirs);
                 });
             }
             let source_name: SourceName = "acme".parse().unwrap();

@@ -6,18 +6,18 @@
 //! `panics` what becomes of our own.
 
 mod bites;
-mod content;
+pub mod content;
 mod graph;
 mod pairs;
 mod panics;
 mod peer;
 mod play;
-mod source;
+pub mod source;
 mod stage;
 mod target;
 mod world;
 
-pub use self::content::Scale;
 pub use self::graph::target as graph_target;
+pub use self::peer::address;
 use self::play::Play;
 pub use self::world::{Observer, VirtualClock};

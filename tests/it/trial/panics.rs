@@ -72,21 +72,11 @@ fn a_panic_in_a_task_of_the_target_fails_its_mailbox_alone_and_its_store_is_look
     }
 }
 
-#[test]
-fn a_panic_in_a_task_of_the_ledger_fails_what_waits_for_it_and_the_next_run_completes() {
-    for step in [Step::FactsWrite, Step::FactsSync, Step::LedgerCommit, Step::LedgerAnswer] {
-        for nth in [2, 9] {
-            let failed = panics_once(Play { from: From::Memory, to: To::Graph }, step, nth);
-            assert!(failed > 0, "{step:?} {nth}: nobody noticed");
-        }
-    }
-}
-
 /// The ledger of a real run writes in a thread of its own: if that dies, every mailbox fails, at once and not never.
 #[test]
 fn a_panic_in_the_ledgers_own_thread_ends_the_run_with_errors_and_the_next_run_completes() {
     let play = Play { from: From::Memory, to: To::Graph };
-    for step in [Step::LedgerCommit, Step::FactsSync] {
+    for step in [Step::FactsWrite, Step::FactsSync, Step::LedgerCommit, Step::LedgerAnswer] {
         let stage = Arc::new(Stage::new(play, SCALE, SEED, Defect::None).threaded());
         let (told, ended) = std::sync::mpsc::channel();
         let running = stage.clone();

@@ -11,12 +11,12 @@ use mailwave::ledger::sqlite::{LedgerOptions, SqliteLedger};
 use mailwave::limit::Limits;
 use mailwave::model::{Bodies, Mailbox, MailboxKey, SourceName};
 
-use super::content::Content;
+use super::Play;
+use super::content::{Content, Scale};
 use super::peer::{Account, Peer, address};
 use super::source::Origin;
 use super::target::{Defect, Glasses};
 use super::world::{Observer, VirtualClock};
-use super::{Play, Scale};
 
 /// 2026-11-22T00:00:00Z
 const START: i64 = 1_795_305_600_000;

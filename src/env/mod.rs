@@ -10,6 +10,7 @@ pub use step::{Step, StepObserver};
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,6 +31,8 @@ struct Inner {
     start: tokio::time::Instant,
     /// Wall time at `start`; `None` reads the system's clock.
     wall_start: Option<WallMillis>,
+    /// By how much a simulated wall clock was set since, in milliseconds.
+    wall_set: AtomicI64,
     dice: Mutex<fastrand::Rng>,
     observer: Option<Arc<dyn StepObserver>>,
 }
@@ -48,6 +51,7 @@ impl Env {
             inner: Arc::new(Inner {
                 start: tokio::time::Instant::now(),
                 wall_start: None,
+                wall_set: AtomicI64::new(0),
                 dice: Mutex::new(fastrand::Rng::new()),
                 observer: None,
             }),
@@ -61,6 +65,7 @@ impl Env {
             inner: Arc::new(Inner {
                 start: tokio::time::Instant::now(),
                 wall_start: Some(wall_start),
+                wall_set: AtomicI64::new(0),
                 dice: Mutex::new(fastrand::Rng::with_seed(seed)),
                 observer: Some(observer),
             }),
@@ -75,11 +80,20 @@ impl Env {
     /// Wall time in milliseconds since 1970.
     pub fn wall(&self) -> WallMillis {
         match self.inner.wall_start {
-            Some(start) => start + i64::try_from(self.now().as_millis()).unwrap_or(i64::MAX),
+            Some(start) => {
+                let set = self.inner.wall_set.load(Ordering::Relaxed);
+                start + set + i64::try_from(self.now().as_millis()).unwrap_or(i64::MAX)
+            }
             None => std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
         }
+    }
+
+    /// Sets the wall clock of a simulated world by so many milliseconds, forwards or back, as an administrator, a time
+    /// service or the end of a suspension does. Monotonic time goes on as before. Of the system's clock it changes nothing.
+    pub fn set_wall(&self, by: WallMillis) {
+        self.inner.wall_set.fetch_add(by, Ordering::Relaxed);
     }
 
     /// Sleeps for `d`.

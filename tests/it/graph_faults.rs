@@ -1,7 +1,7 @@
 //! Whole passes against a Graph that fails, one kind of failure each: afterwards all mail is there, each message once
 //! with all of its attachments, or what is not there is told, with the reason.
 
-mod ward;
+pub mod ward;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,8 @@
 //! The real program, with its threads and sockets, killed and stopped at random moments, against a mock of Graph in
-//! another process.
+//! another process. `campaign` kills it over other sources and targets, far more often; `signals` stops it in other ways.
+
+mod campaign;
+mod signals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -43,6 +43,7 @@ mod rollback;
 mod simulate;
 mod size;
 mod support;
+mod time;
 mod trial;
 mod troubles;
 mod waves;

@@ -52,6 +52,13 @@ pub struct Ward {
     /// The mailboxes of a run.
     pub names: Vec<String>,
     pub options: Options,
+    /// By how many milliseconds our wall clock is wrong.
+    pub our_clock: i64,
+    /// So long after the beginning of a run our wall clock is set by so many milliseconds.
+    pub clock_set: Vec<(Duration, i64)>,
+    /// So long after the beginning of a run, wall clocks jump by so many milliseconds, the service's as well: it went on
+    /// while we stood still.
+    pub suspended: Option<(Duration, i64)>,
     /// Every request: method, host and path.
     pub asked: Arc<Mutex<Vec<(Method, String)>>>,
 }
@@ -90,8 +97,16 @@ impl Ward {
             limits: LimitSettings::default(),
             names,
             options: Options::default(),
+            our_clock: 0,
+            clock_set: Vec::new(),
+            suspended: None,
             asked: Arc::default(),
         }
+    }
+
+    /// Between two runs all clocks are set by so many milliseconds.
+    pub fn set_clocks(&self, by: i64) {
+        self.clock.set(by);
     }
 
     /// Plays a fault of the mock's own script.
@@ -169,7 +184,16 @@ impl Ward {
         let ended = runtime.block_on(async {
             let wall = self.clock.begin();
             let began = tokio::time::Instant::now();
-            let env = Env::simulated(5, wall, Observer::new(None));
+            let env = Env::simulated(5, wall + self.our_clock, Observer::new(None));
+            let alone = self.clock_set.iter().map(|(after, by)| (*after, *by, 0));
+            for (after, by, theirs) in alone.chain(self.suspended.map(|(after, by)| (after, by, by))) {
+                let (env, clock) = (env.clone(), self.clock.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(after).await;
+                    env.set_wall(by);
+                    clock.set(theirs);
+                });
+            }
             let source_name: SourceName = "acme".parse().unwrap();
             let mut options = LedgerOptions::new(source_name.clone(), "faults");
             options.inline = true;

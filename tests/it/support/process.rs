@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use mailwave::mock::ews;
 use mailwave::mock::graph::{Counters, FaultScript, Truth};
 
 use crate::cli::mailwave;
@@ -26,34 +27,47 @@ pub fn until<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// `mailwave mock graph` in a process of its own. Killed when dropped.
-pub struct GraphProcess {
+/// A mock in a process of its own. Killed when dropped.
+struct Mock {
     child: Child,
-    /// Without `/v1.0`.
-    pub base_url: String,
+    /// What it told at its start.
+    told: Vec<String>,
+}
+
+impl Mock {
+    fn start(dir: &Path, args: &[&str], lines: usize) -> Mock {
+        let mut child = mailwave(dir, &[&["mock"], args].concat()).stdout(Stdio::piped()).spawn().unwrap();
+        let told = BufReader::new(child.stdout.take().unwrap()).lines().take(lines);
+        let told: Vec<String> = told.map(|line| line.expect("it tells where it is")).collect();
+        assert_eq!(told.len(), lines, "it tells where it is: {told:?}");
+        Mock { child, told }
+    }
+
+    /// One of Microsoft's, which tells where its truth is.
+    fn of_microsoft(dir: &Path, kind: &str, options: &serde_json::Value) -> (Mock, Truthful) {
+        fs::write(dir.join("tenant.json"), options.to_string()).unwrap();
+        let args = [kind, "--state", "tenant", "--truth", "127.0.0.1:0", "--options", "tenant.json"];
+        let mock = Mock::start(dir, &args, 2);
+        let (truth, token) = mock.told[1].strip_prefix("truth http://").unwrap().split_once(' ').unwrap();
+        let truthful = Truthful { truth: truth.to_owned(), token: token.to_owned() };
+        (mock, truthful)
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The port at which a mock tells the truth.
+struct Truthful {
     truth: String,
     token: String,
 }
 
-impl GraphProcess {
-    /// Starts one that keeps its state in `dir` and is like `options` (JSON).
-    pub fn start(dir: &Path, options: &serde_json::Value) -> GraphProcess {
-        fs::write(dir.join("tenant.json"), options.to_string()).unwrap();
-        let mut child = mailwave(
-            dir,
-            &["mock", "graph", "--state", "tenant", "--truth", "127.0.0.1:0", "--options", "tenant.json"],
-        )
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let base = lines.next().expect("the mock tells its address");
-        let truth = lines.next().expect("the mock tells where its truth is");
-        let base_url = base.strip_prefix("base_url ").unwrap().strip_suffix("/v1.0").unwrap().to_owned();
-        let (truth, token) = truth.strip_prefix("truth http://").unwrap().split_once(' ').unwrap();
-        GraphProcess { child, base_url, truth: truth.to_owned(), token: token.to_owned() }
-    }
-
+impl Truthful {
     fn ask(&self, method: &str, path: &str, body: &str) -> Vec<u8> {
         let mut stream = TcpStream::connect(&self.truth).unwrap();
         write!(
@@ -70,10 +84,28 @@ impl GraphProcess {
         let head = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a whole head");
         answer.split_off(head + 4)
     }
+}
+
+/// `mailwave mock graph`.
+pub struct GraphProcess {
+    _mock: Mock,
+    /// Without `/v1.0`.
+    pub base_url: String,
+    truthful: Truthful,
+}
+
+impl GraphProcess {
+    /// Starts one that keeps its state in `dir` and is like `options` (JSON).
+    pub fn start(dir: &Path, options: &serde_json::Value) -> GraphProcess {
+        let (mock, truthful) = Mock::of_microsoft(dir, "graph", options);
+        let base = mock.told[0].strip_prefix("base_url ").unwrap();
+        let base_url = base.strip_suffix("/v1.0").unwrap().to_owned();
+        GraphProcess { _mock: mock, base_url, truthful }
+    }
 
     /// Everything it holds.
     pub fn truth(&self) -> Truth {
-        serde_json::from_slice(&self.ask("GET", "/truth", "")).unwrap()
+        serde_json::from_slice(&self.truthful.ask("GET", "/truth", "")).unwrap()
     }
 
     /// The truth, once nothing is under way any more.
@@ -83,19 +115,51 @@ impl GraphProcess {
 
     /// What it was asked and answered.
     pub fn counters(&self) -> Counters {
-        serde_json::from_slice(&self.ask("GET", "/counters", "")).unwrap()
+        serde_json::from_slice(&self.truthful.ask("GET", "/counters", "")).unwrap()
     }
 
     /// Plays these faults from now on.
     pub fn faults(&self, script: &FaultScript) {
-        self.ask("POST", "/faults", &serde_json::to_string(script).unwrap());
+        self.truthful.ask("POST", "/faults", &serde_json::to_string(script).unwrap());
     }
 }
 
-impl Drop for GraphProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// `mailwave mock ews`.
+pub struct EwsProcess {
+    _mock: Mock,
+    pub url: String,
+    truthful: Truthful,
+}
+
+impl EwsProcess {
+    pub fn start(dir: &Path, options: &serde_json::Value) -> EwsProcess {
+        let (mock, truthful) = Mock::of_microsoft(dir, "ews", options);
+        let url = mock.told[0].strip_prefix("url ").unwrap().to_owned();
+        EwsProcess { _mock: mock, url, truthful }
+    }
+
+    /// Everything it holds, once nothing is under way any more.
+    pub fn settled(&self) -> ews::Truth {
+        until("the mock to come to rest", || {
+            let truth: ews::Truth = serde_json::from_slice(&self.truthful.ask("GET", "/truth", "")).unwrap();
+            Some(truth).filter(|t| t.pending == 0)
+        })
+    }
+}
+
+/// `mailwave mock imap`; whoever asks gets a mailbox, any password will do.
+pub struct ImapProcess {
+    _mock: Mock,
+    pub port: u16,
+}
+
+impl ImapProcess {
+    /// Serves the Maildirs in `state`, if there is one.
+    pub fn start(dir: &Path, state: Option<&str>) -> ImapProcess {
+        let state: &[&str] = &state.map_or(Vec::new(), |state| vec!["--state", state]);
+        let mock = Mock::start(dir, &[&["imap"], state].concat(), 1);
+        let port = mock.told[0].rsplit_once(':').expect("an address").1.parse().expect("a port");
+        ImapProcess { _mock: mock, port }
     }
 }
 
@@ -109,8 +173,13 @@ pub struct Running {
 impl Running {
     /// Starts it in `dir`; what it says goes to files there.
     pub fn start(dir: &Path) -> Running {
-        let (out, err) = (dir.join("run.out"), dir.join("run.err"));
-        let child = mailwave(dir, &["run", "mailwave.toml", "--json"])
+        Running::with(dir, "run", &[])
+    }
+
+    /// With further arguments; what it says goes to files of this name.
+    pub fn with(dir: &Path, name: &str, more: &[&str]) -> Running {
+        let (out, err) = (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")));
+        let child = mailwave(dir, &[&["run", "mailwave.toml", "--json"], more].concat())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
             .spawn()
@@ -141,10 +210,23 @@ impl Running {
         assert_eq!(status.signal(), Some(9), "it ended ({status}) before it was killed:\n{}", self.talk());
     }
 
+    /// `kill -9`, unless it has ended by itself: then how.
+    pub fn kill_or_ended(&mut self) -> Option<ExitStatus> {
+        use std::os::unix::process::ExitStatusExt;
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        (status.signal() != Some(9)).then_some(status)
+    }
+
+    /// A signal by its name: `INT`, `TERM`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Ctrl-C.
     pub fn interrupt(&self) {
-        let sent = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status().unwrap();
-        assert!(sent.success());
+        self.signal("INT");
     }
 
     /// Its exit code and its JSON, once it has ended by itself.

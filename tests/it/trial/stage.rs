@@ -11,12 +11,12 @@ use mailwave::ledger::sqlite::{LedgerOptions, SqliteLedger};
 use mailwave::limit::Limits;
 use mailwave::model::{Bodies, Mailbox, MailboxKey, SourceName};
 
-use super::content::Content;
+use super::Play;
+use super::content::{Content, Scale};
 use super::peer::{Account, Peer, address};
 use super::source::Origin;
 use super::target::{Defect, Glasses};
 use super::world::{Observer, VirtualClock};
-use super::{Play, Scale};
 
 /// 2026-11-22T00:00:00Z
 const START: i64 = 1_795_305_600_000;
@@ -32,6 +32,8 @@ pub struct Stage {
     defect: Defect,
     /// What lies at the source, as its users left it.
     left: Mutex<String>,
+    /// The ledger writes in a thread, and time is real.
+    threaded: bool,
 }
 
 /// How one run ended.
@@ -53,7 +55,13 @@ impl Stage {
         let peer = Peer::new(play.to, seed, &clock, &content, dir.path());
         let left = Mutex::new(origin.untouched());
         let (content, origin) = (Mutex::new(content), Mutex::new(origin));
-        Stage { content, origin, peer, clock, dir, seed, defect, left }
+        Stage { content, origin, peer, clock, dir, seed, defect, left, threaded: false }
+    }
+
+    /// With a ledger that writes in a thread of its own, as in a real run.
+    pub fn threaded(mut self) -> Stage {
+        self.threaded = true;
+        self
     }
 
     /// Before the second pass (`round` 1), or before the third.
@@ -86,11 +94,8 @@ impl Stage {
     /// Runs the engine once, in a world of its own that `observer` may cut. Whatever was not synced is lost then;
     /// requests already sent are acted on or not, as the target's seed has it.
     pub fn run(&self, observer: &Arc<Observer>, last: bool) -> End {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime");
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(!self.threaded).build().expect("a runtime");
         let end = runtime.block_on(async {
             let wall = self.clock.begin();
             let env = Env::simulated(self.seed, wall, observer.clone());
@@ -115,7 +120,7 @@ impl Stage {
     fn parts(&self, env: &Env, last: bool) -> Parts {
         let source_name: SourceName = "trial".parse().expect("a name");
         let mut options = LedgerOptions::new(source_name.clone(), "trial");
-        options.inline = true;
+        options.inline = !self.threaded;
         options.group_ms = 2;
         options.acknowledge_intents_early = self.defect == Defect::IntentNotSynced;
         let ledger =

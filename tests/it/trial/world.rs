@@ -14,6 +14,8 @@ pub struct Observer {
     state: Mutex<Counts>,
     frozen: Notify,
     cut: Option<u64>,
+    /// At this one of the steps of this kind (from 1) whoever passes it panics.
+    panics: Option<(Step, u64)>,
 }
 
 #[derive(Default)]
@@ -25,7 +27,13 @@ struct Counts {
 
 impl Observer {
     pub fn new(cut: Option<u64>) -> Arc<Observer> {
-        Arc::new(Observer { state: Mutex::default(), frozen: Notify::new(), cut })
+        Arc::new(Observer { state: Mutex::default(), frozen: Notify::new(), cut, panics: None })
+    }
+
+    /// Nothing is cut, but whoever passes the `nth` step of a kind panics.
+    pub fn panicking(step: Step, nth: u64) -> Arc<Observer> {
+        let panics = Some((step, nth));
+        Arc::new(Observer { state: Mutex::default(), frozen: Notify::new(), cut: None, panics })
     }
 
     /// Steps passed.
@@ -57,6 +65,13 @@ impl StepObserver for Observer {
         }
         state.passed += 1;
         state.order.push(step);
+        if let Some((kind, nth)) = self.panics
+            && kind == step
+            && state.order.iter().filter(|s| **s == kind).count() as u64 == nth
+        {
+            drop(state);
+            panic!("on purpose, before {step:?}");
+        }
         if self.cut == Some(state.passed) {
             state.cut_at = Some(step);
             self.frozen.notify_one();
@@ -75,6 +90,11 @@ pub struct VirtualClock {
 impl VirtualClock {
     pub fn new(wall: i64) -> Arc<VirtualClock> {
         Arc::new(VirtualClock { base: Mutex::new((wall, None)) })
+    }
+
+    /// The clock is set, forwards or back.
+    pub fn set(&self, by: i64) {
+        self.base.lock().unwrap().0 += by;
     }
 
     /// A run begins, inside its runtime.

@@ -50,6 +50,8 @@ struct Town {
     clock: Arc<VirtualClock>,
     dir: tempfile::TempDir,
     mailboxes: Vec<Mailbox>,
+    /// So long after the beginning of a run the wall clocks are set by so many milliseconds.
+    clock_set: Vec<(Duration, i64)>,
 }
 
 type Seen = Vec<(i64, &'static str, String)>;
@@ -87,6 +89,7 @@ impl Town {
             clock,
             dir: tempfile::tempdir().unwrap(),
             mailboxes,
+            clock_set: Vec::new(),
         }
     }
 
@@ -127,6 +130,14 @@ impl Town {
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let ran = runtime.block_on(async {
             let env = Env::simulated(5, self.clock.begin(), Observer::new(None));
+            for (after, by) in self.clock_set.clone() {
+                let (env, clock) = (env.clone(), self.clock.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(after).await;
+                    env.set_wall(by);
+                    clock.set(by);
+                });
+            }
             let source_name: SourceName = "acme".parse().unwrap();
             let mut options = LedgerOptions::new(source_name.clone(), "nights");
             options.inline = true;
@@ -284,4 +295,36 @@ fn a_run_ends_with_its_window_and_the_next_one_lists_nothing_again_that_was_fini
     assert!(result.mailboxes.iter().all(|m| m.error.is_none() && m.summary.stored == 0));
     let walked = SqliteView::open(&town.dir.path().join("ledger")).unwrap().walked().unwrap();
     assert!(walked.values().all(|w| w.pass == 2 && w.complete), "{walked:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_while_a_window_is_waited_for_opens_it_by_what_it_shows_then() {
+    let hour = 60 * MINUTE;
+    // Set half an hour after midnight; the window opens at one.
+    for (by, opens_after) in [(hour, 30 * MINUTE), (-hour, 2 * hour), (8 * hour, 24 * hour - 7 * hour)] {
+        let mut town = Town::new();
+        town.clock_set = vec![(Duration::from_secs(1800), by)];
+        let windows = [(60, 240), (60, 240)];
+        let (result, seen) = town.run(windows, 6, Waits::First);
+        assert!(result.mailboxes.iter().all(|m| m.error.is_none()), "{:?}", result.mailboxes);
+        assert_eq!((town.copies(), result.not_begun), (1200, 0));
+        assert_inside(&seen, wave_of, windows);
+        // Notes are by the wall clock, which was set once.
+        let first = seen.iter().find(|s| s.1 == "opened").expect("one is opened").0 - by;
+        assert!((opens_after..opens_after + 2 * MINUTE).contains(&first), "{by}: after {first} ms");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_in_the_midst_of_a_window_ends_it_by_what_it_shows_and_nothing_is_lost() {
+    for by in [2 * 60 * MINUTE, -90 * MINUTE] {
+        let mut town = Town::new();
+        town.clock_set = vec![(Duration::from_secs(62 * 60), by)];
+        let windows = [(60, 90), (60, 90)];
+        let (result, seen) = town.run(windows, 6, Waits::Always);
+        assert!(result.mailboxes.iter().all(|m| m.error.is_none()), "{:?}", result.mailboxes);
+        assert_eq!((town.copies(), result.not_begun), (1200, 0), "{by}");
+        let began = seen.iter().filter(|s| s.1 == "opened").map(|s| s.0 % DAY);
+        assert!(began.into_iter().all(|at| (60 * MINUTE..88 * MINUTE).contains(&at)), "{by}: {seen:?}");
+    }
 }

@@ -20,12 +20,12 @@ fn strict(rows: &[(&str, &str, usize)]) -> Bed {
 
 #[test]
 fn verify_beside_a_run_asks_it_for_permits_and_the_service_refuses_neither() {
-    let bed = strict(&[("ann", "", 240), ("bob", "", 240)]);
+    let bed = strict(&[("ann", "", 110), ("bob", "", 110)]);
     let mut run = bed.run(&[]);
     bed.made(&mut run, 20);
     let mut verified = 0;
     // A verify that begins when the run is gone has limits of its own, and knows nothing of what the run sent.
-    while bed.graph.counters().creates < 300 {
+    while bed.graph.counters().creates < 130 {
         assert!(run.child.try_wait().unwrap().is_none(), "it ended: {}", run.talk());
         let verify = crate::cli::said(bed.dir(), &["verify", "mailwave.toml", "--json", "--log", "info"]);
         assert!(verify.code <= 1, "{}", verify.err);
@@ -35,17 +35,17 @@ fn verify_beside_a_run_asks_it_for_permits_and_the_service_refuses_neither() {
     let (code, json, talk) = run.end();
     assert_eq!(code, 0, "{json}\n{talk}");
     assert!(verified > 1, "it ran {verified} times beside the run");
-    assert_eq!(json["messages"]["stored"], 480);
+    assert_eq!(json["messages"]["stored"], 220);
     let counters = bed.graph.counters();
     assert_eq!(counters.throttled, 0, "{counters:?}");
-    assert_eq!(bed.copies(), 480);
+    assert_eq!(bed.copies(), 220);
 }
 
 #[test]
 fn a_verify_whose_run_is_killed_goes_on_with_limits_of_its_own_and_windows_counted_as_spent() {
-    let bed = strict(&[("ann", "", 400)]);
+    let bed = strict(&[("ann", "", 200)]);
     let mut run = bed.run(&[]);
-    bed.made(&mut run, 120);
+    bed.made(&mut run, 60);
     let log = bed.dir().join("verify.err");
     let mut verify = mailwave(bed.dir(), &["verify", "mailwave.toml", "--log", "info"])
         .stdout(Stdio::null())

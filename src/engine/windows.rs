@@ -79,7 +79,7 @@ impl Windows {
                     Waits::First => !wave.was_open,
                     Waits::Always => true,
                 };
-                wave.over = !now.working && !(awaited && now.opens.is_some());
+                wave.over = !(now.working || awaited && now.opens.is_some());
                 happened.push(match now.working {
                     true => Happened::WindowOpens(n),
                     false if awaited && now.opens.is_some() => Happened::WindowCloses(n, NextWindow::Awaited),

@@ -29,7 +29,7 @@ pub struct Gate {
     app: App,
     /// Of the lane that works on the mailbox now. Where several share a target mailbox: of the last one.
     account: Mutex<Option<Arc<Account>>>,
-    lent: Option<LentBy>,
+    lent: Option<Box<LentBy>>,
 }
 
 /// Who lends the permits of a mailbox, beside the limits here.
@@ -83,7 +83,7 @@ impl Gate {
         rules: Arc<Rules>,
         start_spent: bool,
         app: App,
-        lent: Option<LentBy>,
+        lent: Option<Box<LentBy>>,
     ) -> Arc<Gate> {
         let machine = Admission::new(rules, start_spent);
         let state = State { machine, wakers: BTreeMap::new(), counted: None };
@@ -177,7 +177,8 @@ impl Gate {
 
     /// Another process lends its permit, if there is one. `Err`: it is gone, and what it sent fills the windows from now on.
     async fn borrow(&self, parts: &[u64], at_once: usize) -> Result<Option<Box<dyn Lease>>, ()> {
-        let Some(LentBy { lender, endpoint, mailbox }) = &self.lent else { return Ok(None) };
+        let Some(lent) = &self.lent else { return Ok(None) };
+        let LentBy { lender, endpoint, mailbox } = lent.as_ref();
         let gone = match lender.lend(endpoint, mailbox, parts, at_once).await {
             Lent::Yes(lease) => return Ok(Some(lease)),
             Lent::Nobody(gone) => gone,

@@ -200,10 +200,8 @@ impl Limits {
         let shared = self.endpoints.get(endpoint).unwrap_or(&self.unlimited);
         // A mailbox stays on one app, so the gate of a mailbox is that of (app, mailbox).
         let app = shared.shared.get(app_of(&shared.apps, mailbox)).cloned().unwrap_or_default();
-        let lent = self.lender.clone().map(|lender| LentBy {
-            lender,
-            endpoint: endpoint.to_owned(),
-            mailbox: mailbox.to_owned(),
+        let lent = self.lender.clone().map(|lender| {
+            Box::new(LentBy { lender, endpoint: endpoint.to_owned(), mailbox: mailbox.to_owned() })
         });
         let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, app, lent);
         gates.by_name.insert(key, Arc::clone(&gate));

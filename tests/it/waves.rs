@@ -2,7 +2,10 @@
 //! codes.
 
 mod control;
+mod drain;
+mod lend;
 mod nights;
+mod watched;
 mod windows;
 
 use std::fs;
@@ -25,6 +28,11 @@ struct Bed {
 impl Bed {
     /// `rows` are (mailbox, wave, messages); `more` is added to the configuration, before its tables.
     fn new(latency_ms: u64, rows: &[(&str, &str, usize)], keys: &str, tables: &str) -> Bed {
+        Bed::with(&json!({ "latency": { "base_ms": latency_ms } }), rows, keys, tables)
+    }
+
+    /// With a Graph that is like `options`.
+    fn with(options: &serde_json::Value, rows: &[(&str, &str, usize)], keys: &str, tables: &str) -> Bed {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path();
         let mut mails = MailGen::new(11, "example.org");
@@ -41,7 +49,7 @@ impl Bed {
             }
             messages += count;
         }
-        let graph = GraphProcess::start(dir, &json!({ "latency": { "base_ms": latency_ms } }));
+        let graph = GraphProcess::start(dir, options);
         let config = format!(
             "source_name = \"acme\"\n{keys}\n[source.old]\nkind = \"maildir\"\nroot = \"in\"\n\
              [target.new]\nkind = \"graph\"\ntenant = \"contoso\"\nclient_id = \"mover\"\n\

@@ -59,6 +59,10 @@ type Seen = Vec<(i64, &'static str, String)>;
 impl Town {
     /// Six mailboxes of 200 messages; each request to the target takes two seconds.
     fn new() -> Town {
+        Town::slow(Duration::from_secs(2))
+    }
+
+    fn slow(latency: Duration) -> Town {
         let source_name: SourceName = "acme".parse().unwrap();
         let mut store = Store::default();
         let mut mails = MailGen::new(5, "example.org");
@@ -81,7 +85,7 @@ impl Town {
             });
         }
         let clock = VirtualClock::new(START);
-        let latency = Latency { base_ms: 2000, ..Latency::default() };
+        let latency = Latency { base_ms: latency.as_millis() as u64, ..Latency::default() };
         let options = GraphOptions { latency, token_seconds: 86_400, ..GraphOptions::default() };
         Town {
             store: Arc::new(Mutex::new(store)),
@@ -243,6 +247,23 @@ fn a_mailbox_that_was_cut_lists_only_the_folders_that_were_not_finished() {
     assert_eq!(result.mailboxes[0].error, None);
     assert_eq!(whole(), 21 - full, "what was finished is not listed again");
     assert_eq!(town.copies(), 280);
+}
+
+#[test]
+fn what_is_not_stored_by_the_end_of_the_last_window_is_left_and_looked_for_in_the_next_one() {
+    let mut town = Town::slow(Duration::from_secs(40));
+    town.mailboxes.truncate(1);
+    // A batch of twenty takes longer than the two minutes of grace.
+    let (result, seen) = town.run([(60, 65), (60, 65)], 1, Waits::First);
+    let ended = seen.iter().find(|s| s.1 == "closed").expect("it ended").0;
+    assert!((65 * MINUTE..=65 * MINUTE + 1000).contains(&ended), "with its window: {ended}");
+    let cut = &result.mailboxes[0];
+    assert!(cut.unknown > 0 && cut.error.is_some(), "{cut:?}");
+    assert_eq!(result.left.len(), 1);
+
+    let (result, _) = town.run([(60, 1430), (60, 1430)], 1, Waits::First);
+    assert_eq!((result.mailboxes[0].error.clone(), result.mailboxes[0].unknown), (None, 0));
+    assert_eq!(town.copies(), 200, "each once");
 }
 
 #[test]

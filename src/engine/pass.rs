@@ -200,7 +200,8 @@ async fn one(
     tracing::debug!("begins");
     // Past the grace all of it is left where it is, as by a kill: stores go on in tasks of their own, unobserved, their
     // intents stay open, and the process is about to end.
-    let walk = Box::pin(walk(&parts, &mailbox, &watcher, &stop, (lane.account(), first_try), &mut book, &mut claim));
+    let walk =
+        Box::pin(walk(&parts, &mailbox, &watcher, &stop, (lane.account(), first_try), &mut book, &mut claim));
     let error = tokio::select! {
         biased;
         walked = walk => walked.err(),

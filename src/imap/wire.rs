@@ -97,7 +97,16 @@ impl Wire {
     pub(super) fn deflate(self) -> Wire {
         let Wire { stream, buffer, env, idle, line_limit, .. } = self;
         let stream = Box::new(Deflated::new(stream, buffer));
-        Wire { stream, buffer: BytesMut::new(), searched: 0, pace: Pace::default(), room: LITTLE, env, idle, line_limit }
+        Wire {
+            stream,
+            buffer: BytesMut::new(),
+            searched: 0,
+            pace: Pace::default(),
+            room: LITTLE,
+            env,
+            idle,
+            line_limit,
+        }
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.

@@ -48,7 +48,8 @@ fn tests_in(text: &str) -> Vec<String> {
 }
 
 /// The cases of each class that have a row. What has no test in this project says so in its row.
-const CLASSES: &[(char, u32, u32)] = &[('A', 0, 32), ('B', 1, 17), ('C', 1, 28), ('D', 1, 8), ('E', 1, 25), ('I', 1, 9), ('J', 1, 7)];
+const CLASSES: &[(char, u32, u32)] =
+    &[('A', 0, 32), ('B', 1, 17), ('C', 1, 28), ('D', 1, 8), ('E', 1, 25), ('I', 1, 9), ('J', 1, 7)];
 
 /// Cases and the tests they name. A row `A01–A24` is of all of these.
 fn rows(table: &str) -> Vec<(Vec<String>, Vec<String>)> {

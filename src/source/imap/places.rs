@@ -453,13 +453,13 @@ mod tests {
         for _ in 0..rounds {
             let mut held = Vec::new();
             for owner in 1..=200 {
-                match places.turn(owner, *now) {
+                match places.turn(owner, *now, true, Holds::Nothing) {
                     Turn::LogIn { place, .. } => {
                         places.made(place, Arc::new(session(Vec::new()).0));
                         held.push(place);
                     }
                     Turn::Resume { place, .. } => held.push(place),
-                    Turn::Wait(_) => {}
+                    Turn::Wait(_) | Turn::WaitForOwn => {}
                 }
             }
             let over = (held.len() as f64 / bears as f64).max(1.0);
@@ -501,7 +501,7 @@ mod tests {
             for turn in 0..200u64 {
                 let owner = 2 + turn % 7;
                 now += Duration::from_millis(100);
-                let place = match places.turn(owner, now) {
+                let place = match places.turn(owner, now, true, Holds::Nothing) {
                     Turn::LogIn { place, .. } => {
                         places.made(place, Arc::new(session(Vec::new()).0));
                         place

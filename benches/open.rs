@@ -395,7 +395,7 @@ impl Road {
                 break;
             }
             told.rss = told.rss.max(memory(&place, "VmHWM:"));
-            if looks % 10 == 0 {
+            if looks.is_multiple_of(10) {
                 told.most_connected = told.most_connected.max(connections(source));
                 told.most_to_target = told.most_to_target.max(connections(target));
                 told.files =

@@ -155,6 +155,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
         max_message: LARGEST_MESSAGE,
         recount: true,
         mirror: true,
+        newest_first: false,
     };
     let Some(s) = section else { return run };
     run.open_mailboxes = to_usize(s.number("open_mailboxes", run.open_mailboxes as u64, 1..=5000));
@@ -169,6 +170,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
     run.max_message = s.size("max_message", run.max_message, KIB..=2 * GIB);
     run.recount = s.flag("recount", run.recount);
     run.mirror = s.flag("mirror", run.mirror);
+    run.newest_first = s.one_of_or("order", &[("oldest", false), ("newest", true)], run.newest_first);
     s.done();
     run
 }

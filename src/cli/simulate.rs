@@ -31,7 +31,7 @@ const MOST_NAMED: usize = 20;
 pub(super) fn run(args: &SimulateArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
     let scenario = scenario(&args.scenario)?;
     if let Some(seeds) = args.compare {
-        return compare(&scenario, args, seeds, talk);
+        return compare(&scenario, args, seeds, env, talk);
     }
     let ordering = match args.order {
         SimulateOrder::LongestFirst => Ordering::LongestFirst,
@@ -207,11 +207,18 @@ fn print(scenario: &Scenario, outcome: &Outcome, took: Duration, talk: &Talk) {
 }
 
 /// Every order with every seed.
-fn compare(scenario: &Scenario, args: &SimulateArgs, seeds: u32, talk: &Talk) -> Result<Exit, Failure> {
+fn compare(
+    scenario: &Scenario,
+    args: &SimulateArgs,
+    seeds: u32,
+    env: &Env,
+    talk: &Talk,
+) -> Result<Exit, Failure> {
     let orders = [Ordering::LongestFirst, Ordering::AsListed, Ordering::Shuffled];
     let mut rows = Vec::new();
     let mut worst = f64::MIN;
     for seed in (args.seed..).take(seeds as usize) {
+        let began = env.now();
         let mut times = Vec::new();
         for order in orders {
             times.push(simulate::run(scenario, seed, order, &mut Nobody)?);
@@ -223,6 +230,8 @@ fn compare(scenario: &Scenario, args: &SimulateArgs, seeds: u32, talk: &Talk) ->
         row.extend(times.iter().map(|o| hours(o.took)));
         row.extend(times.first().map(|o| format!("{:.4}", o.over_the_bound())));
         row.push(format!("{behind:.3} %"));
+        row.push(format!("{:.4} %", times.iter().map(refused_percent).fold(0.0, f64::max)));
+        row.push(format!("{:.1}", env.now().saturating_sub(began).as_secs_f64() / times.len().max(1) as f64));
         talk.say(&row.join("  "));
         rows.push(row);
     }
@@ -233,6 +242,8 @@ fn compare(scenario: &Scenario, args: &SimulateArgs, seeds: u32, talk: &Talk) ->
         ("shuffled", Align::Right),
         ("× the bound", Align::Right),
         ("behind the best", Align::Right),
+        ("refused, at most", Align::Right),
+        ("real seconds a night", Align::Right),
     ];
     if args.json {
         talk.data(&serde_json::json!({"verb": "simulate", "rows": rows, "worst_percent": worst}).to_string());

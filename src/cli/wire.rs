@@ -85,6 +85,7 @@ pub(super) fn parts(
             recount: run.recount,
             start_over: wishes.start_over,
             mirror: run.mirror,
+            newest_first: run.newest_first,
             final_pass: wishes.final_pass,
             max_removed_percent: if wishes.allow_removals { 100 } else { 20 },
         },

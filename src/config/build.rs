@@ -161,6 +161,7 @@ impl RunSettings {
             max_message: LARGEST_MESSAGE,
             recount: true,
             mirror: true,
+            newest_first: false,
         }
     }
 }
@@ -182,6 +183,7 @@ fn run_settings(section: Option<Section<'_, '_>>, beside: &Path) -> RunSettings 
     run.max_message = s.size("max_message", run.max_message, KIB..=2 * GIB);
     run.recount = s.flag("recount", run.recount);
     run.mirror = s.flag("mirror", run.mirror);
+    run.newest_first = s.one_of_or("order", &[("oldest", false), ("newest", true)], run.newest_first);
     s.done();
     run
 }

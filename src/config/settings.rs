@@ -99,6 +99,8 @@ pub struct RunSettings {
     pub recount: bool,
     /// Mirror moves and deletions of the source on untouched copies.
     pub mirror: bool,
+    /// Within a folder, messages listed last are copied first (`order = "newest"`).
+    pub newest_first: bool,
 }
 
 /// `[source.NAME]`.

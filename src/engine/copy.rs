@@ -169,7 +169,9 @@ pub(super) async fn all(core: &Core, source: &dyn SourceMailbox, book: &mut Book
         let Some(work) = book.folders.get_mut(&folder) else { continue };
         let open = book.reopened.iter().filter(|r| r.folder == folder);
         let open: BTreeMap<u64, BatchId> = open.map(|r| (r.item.number, r.batch)).collect();
-        queue.folder(folder, std::mem::take(&mut work.new), &open);
+        let new = std::mem::take(&mut work.new);
+        let new = if core.parts.options.newest_first { new.reversed() } else { new };
+        queue.folder(folder, new, &open);
     }
     let mut unsettled = Vec::new();
     loop {

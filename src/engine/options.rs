@@ -64,6 +64,8 @@ pub struct Options {
     pub start_over: bool,
     /// Mirror moves and deletions of the source on untouched copies.
     pub mirror: bool,
+    /// Within a folder, messages listed last are copied first.
+    pub newest_first: bool,
     /// The last pass before cutover: flags are compared also where that takes listing a folder whole, and every skipped
     /// item is tried again.
     pub final_pass: bool,
@@ -86,6 +88,7 @@ impl Default for Options {
             recount: true,
             start_over: false,
             mirror: true,
+            newest_first: false,
             final_pass: false,
             max_removed_percent: 20,
         }

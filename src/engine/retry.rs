@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Error, Status};
+use crate::model::{Error, Kind, Scope, Status};
 
 /// How often a throttled thing may be tried, as a multiple of the ordinary tries: a server that says "later" is
 /// working, and the gate makes each try wait as long as it was told.
@@ -53,6 +53,14 @@ pub(super) fn parked(error: &Error) -> Option<Duration> {
     error.retry_after.filter(|told| error.status == Status::Temporary && *told > TOLD_CEILING)
 }
 
+/// How long a mailbox is left alone whose target is full: somebody has to make room, or an archive policy does.
+const FULL: Duration = Duration::from_secs(3600);
+
+/// The wait for a target mailbox that is full, after the `attempt`-th time (from 1) that it was found so.
+pub(super) fn full(error: &Error, attempt: u32, tries: u32) -> Option<Duration> {
+    (error.kind == Kind::Quota && error.scope == Scope::Mailbox && attempt < tries).then_some(FULL)
+}
+
 /// As [`after`], for a pass that ended so: what it was refused inside it has tried often enough already. A pass that got
 /// on is the first of a new count.
 pub(super) fn after_pass(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next {
@@ -62,7 +70,6 @@ pub(super) fn after_pass(error: &Error, attempt: u32, tries: u32, dice: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, Scope};
 
     #[test]
     fn a_permanent_error_is_never_tried_again() {
@@ -78,6 +85,14 @@ mod tests {
         assert_eq!(waits[4], Next::GiveUp);
         let Next::Again(least) = after(&e, 1, 5, 999) else { panic!("one more try") };
         assert!(least >= Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_full_mailbox_is_tried_again_each_hour_a_bounded_number_of_times() {
+        let full_one = Error::new(Kind::Quota, Scope::Mailbox, "x");
+        assert_eq!([1, 4, 5].map(|n| full(&full_one, n, 5)), [Some(FULL), Some(FULL), None]);
+        assert_eq!(full(&Error::new(Kind::Quota, Scope::Message, "x"), 1, 5), None);
+        assert_eq!(full(&Error::new(Kind::Denied, Scope::Mailbox, "x"), 1, 5), None);
     }
 
     #[test]

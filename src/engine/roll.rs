@@ -131,6 +131,20 @@ impl Roll {
         self.bytes = self.bytes.saturating_add(message.size.unwrap_or(0));
     }
 
+    /// The same messages from the last to the first. A piece at a time: what was taken is let go of.
+    pub fn reversed(mut self) -> Roll {
+        let mut reversed = Roll::default();
+        while let Some(piece) = self.pieces.pop_back() {
+            let (mut rest, mut before, mut messages) = (piece.as_slice(), Before::default(), Vec::new());
+            while let Some((message, used)) = decode(rest, &mut before, &self.kinds) {
+                messages.push(message);
+                rest = rest.get(used..).unwrap_or_default();
+            }
+            messages.iter().rev().for_each(|message| reversed.push(message));
+        }
+        reversed
+    }
+
     /// Reads it from the beginning.
     pub fn iter(&self) -> Iter<'_> {
         Iter { roll: self, piece: 0, at: 0, before: Before::default() }
@@ -300,6 +314,9 @@ mod tests {
             let roll: Roll = all.iter().cloned().collect();
             prop_assert_eq!(roll.len(), all.len() as u64);
             prop_assert!(roll.iter().eq(all.iter().cloned()));
+            let reversed = roll.clone().reversed();
+            prop_assert_eq!((reversed.len(), reversed.bytes()), (roll.len(), roll.bytes()));
+            prop_assert!(reversed.into_iter().eq(all.iter().rev().cloned()));
             prop_assert!(roll.into_iter().eq(all));
         }
     }

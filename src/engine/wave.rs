@@ -329,6 +329,14 @@ impl Run {
                     Next::GiveUp
                 }
             }
+            (Some(e), None)
+                if let Some(wait) = retry::full(e, *attempt, options.tries).filter(|wait| {
+                    let then = wall.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+                    self.windows.reaches(wave, wall, then)
+                }) =>
+            {
+                Next::Again(wait)
+            }
             (Some(e), None) => retry::after_pass(e, *attempt, options.tries, self.parts.env.random(1000)),
             (None, None) => Next::GiveUp,
         };

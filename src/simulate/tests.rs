@@ -17,8 +17,11 @@ impl Watch for Nobody {
     fn second(&mut self, _: Tick, _: &Progress) {}
 }
 
+/// What of the scenario stands otherwise: from, to.
+type Change = (&'static str, &'static str);
+
 /// Few mailboxes; what is changed stands in `change`.
-fn scenario(change: &[(&str, &str)]) -> Scenario {
+fn scenario(change: &[Change]) -> Scenario {
     let mut text = include_str!("../../fixtures/scenarios/rate-bound.toml").to_owned();
     let common = [
         ("mailboxes = 22000", "mailboxes = 30"),
@@ -32,21 +35,21 @@ fn scenario(change: &[(&str, &str)]) -> Scenario {
     Scenario::parse(&text).expect("right")
 }
 
-const LITTLE: (&str, &str) = ("memory = 16_000_000_000", "memory = 8_000_000\nspool = 64_000_000");
-const LARGE: (&str, &str) = ("message = 75_000", "message = 75_000\nlarge_percent = 5\nlarge = 40_000_000");
+const LITTLE: Change = ("memory = 16_000_000_000", "memory = 8_000_000\nspool = 64_000_000");
+const LARGE: Change = ("message = 75_000", "message = 75_000\nlarge_percent = 5\nlarge = 40_000_000");
 /// Larger than all of the memory, and not for the spool.
-const OVER: (&str, &str) = ("message = 75_000", "message = 75_000\nlarge_percent = 1\nlarge = 4_000_000");
-const TINY: (&str, &str) = ("memory = 16_000_000_000", "memory = 3_000_000");
-const LEAST: (&str, &str) = ("memory = 16_000_000_000", "memory = 400_000");
-const UNANSWERED: (&str, &str) = ("apps = 1", "apps = 1\nunanswered_percent = 20");
+const OVER: Change = ("message = 75_000", "message = 75_000\nlarge_percent = 1\nlarge = 4_000_000");
+const TINY: Change = ("memory = 16_000_000_000", "memory = 3_000_000");
+const LEAST: Change = ("memory = 16_000_000_000", "memory = 400_000");
+const UNANSWERED: Change = ("apps = 1", "apps = 1\nunanswered_percent = 20");
 
-fn night(change: &[(&str, &str)], broken: Option<Broken>) -> Result<Outcome, Error> {
+fn night(change: &[Change], broken: Option<Broken>) -> Result<Outcome, Error> {
     run_by(&scenario(change), 5, Ordering::LongestFirst, &mut Nobody, broken)
 }
 
 #[test]
 fn a_message_larger_than_the_budget_all_lanes_large_and_look_ups_while_full_come_to_their_end() {
-    let cases: [&[(&str, &str)]; 5] =
+    let cases: [&[Change]; 5] =
         [&[LITTLE], &[TINY, OVER], &[LITTLE, LARGE], &[LITTLE, UNANSWERED], &[LITTLE, LARGE, UNANSWERED]];
     for change in cases {
         let outcome = night(change, None).unwrap_or_else(|e| panic!("{change:?}: {e}"));
@@ -57,7 +60,7 @@ fn a_message_larger_than_the_budget_all_lanes_large_and_look_ups_while_full_come
 
 #[test]
 fn every_rule_that_is_broken_brings_the_night_to_a_standstill_that_names_who_waits_for_what() {
-    let cases: [(Broken, &[(&str, &str)], &str); 3] = [
+    let cases: [(Broken, &[Change], &str); 3] = [
         (Broken::LaneBeforeMemory, &[LEAST], "wait for a lane"),
         (Broken::LargerNeverFits, &[TINY, OVER], "wait for memory"),
         (Broken::LookHoldsMemory, &[LITTLE, UNANSWERED], "wait for memory"),

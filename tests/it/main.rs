@@ -34,6 +34,7 @@ mod kill;
 mod layers;
 mod ledger_check;
 mod ledger_rebuild;
+mod newest;
 mod numbered_passes;
 mod passes;
 mod power_loss;

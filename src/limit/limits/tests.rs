@@ -424,3 +424,35 @@ async fn each_app_of_a_pool_has_a_rate_of_its_own() {
     assert!((7.5..8.5).contains(&took[0]), "{took:?}");
     assert!((4.0..6.0).contains(&took[1]), "{took:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_under_way_are_capped_over_all_mailboxes_of_an_app_and_every_mailbox_gets_its_turn() {
+    let env = world(3);
+    let limits = limits(&env, TargetLimits { in_flight: 6, ..TargetLimits::default() });
+    let service = Arc::new(Service::default());
+    let end = 600 * SECOND;
+    let clients: Vec<_> = (0..40)
+        .map(|m| {
+            let (env, service) = (env.clone(), Arc::clone(&service));
+            let gate = limits.gate("cloud", &format!("m{m}"));
+            env.clone().spawn(async move {
+                let mut served = 0u32;
+                while env.now() < end {
+                    let ticket = gate.reserve(Cost { requests: 1, upload_bytes: 1_000 }).await;
+                    let slot = gate.admit(&ticket, 1_000).await;
+                    service.serve(&env, 1_000, Duration::from_millis(100), Duration::from_millis(200)).await;
+                    slot.finish(Answer::Served);
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    let mut served = Vec::new();
+    for client in clients {
+        served.push(client.await.unwrap());
+    }
+    assert_eq!(service.most_at_once.load(Ordering::SeqCst), 6, "all of them are used, and no more");
+    let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+    assert!(*least * 10 >= *most * 9, "nobody starves: from {least} to {most}");
+}

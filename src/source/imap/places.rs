@@ -520,6 +520,27 @@ mod tests {
         });
     }
 
+    #[test]
+    fn the_places_of_a_host_are_for_all_its_mailboxes_together_and_logins_keep_their_distance() {
+        on_a_runtime(async {
+            let mut places = places(5, 4);
+            let mut made = 0;
+            for call in 0..100 {
+                // Of 25 mailboxes, each with up to four calls at once.
+                if let Turn::LogIn { place, .. } = places.turn(call % 25, SECOND) {
+                    places.made(place, Arc::new(session(Vec::new()).0));
+                    made += 1;
+                }
+                assert!(places.places.len() <= 5);
+            }
+            assert_eq!(made, 5, "all places are taken");
+            let interval = Duration::from_millis(200);
+            let at: Vec<Tick> = (0..4).map(|_| places.next_login(SECOND, interval)).collect();
+            assert_eq!(at, [0, 1, 2, 3].map(|n| SECOND + interval * n), "whoever asks at once");
+            assert_eq!(places.next_login(10 * SECOND, interval), 10 * SECOND, "nothing is saved up");
+        });
+    }
+
     fn places_after_all_left(mut places: Places) -> bool {
         for number in 1..10 {
             places.leave(number, false, SECOND);

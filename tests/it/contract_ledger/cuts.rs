@@ -111,9 +111,10 @@ fn a_database_that_another_program_holds_is_waited_for_and_then_told_with_what_t
         assert!((9..40).contains(&waited), "with a bound: {waited} s");
         assert!(error.what.contains("locked by another program"), "{error}");
         assert!(error.remedy.contains("run again"), "{error}");
-        drop(ledger);
+        // It ends first: the last one to close the database would tidy the log away.
         other.execute_batch("ROLLBACK").unwrap();
         drop(other);
+        drop(ledger);
         let ledger = bed.open();
         let claim = ledger.claim(&mailbox("ann")).await.unwrap();
         add_folder(&ledger, &claim, folder_row(None, 1)).await;

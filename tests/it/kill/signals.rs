@@ -17,10 +17,11 @@ fn a_run_asked_to_end_at_random_moments_ends_within_its_grace_and_can_be_gone_on
     let mut dice = fastrand::Rng::with_seed(seed);
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
-    let made = Mailboxes::make(dir, seed, 6, 40);
-    let graph =
-        GraphProcess::start(dir, &json!({ "seed": seed, "latency": { "base_ms": 60, "jitter_ms": 60 } }));
-    configure(dir, &graph, 6);
+    // What is under way is some hundred messages of each mailbox.
+    let made = Mailboxes::make(dir, seed, 2, 700);
+    let latency = json!({ "base_ms": 40, "jitter_ms": 40 });
+    let graph = GraphProcess::start(dir, &json!({ "seed": seed, "latency": latency }));
+    configure(dir, &graph, 2);
     let mut stopped = 0;
     for _ in 0..4 {
         let before = graph.counters();

@@ -218,8 +218,11 @@ impl Campaign {
 fn folders(client: &mut Client) -> Vec<Vec<String>> {
     let (answer, _) = client.run(&[b"LIST \"\" \"*\""]);
     let text = String::from_utf8(answer).expect("names in ASCII");
-    let names =
-        text.lines().filter_map(|line| line.split_once("\"/\" ")).map(|(_, name)| name.trim_matches('"'));
+    let held = text.lines().filter(|line| {
+        let line = line.to_ascii_lowercase();
+        !line.contains("\\noselect") && !line.contains("\\nonexistent")
+    });
+    let names = held.filter_map(|line| line.split_once("\"/\" ")).map(|(_, name)| name.trim_matches('"'));
     names.map(|name| client.levels(name.as_bytes())).collect()
 }
 

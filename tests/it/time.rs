@@ -37,7 +37,10 @@ fn a_clock_that_is_set_while_a_retry_after_is_waited_out_neither_shortens_nor_le
         ward.clock_set.clear();
         ward.whole();
     }
-    assert!(took.iter().all(|t| *t == took[0] && t.as_secs() >= 600), "{took:?}");
+    assert!(
+        took.iter().all(|t| t.abs_diff(took[0]) < Duration::from_secs(1) && t.as_secs() >= 600),
+        "{took:?}"
+    );
 }
 
 #[test]

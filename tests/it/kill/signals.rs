@@ -17,12 +17,13 @@ fn a_run_asked_to_end_at_random_moments_ends_within_its_grace_and_can_be_gone_on
     let mut dice = fastrand::Rng::with_seed(seed);
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
-    let made = Mailboxes::make(dir, seed, 6, 40);
-    let graph =
-        GraphProcess::start(dir, &json!({ "seed": seed, "latency": { "base_ms": 60, "jitter_ms": 60 } }));
-    configure(dir, &graph, 6);
+    // What is under way is some hundred messages of each mailbox.
+    let made = Mailboxes::make(dir, seed, 2, 700);
+    let latency = json!({ "base_ms": 40, "jitter_ms": 40 });
+    let graph = GraphProcess::start(dir, &json!({ "seed": seed, "latency": latency }));
+    configure(dir, &graph, 2);
     let mut stopped = 0;
-    for _ in 0..6 {
+    for _ in 0..4 {
         let before = graph.counters();
         let awaited = dice.u64(1..=25);
         let mut run = Running::start(dir);
@@ -36,11 +37,15 @@ fn a_run_asked_to_end_at_random_moments_ends_within_its_grace_and_can_be_gone_on
         let asked = Instant::now();
         let (code, json, err) = run.end();
         assert!(asked.elapsed() < GRACE, "{:?}", asked.elapsed());
-        assert_eq!(code, 75, "{json}\n{err}");
         assert_eq!(json["messages"]["unknown"], 0, "what was under way was finished: {json}");
+        if code == 0 {
+            break; // all that was left was under way
+        }
+        assert_eq!(code, 75, "{json}\n{err}");
         assert!(err.contains("run the same command"), "{err}");
         stopped += 1;
     }
+    assert!(stopped >= 2, "ended {stopped} times");
     println!("ended {stopped} times, {} messages made", graph.counters().creates);
     finish(dir, &graph, &made);
 }

@@ -77,11 +77,11 @@ fn a_panic_in_a_task_of_the_target_fails_its_mailbox_alone_and_its_store_is_look
 fn a_panic_in_the_ledgers_own_thread_ends_the_run_with_errors_and_the_next_run_completes() {
     let play = Play { from: From::Memory, to: To::Graph };
     for step in [Step::FactsWrite, Step::FactsSync, Step::LedgerCommit, Step::LedgerAnswer] {
-        let stage = Arc::new(Stage::new(play, SCALE, SEED, Defect::None).threaded());
+        let stage = Arc::new(Stage::new(play, SCALE, SEED, Defect::None));
         let (told, ended) = std::sync::mpsc::channel();
         let running = stage.clone();
         std::thread::spawn(move || {
-            let end = results(running.run(&Observer::panicking(step, 5), false));
+            let end = results(running.run_threaded(&Observer::panicking(step, 5)));
             told.send(end.iter().filter(|m| m.error.is_some()).count()).unwrap();
         });
         let failed = ended.recv_timeout(Duration::from_secs(60)).expect("the run ends");

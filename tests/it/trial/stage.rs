@@ -32,8 +32,6 @@ pub struct Stage {
     defect: Defect,
     /// What lies at the source, as its users left it.
     left: Mutex<String>,
-    /// The ledger writes in a thread, and time is real.
-    threaded: bool,
 }
 
 /// How one run ended.
@@ -55,13 +53,7 @@ impl Stage {
         let peer = Peer::new(play.to, seed, &clock, &content, dir.path());
         let left = Mutex::new(origin.untouched());
         let (content, origin) = (Mutex::new(content), Mutex::new(origin));
-        Stage { content, origin, peer, clock, dir, seed, defect, left, threaded: false }
-    }
-
-    /// With a ledger that writes in a thread of its own, as in a real run.
-    pub fn threaded(mut self) -> Stage {
-        self.threaded = true;
-        self
+        Stage { content, origin, peer, clock, dir, seed, defect, left }
     }
 
     /// Before the second pass (`round` 1), or before the third.
@@ -94,12 +86,21 @@ impl Stage {
     /// Runs the engine once, in a world of its own that `observer` may cut. Whatever was not synced is lost then;
     /// requests already sent are acted on or not, as the target's seed has it.
     pub fn run(&self, observer: &Arc<Observer>, last: bool) -> End {
+        self.run_with(observer, last, false)
+    }
+
+    /// The same with a ledger that writes in a thread of its own, in real time.
+    pub fn run_threaded(&self, observer: &Arc<Observer>) -> End {
+        self.run_with(observer, false, true)
+    }
+
+    fn run_with(&self, observer: &Arc<Observer>, last: bool, threaded: bool) -> End {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_time().start_paused(!self.threaded).build().expect("a runtime");
+        let runtime = runtime.enable_time().start_paused(!threaded).build().expect("a runtime");
         let end = runtime.block_on(async {
             let wall = self.clock.begin();
             let env = Env::simulated(self.seed, wall, observer.clone());
-            let parts = Arc::new(self.parts(&env, last));
+            let parts = Arc::new(self.parts(&env, last, threaded));
             let mailboxes = self.content().mailboxes.iter().map(|m| mailbox(m)).collect();
             let end = tokio::select! {
                 biased;
@@ -117,10 +118,10 @@ impl Stage {
         end
     }
 
-    fn parts(&self, env: &Env, last: bool) -> Parts {
+    fn parts(&self, env: &Env, last: bool, threaded: bool) -> Parts {
         let source_name: SourceName = "trial".parse().expect("a name");
         let mut options = LedgerOptions::new(source_name.clone(), "trial");
-        options.inline = !self.threaded;
+        options.inline = !threaded;
         options.group_ms = 2;
         options.acknowledge_intents_early = self.defect == Defect::IntentNotSynced;
         let ledger =

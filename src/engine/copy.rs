@@ -17,7 +17,7 @@ use super::retry::{self, Next};
 use super::{Event, settle};
 use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
-use crate::limit::{Bound, Doing, MemoryPermit, Ticket};
+use crate::limit::{Bound, Doing, MemoryPermit, Ticket, WavePlace};
 use crate::model::{
     Body, Digest, Error, Fact, Flags, FolderId, Form, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
     SourceId, Stamp, Status, Timestamp, WriteMode,
@@ -122,7 +122,7 @@ struct Prepared {
     work: Work,
     batch: BatchId,
     ticket: Ticket,
-    permits: Permits,
+    permits: (Permits, WavePlace),
     fetched: Result<Vec<Fetched>>,
     doing: Doing,
     span: tracing::Span,
@@ -393,12 +393,12 @@ async fn prepare_in(
         parts.env.sleep_until(work.not_before).await;
         doing.now(Bound::Limit);
         let octets = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
-        parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
+        let place = parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
         doing.now(Bound::Memory);
-        (ticket, reserve_bytes(core, &sizes).await)
+        (place, ticket, reserve_bytes(core, &sizes).await)
     });
-    let Some((ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
+    let Some((place, ticket, permits)) = turn.await else { return Ok(Err((work, None))) };
     doing.now(Bound::Ledger);
     let batch = match work.batch {
         Some(open) => open,
@@ -441,7 +441,7 @@ async fn prepare_in(
     });
     doing.now(Bound::Target);
     tracing::trace!(failed = fetched.is_err(), "fetched");
-    Ok(Ok(Prepared { work, batch, ticket, permits, fetched, doing, span }))
+    Ok(Ok(Prepared { work, batch, ticket, permits: (permits, place), fetched, doing, span }))
 }
 
 /// Reserves what messages of these sizes (bytes) will take: in memory the octets and beside them what the target's
@@ -551,7 +551,7 @@ fn start_store(
     folder: TargetFolderId,
     items: Vec<StoreItem>,
     ticket: Ticket,
-    permits: Permits,
+    permits: (Permits, WavePlace),
     mut landed: Landed,
 ) -> Landing {
     let (env, target) = (core.parts.env.clone(), core.target.clone());

@@ -205,7 +205,12 @@ impl Limits {
         // A mailbox stays on one app, so the gate of a mailbox is that of (app, mailbox).
         let app = shared.shared.get(app_of(&shared.apps, mailbox)).cloned().unwrap_or_default();
         let lent = self.lender.clone().map(|lender| {
-            Box::new(LentBy { lender, endpoint: endpoint.to_owned(), mailbox: mailbox.to_owned() })
+            Box::new(LentBy {
+                lender,
+                endpoint: endpoint.to_owned(),
+                mailbox: mailbox.to_owned(),
+                counted: Mutex::default(),
+            })
         });
         let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, app, lent);
         gates.by_name.insert(key, Arc::clone(&gate));

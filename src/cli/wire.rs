@@ -339,11 +339,12 @@ fn limit_settings(settings: &Settings) -> LimitSettings {
         TargetKind::Imap(_) | TargetKind::Maildir(_) => None,
     });
     let wave = |(name, wave): (&String, &config::WaveSettings)| {
-        let messages_per_second = wave.messages_per_second.unwrap_or(0);
-        (
-            name.clone(),
-            WaveLimits { messages_per_second, bytes_per_second: wave.bytes_per_second.unwrap_or(0) },
-        )
+        let own = WaveLimits {
+            messages_per_second: wave.messages_per_second.unwrap_or(0),
+            bytes_per_second: wave.bytes_per_second.unwrap_or(0),
+            batches_at_once: wave.batches_at_once.unwrap_or(0),
+        };
+        (name.clone(), own)
     };
     let budgets = Budgets::of(&settings.run);
     LimitSettings {

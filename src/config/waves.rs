@@ -61,6 +61,8 @@ pub struct WaveSettings {
     pub messages_per_second: Option<u32>,
     /// Bytes of messages of it copied in a second, at most (from 1 KiB on). `None`: as many as the other limits allow.
     pub bytes_per_second: Option<u64>,
+    /// Batches of it under way at once, read or stored (1–10,000). `None`: as many as the other limits allow.
+    pub batches_at_once: Option<u32>,
     /// Its place among the waves of a run that names none: smaller goes first. `None`: behind those that have one, in
     /// the order of their names.
     pub start: Option<u64>,
@@ -129,15 +131,17 @@ fn wave(section: &Section<'_, '_>, zone: Option<&Zone>, windows: &[Weekly]) -> W
             section.wrong("windows", format_args!("there is no window \"{}\"", Shown(name)), remedy);
         }
     }
+    let small = |key: &'static str, most: u64| {
+        section.has(key).then(|| u32::try_from(section.number(key, 1, 1..=most)).unwrap_or(u32::MAX))
+    };
     WaveSettings {
         windows: names,
         black_outs: black_outs(section, zone),
         open_mailboxes: section
             .has("open_mailboxes")
             .then(|| to_usize(section.number("open_mailboxes", 1, 1..=5000))),
-        messages_per_second: section.has("messages_per_second").then(|| {
-            u32::try_from(section.number("messages_per_second", 1, 1..=1_000_000)).unwrap_or(u32::MAX)
-        }),
+        messages_per_second: small("messages_per_second", 1_000_000),
+        batches_at_once: small("batches_at_once", 10_000),
         bytes_per_second: section
             .has("bytes_per_second")
             .then(|| section.size("bytes_per_second", 1 << 20, 1 << 10..=1 << 40)),

@@ -17,7 +17,7 @@ use super::retry::{self, Next};
 use super::{Event, settle};
 use crate::env::Step;
 use crate::ledger::{Applied, BatchId, Change, IntentItem, Outcomes, Stored};
-use crate::limit::{Bound, Doing, MemoryPermit, Ticket};
+use crate::limit::{Bound, Doing, MemoryPermit, Ticket, WavePlace};
 use crate::model::{
     Body, Digest, Error, Fact, Flags, FolderId, Form, Hasher, Kind, Outcome, Result, Scope, Skip, SkipReason,
     SourceId, Stamp, Status, Timestamp, WriteMode,
@@ -122,7 +122,7 @@ struct Prepared {
     work: Work,
     batch: BatchId,
     ticket: Ticket,
-    permits: Permits,
+    permits: (Permits, WavePlace),
     fetched: Result<Vec<Fetched>>,
     doing: Doing,
     span: tracing::Span,
@@ -400,13 +400,13 @@ async fn prepare_in(
         parts.env.sleep_until(work.not_before).await;
         doing.now(Bound::Limit);
         let octets = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
-        parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
+        let place = parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
         doing.now(Bound::Memory);
         let soon = source.soon();
-        (ticket, reserve_bytes(core, &sizes).await, soon)
+        (place, ticket, reserve_bytes(core, &sizes).await, soon)
     });
-    let Some((ticket, permits, soon)) = turn.await else { return Ok(Err((work, None))) };
+    let Some((place, ticket, permits, soon)) = turn.await else { return Ok(Err((work, None))) };
     doing.now(Bound::Ledger);
     let batch = match work.batch {
         Some(open) => open,
@@ -450,7 +450,7 @@ async fn prepare_in(
     drop(soon);
     doing.now(Bound::Target);
     tracing::trace!(failed = fetched.is_err(), "fetched");
-    Ok(Ok(Prepared { work, batch, ticket, permits, fetched, doing, span }))
+    Ok(Ok(Prepared { work, batch, ticket, permits: (permits, place), fetched, doing, span }))
 }
 
 /// Reserves what messages of these sizes (bytes) will take: in memory the octets and beside them what the target's
@@ -574,10 +574,10 @@ fn start_store(
     folder: TargetFolderId,
     items: Vec<StoreItem>,
     ticket: Ticket,
-    mut permits: Permits,
+    mut permits: (Permits, WavePlace),
     mut landed: Landed,
 ) -> Landing {
-    let items = tie(&mut permits, items);
+    let items = tie(&mut permits.0, items);
     let (env, target) = (core.parts.env.clone(), core.target.clone());
     let deadline = core.parts.options.store_deadline;
     let count = items.len();

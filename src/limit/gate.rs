@@ -37,6 +37,8 @@ pub(super) struct LentBy {
     pub(super) lender: Arc<dyn Lender>,
     pub(super) endpoint: String,
     pub(super) mailbox: String,
+    /// The end of a lender that was counted: what was sent before it fills the windows.
+    pub(super) counted: Mutex<Option<Tick>>,
 }
 
 impl std::fmt::Debug for LentBy {
@@ -68,8 +70,6 @@ struct State {
     machine: Admission,
     /// Of those who wait.
     wakers: BTreeMap<Id, Waker>,
-    /// The end of a lender that was counted: what was sent before fills the windows.
-    counted: Option<Tick>,
 }
 
 impl Gate {
@@ -86,7 +86,7 @@ impl Gate {
         lent: Option<Box<LentBy>>,
     ) -> Arc<Gate> {
         let machine = Admission::new(rules, start_spent);
-        let state = State { machine, wakers: BTreeMap::new(), counted: None };
+        let state = State { machine, wakers: BTreeMap::new() };
         Arc::new(Gate { env: env.clone(), state: Mutex::new(state), app, account: Mutex::default(), lent })
     }
 
@@ -178,13 +178,13 @@ impl Gate {
     /// Another process lends its permit, if there is one. `Err`: it is gone, and what it sent fills the windows from now on.
     async fn borrow(&self, parts: &[u64], at_once: usize) -> Result<Option<Box<dyn Lease>>, ()> {
         let Some(lent) = &self.lent else { return Ok(None) };
-        let LentBy { lender, endpoint, mailbox } = lent.as_ref();
+        let LentBy { lender, endpoint, mailbox, counted } = lent.as_ref();
         let gone = match lender.lend(endpoint, mailbox, parts, at_once).await {
             Lent::Yes(lease) => return Ok(Some(lease)),
             Lent::Nobody(gone) => gone,
         };
         match gone {
-            Some(at) if self.lock().counted.replace(at) != Some(at) => {
+            Some(at) if counted.lock().unwrap_or_else(PoisonError::into_inner).replace(at) != Some(at) => {
                 self.tell(|machine, now| machine.assume_spent(now, at));
                 Err(())
             }
@@ -281,7 +281,7 @@ impl State {
         if is_earlier(self.machine.wake_at(), awaited) {
             return std::mem::take(&mut self.wakers).into_values().collect();
         }
-        let State { machine, wakers, .. } = self;
+        let State { machine, wakers } = self;
         machine.granted().filter_map(|id| wakers.remove(&id)).collect()
     }
 }

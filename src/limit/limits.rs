@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::account::Accounts;
 use super::apps::app_of;
 use super::budget::{Budget, Copying, MemoryPermit};
@@ -73,6 +75,8 @@ pub struct WaveLimits {
     pub messages_per_second: u32,
     /// Octets of messages a second, in bytes.
     pub bytes_per_second: u64,
+    /// Batches under way at once, from their reservation to the end of their store.
+    pub batches_at_once: u32,
 }
 
 /// The limits of a whole process.
@@ -110,6 +114,13 @@ struct WavePace {
     messages: Option<Pace>,
     /// Of [`UNIT`] bytes each: the arithmetic is of 32 bits.
     units: Option<Pace>,
+    batches: Option<Arc<Semaphore>>,
+}
+
+/// The place of a batch among those of its wave that are under way; given back when dropped.
+#[derive(Debug)]
+pub struct WavePlace {
+    _held: Option<OwnedSemaphorePermit>,
 }
 
 /// Bytes that are counted as one by the pace of a wave.
@@ -201,17 +212,27 @@ impl Limits {
         // A mailbox stays on one app, so the gate of a mailbox is that of (app, mailbox).
         let app = shared.shared.get(app_of(&shared.apps, mailbox)).cloned().unwrap_or_default();
         let lent = self.lender.clone().map(|lender| {
-            Box::new(LentBy { lender, endpoint: endpoint.to_owned(), mailbox: mailbox.to_owned() })
+            Box::new(LentBy {
+                lender,
+                endpoint: endpoint.to_owned(),
+                mailbox: mailbox.to_owned(),
+                counted: Mutex::default(),
+            })
         });
         let gate = Gate::new(&self.env, Arc::clone(&shared.rules), shared.start_spent, app, lent);
         gates.by_name.insert(key, Arc::clone(&gate));
         gate
     }
 
-    /// Waits until the pace of its wave lets so many messages of `bytes` together be copied. Dropping the future is safe:
-    /// the wave is slower for it, never faster.
-    pub async fn of_wave(&self, wave: &str, messages: u64, bytes: u64) {
-        let Some(pace) = self.waves.get(wave) else { return };
+    /// Waits until its wave lets a batch of so many messages of `bytes` together be copied. Before everything else that a
+    /// batch reserves. Dropping the future is safe: the wave is slower for it, never faster.
+    pub async fn of_wave(&self, wave: &str, messages: u64, bytes: u64) -> WavePlace {
+        let Some(pace) = self.waves.get(wave) else { return WavePlace { _held: None } };
+        let held = match &pace.batches {
+            // Nobody closes it.
+            Some(batches) => Arc::clone(batches).acquire_owned().await.ok(),
+            None => None,
+        };
         let small = |amount: u64| u32::try_from(amount).unwrap_or(u32::MAX);
         if let Some(pace) = &pace.messages {
             pace.take(small(messages)).await;
@@ -219,6 +240,7 @@ impl Limits {
         if let Some(pace) = &pace.units {
             pace.take(small(bytes.div_ceil(UNIT))).await;
         }
+        WavePlace { _held: held }
     }
 
     /// Reserves memory for one message or batch of `bytes` before it is fetched; waits in line. Larger than the whole
@@ -304,7 +326,9 @@ impl WavePace {
             Some(Pace::new(env, per_second, per_second))
         };
         let units = u32::try_from(limits.bytes_per_second.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        WavePace { messages: pace(limits.messages_per_second), units: pace(units) }
+        let batches = usize::try_from(limits.batches_at_once).unwrap_or(usize::MAX);
+        let batches = (batches > 0).then(|| Arc::new(Semaphore::new(batches.min(Semaphore::MAX_PERMITS))));
+        WavePace { messages: pace(limits.messages_per_second), units: pace(units), batches }
     }
 }
 

@@ -74,5 +74,5 @@ pub use budget::{Copying, MemoryPermit};
 pub use counters::{Counters, Waits};
 pub use gate::{BatchSlot, Gate, Slot, Ticket};
 pub use lender::{Lease, Lender, Lent};
-pub use limits::{LimitSettings, Limits, TargetLimits, WaveLimits};
+pub use limits::{LimitSettings, Limits, TargetLimits, WaveLimits, WavePlace};
 pub use rules::{Answer, Cost};

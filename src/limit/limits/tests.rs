@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::rules::LONGEST;
-use super::super::{Answer, Cost};
+use super::super::{Answer, Bound, Cost, Lease, Lender, Lent};
 use super::*;
 use crate::env::{Step, StepObserver, Tick};
 
@@ -455,4 +455,119 @@ async fn requests_under_way_are_capped_over_all_mailboxes_of_an_app_and_every_ma
     assert_eq!(service.most_at_once.load(Ordering::SeqCst), 6, "all of them are used, and no more");
     let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
     assert!(*least * 10 >= *most * 9, "nobody starves: from {least} to {most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wave_keeps_to_its_own_pace_in_messages_and_in_bytes_and_others_do_not_wait_for_it() {
+    let env = world(1);
+    let waves = BTreeMap::from([
+        ("slow".to_owned(), WaveLimits { messages_per_second: 10, ..WaveLimits::default() }),
+        ("narrow".to_owned(), WaveLimits { batches_at_once: 2, ..WaveLimits::default() }),
+        ("thin".to_owned(), WaveLimits { bytes_per_second: 1 << 20, ..WaveLimits::default() }),
+    ]);
+    let limits = Limits::new(&env, LimitSettings { waves, ..LimitSettings::default() });
+    for _ in 0..11 {
+        limits.of_wave("slow", 10, u64::from(u32::MAX) * 4096).await;
+    }
+    let took = env.now();
+    assert!(took >= 10 * SECOND && took < 11 * SECOND, "110 messages, ten of them at once: {took:?}");
+    for _ in 0..11 {
+        limits.of_wave("thin", 1_000, 1 << 20).await;
+    }
+    let took = env.now() - took;
+    assert!(took >= 10 * SECOND && took < 11 * SECOND, "11 MiB, one of them at once: {took:?}");
+    let before = env.now();
+    limits.of_wave("other", u64::MAX, u64::MAX).await;
+    assert_eq!(env.now(), before);
+    let (one, _two) = (limits.of_wave("narrow", 1, 1).await, limits.of_wave("narrow", 1, 1).await);
+    assert!(env.within(SECOND, limits.of_wave("narrow", 1, 1)).await.is_none(), "two are under way");
+    drop(one);
+    limits.of_wave("narrow", 1, 1).await;
+}
+
+/// Lends after a second, until it is gone.
+#[derive(Default)]
+struct Neighbour {
+    gone: Mutex<Option<Tick>>,
+    ended: Arc<Mutex<Vec<Answer>>>,
+}
+
+#[derive(Debug)]
+struct FromNeighbour(Arc<Mutex<Vec<Answer>>>);
+
+impl Lease for FromNeighbour {
+    fn finish(self: Box<Self>, answers: &[Answer]) {
+        self.0.lock().unwrap().extend(answers);
+    }
+}
+
+#[async_trait::async_trait]
+impl Lender for Neighbour {
+    async fn lend(&self, endpoint: &str, mailbox: &str, _: &[u64], _: usize) -> Lent {
+        assert_eq!((endpoint, mailbox), ("cloud", "ann"));
+        if let Some(at) = *self.gone.lock().unwrap() {
+            return Lent::Nobody(Some(at));
+        }
+        tokio::time::sleep(SECOND).await;
+        Lent::Yes(Box::new(FromNeighbour(Arc::clone(&self.ended))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_a_lender_each_request_takes_its_permit_and_when_it_goes_the_windows_are_spent_once() {
+    let env = world(1);
+    let neighbour = Arc::new(Neighbour::default());
+    let targets = BTreeMap::from([("cloud".to_owned(), TargetLimits::default())]);
+    let settings = LimitSettings { targets, ..LimitSettings::default() };
+    let limits = Limits::lent_by(&env, settings, Some(neighbour.clone()));
+    let gate = limits.gate("cloud", "ann");
+    gate.admit(&gate.lookup(), 0).await.finish(Answer::Served);
+    gate.admit_batch(&gate.lookup(), &[0, 0], 2).await.finish(&[Answer::Served, Answer::NotSent]);
+    assert_eq!(env.now(), 2 * SECOND);
+    assert_eq!(
+        *neighbour.ended.lock().unwrap(),
+        [Answer::Served, Answer::Served, Answer::NotSent],
+        "the lender learns how they ended"
+    );
+
+    *neighbour.gone.lock().unwrap() = Some(2 * SECOND);
+    gate.admit(&gate.lookup(), 0).await.finish(Answer::Served);
+    let waited = env.now() - 2 * SECOND;
+    assert!(waited >= 600 * SECOND && waited < 604 * SECOND, "a whole window: {waited:?}");
+    let before = env.now();
+    gate.admit(&gate.lookup(), 0).await.finish(Answer::Served);
+    assert_eq!(env.now(), before, "once is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_at_a_gate_are_told_to_the_account_of_its_lane_and_a_guests_are_not() {
+    let env = world(1);
+    let target = TargetLimits { concurrency: 1, ..TargetLimits::default() };
+    let limits = limits(&env, target);
+    let gate = limits.gate("cloud", "ann");
+    let lane = limits.accounts().open("pilot");
+    gate.tells(lane.account());
+    let one = gate.admit(&gate.lookup(), 0).await;
+    let ticket = gate.lookup();
+    let waits = gate.admit(&ticket, 0);
+    let (two, ()) = tokio::join!(waits, async {
+        tokio::time::sleep(4 * SECOND).await;
+        one.finish(Answer::Served);
+    });
+    // Of four seconds one request was under way and one waited for its slot.
+    let spent = lane.account().spent();
+    assert_eq!((spent.on(Bound::Limit), spent.on(Bound::Target)), (2 * SECOND, 2 * SECOND));
+    two.finish(Answer::Throttled(Some(10 * SECOND)));
+    gate.admit(&gate.lookup(), 0).await.finish(Answer::Served);
+    assert_eq!(lane.account().spent().on(Bound::Throttle), 10 * SECOND);
+    let held = gate.admit(&gate.guest(), 0).await;
+    let guest = gate.guest();
+    let waits = gate.admit(&guest, 0);
+    let (slot, ()) = tokio::join!(waits, async {
+        tokio::time::sleep(SECOND).await;
+        held.finish(Answer::Served);
+    });
+    slot.finish(Answer::Served);
+    let spent = lane.account().spent();
+    assert_eq!((spent.on(Bound::Limit), spent.on(Bound::Target)), (2 * SECOND, 3 * SECOND));
 }

@@ -119,6 +119,10 @@ fn what_is_wrong_with_windows_waves_and_ends_is_told_with_its_place() {
         ("[[black_out]]\nzone = \"UTC\"\nfrom = \"2026-03-02\"\nto = \"2026-03-01\"\n", "is before `from`"),
         ("[wave.pilot]\nwindows = [\"night\"]\n", "wave.pilot.windows: there is no window \"night\""),
         ("[wave.pilot]\nopen_mailboxes = 0\n", "wave.pilot.open_mailboxes: 0 is out of range"),
+        ("[wave.pilot]\nmessages_per_second = 0\n", "wave.pilot.messages_per_second: 0 is out of range"),
+        ("[wave.pilot]\nbatches_at_once = 10001\n", "wave.pilot.batches_at_once: 10001 is out of range"),
+        ("[wave.pilot]\nbytes_per_second = \"1KB\"\n", "wave.pilot.bytes_per_second: "),
+        ("[wave.pilot]\nbytes_per_seconds = \"1MB\"\n", "bytes_per_second"),
     ] {
         std::fs::write(&config, format!("{good}{add}")).unwrap();
         let run = said(bed.dir(), &["run", "mailwave.toml"]);

@@ -55,7 +55,7 @@ impl Trial {
     pub fn tell(&self, cut: &Cut) -> Result<Told, String> {
         let stage = Stage::new(self.play, self.scale, self.seed, self.defect);
         let (mut order, mut cut_at) = ([const { Vec::new() }; 3], Vec::new());
-        for pass in 0..3 {
+        for (pass, order) in order.iter_mut().enumerate() {
             if pass > 0 {
                 stage.users_change_things(pass);
             }
@@ -67,7 +67,7 @@ impl Trial {
                     End::Cut => cut_at.extend(observer.cut_at()),
                     End::Finished(result) => {
                         self.finished(End::Finished(result)).map_err(|e| format!("pass {pass}: {e}"))?;
-                        order[pass] = observer.order();
+                        *order = observer.order();
                         break;
                     }
                 }

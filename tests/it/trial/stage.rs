@@ -107,7 +107,7 @@ impl Stage {
                 () = observer.frozen() => End::Cut,
                 result = engine::run(parts, mailboxes, Arc::new(Unwatched), Stop::default()) => End::Finished(result),
             };
-            if matches!(end, End::Cut) && matches!(self.peer, Peer::Imap(..)) && observer.passed() % 2 == 0 {
+            if matches!(end, End::Cut) && matches!(self.peer, Peer::Imap(..)) && observer.passed().is_multiple_of(2) {
                 // What is in a pipe is still read, and acted on, by a server that lives on.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

@@ -105,6 +105,9 @@ impl Flags {
     }
 }
 
+/// Combinations of flags, and the messages that have them.
+pub(crate) type ByFlags = Vec<(Flags, RunSet)>;
+
 /// Last-synced flags of a folder's messages, compactly: one run set per distinct combination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FlagMap(BTreeMap<Flags, RunSet>);
@@ -190,7 +193,7 @@ impl FlagMap {
 
     /// All numbers, the flags that most of them have, and for each other combination the places in the set of those that
     /// have it: holes in the numbers are told once. `None`: no message has flags on record.
-    pub(crate) fn apart(&self) -> Option<(RunSet, Flags, Vec<(Flags, RunSet)>)> {
+    pub(crate) fn apart(&self) -> Option<(RunSet, Flags, ByFlags)> {
         let (usual, _) = self.0.iter().max_by_key(|(_, set)| set.len())?;
         let all = self.numbers();
         let places = Places::of(&all);
@@ -200,7 +203,7 @@ impl FlagMap {
     }
 
     /// What [`FlagMap::apart`] was given; `None` if the parts do not fit each other.
-    pub(crate) fn together(all: &RunSet, usual: Flags, others: Vec<(Flags, RunSet)>) -> Option<FlagMap> {
+    pub(crate) fn together(all: &RunSet, usual: Flags, others: ByFlags) -> Option<FlagMap> {
         let places = Places::of(all);
         let mut map = BTreeMap::new();
         let (mut taken, mut sum) = (RunSet::default(), 0u64);

@@ -527,7 +527,7 @@ mod tests {
             let mut made = 0;
             for call in 0..100 {
                 // Of 25 mailboxes, each with up to four calls at once.
-                if let Turn::LogIn { place, .. } = places.turn(call % 25, SECOND) {
+                if let Turn::LogIn { place, .. } = places.turn(call % 25, SECOND, true, Holds::Nothing) {
                     places.made(place, Arc::new(session(Vec::new()).0));
                     made += 1;
                 }

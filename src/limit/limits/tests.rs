@@ -508,7 +508,7 @@ impl Lender for Neighbour {
         if let Some(at) = *self.gone.lock().unwrap() {
             return Lent::Nobody(Some(at));
         }
-        tokio::time::sleep(SECOND).await;
+        Env::system().sleep(SECOND).await;
         Lent::Yes(Box::new(FromNeighbour(Arc::clone(&self.ended))))
     }
 }
@@ -551,7 +551,7 @@ async fn requests_that_wait_at_a_gate_are_told_to_the_account_of_its_lane_and_a_
     let ticket = gate.lookup();
     let waits = gate.admit(&ticket, 0);
     let (two, ()) = tokio::join!(waits, async {
-        tokio::time::sleep(4 * SECOND).await;
+        env.sleep(4 * SECOND).await;
         one.finish(Answer::Served);
     });
     // Of four seconds one request was under way and one waited for its slot.
@@ -564,7 +564,7 @@ async fn requests_that_wait_at_a_gate_are_told_to_the_account_of_its_lane_and_a_
     let guest = gate.guest();
     let waits = gate.admit(&guest, 0);
     let (slot, ()) = tokio::join!(waits, async {
-        tokio::time::sleep(SECOND).await;
+        env.sleep(SECOND).await;
         held.finish(Answer::Served);
     });
     slot.finish(Answer::Served);

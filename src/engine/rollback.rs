@@ -4,8 +4,7 @@
 //! Where copies carry stamps, the stamps of what is to be stored are asked for, or all of the mailbox's where a few would
 //! prove nothing: numbers and ids that the ledger gives out itself (of named messages, of folders it sees for the first
 //! time) may have been given to others by the runs that were forgotten. There octets decide. Where copies carry no stamp,
-//! what lies in a folder and is not on record is compared with what is to be stored, unless the folder's mark is the one on
-//! record.
+//! what came into a folder since its copies were counted last and is not on record is compared with what is to be stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -423,13 +422,13 @@ async fn forget(core: &Core, book: &Book, stamps: impl Iterator<Item = Stamp>) -
     Ok(())
 }
 
-/// Does a target folder hold what it held when its copies were counted, as far as this ledger knows?
-fn as_counted(book: &Book, place: &TargetFolderId) -> bool {
-    let Some(mark) = book.marks.get(place).filter(|mark| !mark.is_empty()) else { return false };
-    let mut holding = 0;
-    let folders = book.state.folders.iter().filter(|f| f.target_folder == place.0 && f.live > 0);
-    let same = folders.inspect(|_| holding += 1).all(|f| f.mark == *mark);
-    same && holding > 0
+/// The mark that a target folder had when its copies were counted, if it has another one now. What forgotten runs stored
+/// there came since. `None` too if they were never counted: then nothing tells copies from somebody's own mail.
+fn mark_before<'b>(book: &'b Book, place: &TargetFolderId) -> Option<&'b String> {
+    let now = book.marks.get(place).filter(|mark| !mark.is_empty())?;
+    let mut folders = book.state.folders.iter().filter(|f| f.target_folder == place.0 && f.live > 0);
+    let before = &folders.next()?.mark;
+    (!before.is_empty() && before != now && folders.all(|f| f.mark == *before)).then_some(before)
 }
 
 /// Where copies carry no stamp: what lies in a folder and is not on record, against what is to be stored there.
@@ -438,14 +437,12 @@ async fn by_octets(core: &Core, source: &dyn SourceMailbox, book: &mut Book, tol
     let places: BTreeSet<&TargetFolderId> = busy.iter().map(|b| &b.target).collect();
     for place in places {
         let state = &book.state;
-        if as_counted(book, place) {
-            continue;
-        }
+        let Some(since) = mark_before(book, place).cloned() else { continue };
         let known = core.ids_in(state, place).await?;
         let mut attempt = 0;
         let arrivals = loop {
             core.parts.env.step(Step::TargetFind).await;
-            match core.target.stored_since(place, "", &known).await {
+            match core.target.stored_since(place, &since, &known).await {
                 Ok(arrivals) => break arrivals,
                 // Gone, and with it what it held; or numbered anew, which was seen to before.
                 Err(error) if means_nothing(&error) => break Vec::new(),

@@ -15,13 +15,11 @@ macro_rules! weight {
 #[test]
 fn the_future_of_a_pass_is_small_whatever_its_stages_need() {
     let pass = weight!(pass::run; A, B, C, D, E);
-    println!("a pass: {pass} bytes beside its stage");
     assert!(pass <= 4 << 10, "{pass} bytes");
 }
 
 #[test]
 fn what_waits_for_memory_or_a_session_is_small() {
     let copied = copy::weight();
-    println!("copying, one batch being prepared, what it carries of a message: {copied:?} bytes");
     assert!(copied.iter().sum::<usize>() <= 8 << 10, "{copied:?}");
 }

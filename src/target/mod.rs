@@ -264,8 +264,8 @@ pub trait TargetMailbox: Send + Sync {
         Ok(String::new())
     }
 
-    /// Every message that came into the folder after the anchor and is not among the `known` ids, read back. An empty
-    /// anchor asks for everything in the folder. Complete or an error.
+    /// Every message that came into the folder after the anchor and is not among the `known` ids, read back. A mark
+    /// ([`TargetMailbox::marks`]) is an anchor too; an empty one asks for everything in the folder. Complete or an error.
     ///
     /// # Errors
     /// `Conflict` if the anchor means nothing any more (the folder was numbered anew), `Folder` with `NotFound` if the

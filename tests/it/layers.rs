@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("imap", &["env", "model", "guard"]),
     ("transform", &["model", "guard"]),
     ("limit", &["env", "model"]),
-    ("source", &["env", "model", "guard", "imap", "transform"]),
+    ("source", &["env", "model", "guard", "imap", "limit", "transform"]),
     ("target", &["env", "model", "guard", "http", "imap", "limit", "transform"]),
     ("ledger", &["env", "model", "guard"]),
     ("plan", &["env", "model", "guard", "config"]),

@@ -234,7 +234,7 @@ pub(super) async fn since(
     shelf.learn_examined(&opened.told);
     let since = match anchor {
         "" => Numbers { validity: opened.told.uid_validity, next: 1 },
-        anchor => Numbers::parse(anchor)?,
+        anchor => Numbers::since(anchor)?,
     };
     let there = above(live, &opened, since).await?;
     let known = known.numbers(&ids_of(since.validity));

@@ -336,8 +336,8 @@ impl TargetMailbox for ImapMailbox {
             let mark = |entry: &ListEntry| {
                 let status = entry.status.as_ref()?;
                 let modseq = status.modseq.filter(|modseq| *modseq > 0)?;
-                let mark =
-                    format!("{}.{}.{}.{modseq}", status.uid_validity?, status.uid_next?, status.messages?);
+                let numbers = Numbers { validity: status.uid_validity?, next: status.uid_next? };
+                let mark = numbers.mark(status.messages?, modseq)?;
                 let name = std::str::from_utf8(&entry.name).ok()?;
                 let name = if name.eq_ignore_ascii_case("INBOX") { "INBOX" } else { name };
                 Some((TargetFolderId(name.to_owned()), mark))

@@ -33,6 +33,17 @@ impl Numbers {
         });
         numbers.ok_or_else(|| Error::new(Kind::Internal, Scope::Folder, "an anchor is none of this target's"))
     }
+
+    /// A folder's mark: these numbers, how many messages it holds, and HIGHESTMODSEQ.
+    pub fn mark(&self, messages: u32, modseq: u64) -> Option<String> {
+        Some(format!("{}.{messages}.{modseq}", self.anchor()?))
+    }
+
+    /// Reads [`Numbers::anchor`] or the beginning of [`Numbers::mark`].
+    pub fn since(anchor: &str) -> Result<Numbers> {
+        let ends = anchor.match_indices('.').nth(1).map_or(anchor.len(), |(at, _)| at);
+        Numbers::parse(anchor.get(..ends).unwrap_or_default())
+    }
 }
 
 /// A copy's id: UIDVALIDITY and UID.
@@ -163,6 +174,8 @@ mod tests {
     fn anchors_and_ids_read_back_and_nothing_else_does() {
         let numbers = Numbers { validity: 7, next: 120 };
         assert_eq!(Numbers::parse(&numbers.anchor().expect("known")), Ok(numbers));
+        assert_eq!(Numbers::since(&numbers.anchor().expect("known")), Ok(numbers));
+        assert_eq!(Numbers::since(&numbers.mark(12, 99).expect("known")), Ok(numbers));
         assert_eq!(parse_id(&copy_id(7, 119)), Some((7, 119)));
         for text in ["", "7", "7.", ".7", "7.x", "07.1", "7.+1", "nobody", "0.0", "7.4294967296"] {
             assert!(Numbers::parse(text).is_err(), "{text}");

@@ -357,7 +357,9 @@ impl TargetMailbox for NumberedMailbox {
         self.command(Step::TargetFind, |server| {
             let there = server.folders.get(&self.place(folder)).ok_or_else(no_folder)?;
             let from = match anchor.split_once('.') {
-                Some((validity, next)) if validity.parse() == Ok(there.validity) => next.parse().unwrap(),
+                Some((validity, next)) if validity.parse() == Ok(there.validity) => {
+                    next.split('.').next().unwrap().parse().unwrap()
+                }
                 Some(_) => return Err(anew()),
                 None => 0u32,
             };

@@ -13,6 +13,7 @@
 //! | `service`  | the modelled target's own windows                                   |
 //! | `shared`   | what mailboxes share: links, app rates, memory                      |
 //! | `mailbox`  | one open mailbox: its batches and where they wait                    |
+//! | `slots`    | the open mailboxes, by ordinal                                       |
 //! | `night`    | the event heap                                                     |
 //! | `standstill` | nothing goes on: who waits for what                            |
 //! | `outcome`  | how it ended: the bounds, and the ledger's view for the report      |
@@ -23,6 +24,7 @@ mod outcome;
 mod scenario;
 mod service;
 mod shared;
+mod slots;
 mod standstill;
 #[cfg(test)]
 mod tests;

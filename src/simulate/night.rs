@@ -10,6 +10,7 @@ use super::mailbox::{Asked, Holds, Open, Room};
 use super::outcome::{Bounds, Ended, Outcome};
 use super::scenario::{Drawn, Ordering, Scenario};
 use super::shared::{App, Clock, Link};
+use super::slots::Slots;
 use crate::engine::{Do, Expected, Happened, Lanes, Width, longest_first};
 use crate::env::Tick;
 use crate::limit::Answer;
@@ -24,6 +25,13 @@ const LOOK: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(10);
 /// Stands for a batch where a look-up waits for the rate of its app.
 const LOOK_UP: u32 = u32::MAX;
+
+/// Events are digested so many bytes at once.
+const LOG_AT_ONCE: usize = 16 << 10;
+
+fn nanos(at: Tick) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// Sees what happens.
 pub trait Watch {
@@ -56,11 +64,14 @@ pub(super) struct Night<'a> {
     rules: Arc<Rules>,
     pub(super) now: Tick,
     clock: Clock,
-    heap: BinaryHeap<Reverse<(Tick, u64, Event)>>,
+    /// By nanoseconds, then by the order in which they were announced.
+    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
     events: u64,
     log: Hasher,
+    /// Events that are not in it yet.
+    unlogged: Vec<u8>,
     pub(super) mailboxes: Vec<Drawn>,
-    pub(super) open: BTreeMap<usize, Open>,
+    pub(super) open: Slots,
     pub(super) lanes: Lanes,
     width: Width,
     apps: Vec<App<(usize, u32)>>,
@@ -154,7 +165,8 @@ pub(super) fn run_by(
         heap: BinaryHeap::new(),
         events: 0,
         log: Hasher::new(),
-        open: BTreeMap::new(),
+        unlogged: Vec::with_capacity(LOG_AT_ONCE + 64),
+        open: Slots::new(mailboxes.len()),
         lanes: Lanes::new(width.look(0, Duration::ZERO), order.mailboxes),
         width,
         apps: (0..target.apps).map(|_| App::new(target.app_requests_per_second, &clock)).collect(),
@@ -187,14 +199,15 @@ pub(super) fn run_by(
     while !night.over
         && let Some(Reverse((at, _, event))) = night.heap.pop()
     {
-        night.now = at;
-        night.clock.set(at);
+        night.now = Duration::from_nanos(at);
+        night.clock.set(night.now);
         night.pending -= u64::from(event != Event::Second);
         night.happen(event);
     }
     if let Some(stuck) = night.stuck {
         return Err(stuck);
     }
+    night.log.update(&night.unlogged);
     let not_begun = night.lanes.not_begun() as u64;
     Ok(Outcome {
         scenario: scenario.name.clone(),
@@ -216,7 +229,7 @@ impl Night<'_> {
     fn at(&mut self, at: Tick, event: Event) {
         self.events += 1;
         self.pending += u64::from(event != Event::Second);
-        self.heap.push(Reverse((at, self.events, event)));
+        self.heap.push(Reverse((nanos(at), self.events, event)));
     }
 
     fn note(&mut self, what: fmt::Arguments<'_>) {
@@ -237,21 +250,25 @@ impl Night<'_> {
             Event::LookAgain(m) => (10, m, 0),
         };
         let mut octets = [0u8; 21];
-        octets[..8].copy_from_slice(&u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX).to_be_bytes());
+        octets[..8].copy_from_slice(&nanos(self.now).to_be_bytes());
         octets[8] = word;
         octets[9..17].copy_from_slice(&(mailbox as u64).to_be_bytes());
         octets[17..].copy_from_slice(&batch.to_be_bytes());
-        self.log.update(&octets);
+        self.unlogged.extend_from_slice(&octets);
+        if self.unlogged.len() >= LOG_AT_ONCE {
+            self.log.update(&self.unlogged);
+            self.unlogged.clear();
+        }
         match event {
             Event::Listed(m) => self.listed(m),
             Event::Wake(m) => {
-                if let Some(open) = self.open.get_mut(&m) {
+                if let Some(open) = self.open.get_mut(m) {
                     open.wake = None;
                 }
                 self.granted(m);
             }
             Event::Fetched(m, batch) => {
-                if let Some(open) = self.open.get_mut(&m) {
+                if let Some(open) = self.open.get_mut(m) {
                     open.ready.push_back(batch);
                     open.store_ready(self.now);
                 }
@@ -261,7 +278,7 @@ impl Night<'_> {
             Event::Stored(m, batch) => self.stored(m, batch),
             Event::Looked(m) => self.looked(m),
             Event::LookAgain(m) => {
-                if let Some(open) = self.open.get_mut(&m) {
+                if let Some(open) = self.open.get_mut(m) {
                     open.looking = false;
                 }
                 self.go_on(m);
@@ -277,7 +294,7 @@ impl Night<'_> {
         if !self.draining && self.now >= self.scenario.window() {
             self.draining = true;
             self.note(format_args!("the window closes"));
-            let waiting: Vec<usize> = self.open.keys().copied().collect();
+            let waiting: Vec<usize> = self.open.iter().map(|(m, _)| m).collect();
             self.lanes(Happened::Drain);
             waiting.into_iter().for_each(|m| self.go_on(m));
         }
@@ -337,7 +354,7 @@ impl Night<'_> {
             short: self.memory.is_short() && self.broken != Some(Broken::LaneBeforeMemory),
             large: self.large,
         };
-        let Some(open) = self.open.get_mut(&m) else { return };
+        let Some(open) = self.open.get_mut(m) else { return };
         if self.draining {
             open.drain(self.now);
         } else {
@@ -359,7 +376,7 @@ impl Night<'_> {
     /// Takes what the admission of a mailbox granted.
     fn granted(&mut self, m: usize) {
         let now = self.now;
-        let Some(open) = self.open.get_mut(&m) else { return };
+        let Some(open) = self.open.get_mut(m) else { return };
         let mut leaves = Vec::new();
         let mut fetch = Vec::new();
         // Asking moves the machine's time on; then everything granted is known.
@@ -393,13 +410,13 @@ impl Night<'_> {
     }
 
     fn holds(&self, m: usize, batch: u32) -> Holds {
-        self.open.get(&m).and_then(|o| o.batches.get(&batch)).map_or(Holds::default(), |b| b.holds)
+        self.open.get(m).and_then(|o| o.batches.get(&batch)).map_or(Holds::default(), |b| b.holds)
     }
 
     /// As a pass does: the spool first, then memory, then the fetch.
     fn ask_spool(&mut self, m: usize, batch: u32) {
         if self.broken == Some(Broken::LaneBeforeMemory)
-            && let Some(open) = self.open.get_mut(&m)
+            && let Some(open) = self.open.get_mut(m)
             && open.storing < open.lanes
         {
             open.storing += 1;
@@ -450,7 +467,7 @@ impl Night<'_> {
     /// Looks for what has no known outcome: nothing is held for it.
     fn look(&mut self, m: usize) {
         if self.broken == Some(Broken::LookHoldsMemory) {
-            let Some(open) = self.open.get_mut(&m) else { return };
+            let Some(open) = self.open.get_mut(m) else { return };
             open.looking = true;
             if let Bytes::Waits(id) = self.memory.ask(open.unsettled.bytes) {
                 self.for_memory.insert(id, (m, LOOK_UP));
@@ -461,7 +478,7 @@ impl Night<'_> {
     }
 
     fn ask_look(&mut self, m: usize) {
-        if let Some(open) = self.open.get_mut(&m) {
+        if let Some(open) = self.open.get_mut(m) {
             open.look(self.now);
         }
         self.granted(m);
@@ -470,7 +487,7 @@ impl Night<'_> {
     /// A look-up was answered: what is not there after the second one is stored again.
     fn looked(&mut self, m: usize) {
         let (now, there) = (self.now, self.dice.bool());
-        let Some(open) = self.open.get_mut(&m) else { return };
+        let Some(open) = self.open.get_mut(m) else { return };
         open.admission.finish(now, open.look_sent, 0, Answer::Served, 0);
         if !there && !open.looked {
             open.looked = true;
@@ -495,7 +512,7 @@ impl Night<'_> {
     }
 
     fn fetch(&mut self, m: usize, batch: u32) {
-        let bytes = self.open.get(&m).and_then(|o| o.batches.get(&batch)).map_or(0, |b| b.bytes);
+        let bytes = self.open.get(m).and_then(|o| o.batches.get(&batch)).map_or(0, |b| b.bytes);
         let arrives = self.source.through(self.now, bytes);
         let latency = Duration::from_millis(self.scenario.source.latency_ms);
         self.at(arrives + latency, Event::Fetched(m, batch));
@@ -513,7 +530,7 @@ impl Night<'_> {
         }
         for (m, batch) in gone {
             if batch == LOOK_UP {
-                if let Some(open) = self.open.get_mut(&m) {
+                if let Some(open) = self.open.get_mut(m) {
                     open.look_sent = self.now;
                     self.requests += 1;
                     let latency = Duration::from_millis(self.scenario.target.latency_ms);
@@ -521,7 +538,7 @@ impl Night<'_> {
                 }
                 continue;
             }
-            let Some(one) = self.open.get_mut(&m).and_then(|o| o.batches.get_mut(&batch)) else { continue };
+            let Some(one) = self.open.get_mut(m).and_then(|o| o.batches.get_mut(&batch)) else { continue };
             one.sent = self.now;
             let (messages, wire) = (one.messages, one.wire);
             self.requests += u64::from(messages);
@@ -534,7 +551,7 @@ impl Night<'_> {
 
     fn stored(&mut self, m: usize, batch: u32) {
         let now = self.now;
-        let Some(open) = self.open.get_mut(&m) else { return };
+        let Some(open) = self.open.get_mut(m) else { return };
         let Some(one) = open.batches.remove(&batch) else { return };
         open.storing -= 1;
         open.laned.remove(&batch);
@@ -577,7 +594,7 @@ impl Night<'_> {
         if broken {
             self.go_on(m);
         }
-        if let Some(open) = self.open.get_mut(&m) {
+        if let Some(open) = self.open.get_mut(m) {
             open.store_ready(now);
         }
         let mut holds = one.holds;
@@ -589,7 +606,7 @@ impl Night<'_> {
     }
 
     fn end(&mut self, m: usize) {
-        let Some(open) = self.open.remove(&m) else { return };
+        let Some(open) = self.open.remove(m) else { return };
         let mailbox = &self.mailboxes[m];
         let (failed, whole) = (open.has_failed(), open.left.messages == 0);
         let word = if failed {

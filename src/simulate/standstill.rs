@@ -52,10 +52,10 @@ impl Night<'_> {
         }
         let mut all = Waits::default();
         let mut named = Vec::new();
-        for (m, open) in &self.open {
-            let waits = self.waits(*m, open);
+        for (m, open) in self.open.iter() {
+            let waits = self.waits(m, open);
             if named.len() < MOST_NAMED {
-                named.push(format!("{}: {}", self.mailboxes[*m].key, waits.words()));
+                named.push(format!("{}: {}", self.mailboxes[m].key, waits.words()));
             }
             all.reservation += waits.reservation;
             all.spool += waits.spool;

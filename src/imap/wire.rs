@@ -71,16 +71,12 @@ impl Wire {
     /// Wraps a stream. `idle` bounds every single read and write: a peer that moves nothing for that long is gone; and so
     /// is one that moves next to nothing.
     pub fn new(stream: Box<dyn Stream>, env: Env, idle: Duration, limits: &Limits) -> Wire {
-        Wire {
-            stream,
-            buffer: BytesMut::new(),
-            searched: 0,
-            pace: Pace::default(),
-            room: LITTLE,
-            env,
-            idle,
-            line_limit: limits.line,
-        }
+        Wire::over(stream, env, idle, limits.line)
+    }
+
+    fn over(stream: Box<dyn Stream>, env: Env, idle: Duration, line_limit: usize) -> Wire {
+        let (buffer, pace) = (BytesMut::new(), Pace::default());
+        Wire { stream, buffer, searched: 0, pace, room: LITTLE, env, idle, line_limit }
     }
 
     /// The bare stream, for the hand-over to TLS. Refused if octets are buffered: they came before the encryption and
@@ -96,17 +92,7 @@ impl Wire {
     /// From now on octets travel compressed both ways (RFC 4978), also those that were read ahead.
     pub(super) fn deflate(self) -> Wire {
         let Wire { stream, buffer, env, idle, line_limit, .. } = self;
-        let stream = Box::new(Deflated::new(stream, buffer));
-        Wire {
-            stream,
-            buffer: BytesMut::new(),
-            searched: 0,
-            pace: Pace::default(),
-            room: LITTLE,
-            env,
-            idle,
-            line_limit,
-        }
+        Wire::over(Box::new(Deflated::new(stream, buffer)), env, idle, line_limit)
     }
 
     /// Parts it into the half that reads, with what is buffered, and the half that writes.

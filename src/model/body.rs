@@ -31,11 +31,14 @@ enum Place {
 type Guard = Arc<dyn Any + Send + Sync>;
 
 /// Octets in memory, and what is held for them.
-struct Guarded(Bytes, #[allow(dead_code)] Guard);
+struct Guarded {
+    octets: Bytes,
+    _held: Guard,
+}
 
 impl AsRef<[u8]> for Guarded {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.octets
     }
 }
 
@@ -58,7 +61,7 @@ impl Body {
     pub fn guarded(self, guard: impl Any + Send + Sync) -> Body {
         let guard: Guard = Arc::new(guard);
         let place = match self.place {
-            Place::Memory(octets) => Place::Memory(Bytes::from_owner(Guarded(octets, guard))),
+            Place::Memory(octets) => Place::Memory(Bytes::from_owner(Guarded { octets, _held: guard })),
             Place::Spooled(file, earlier) => {
                 let both =
                     earlier.map_or_else(|| guard.clone(), |earlier| Arc::new((earlier, guard.clone())));

@@ -2,9 +2,8 @@
 //!
 //! What decides in a run decides here: the lanes and how many there are (`engine`), the admission of every mailbox with its
 //! windows and refusals, the rate of every app, the lines for memory and spool (`limit`), the order of the longest first.
-//! What is modelled is what cannot be
-//! had on a desk: mailboxes with sizes drawn from a stated distribution, links with a bandwidth, servers with a latency,
-//! and a service that counts in windows of its own and refuses. No octets move, and an event is a batch, so a night of
+//! What is modelled is what cannot be had on a desk: mailboxes with sizes drawn from a stated distribution, links with a
+//! bandwidth, servers with a latency, and a service that counts in windows of its own and refuses. No octets move, and an event is a batch, so a night of
 //! 22,000 mailboxes takes seconds. The same scenario and seed give the same event log, octet by octet.
 //!
 //! | file       | idea                                                               |

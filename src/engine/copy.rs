@@ -396,17 +396,18 @@ async fn prepare_in(
         work.messages.iter().map(|m| Wanted { number: m.number, id: m.id.clone(), size: m.size }).collect();
     let sizes: Vec<u64> = wanted.iter().map(|w| batches::expected_size(w.size)).collect();
     // Told to wait for minutes, a run is asked to stop: nothing of this batch was begun.
-    let turn = core.stop.unless_asked(async {
+    let reserved = core.stop.unless_asked(async {
         parts.env.sleep_until(work.not_before).await;
         doing.now(Bound::Limit);
         let octets = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
         let place = parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
+        doing.now(Bound::Source);
+        let turn = source.turn().await;
         doing.now(Bound::Memory);
-        let soon = source.soon();
-        (place, ticket, reserve_bytes(core, &sizes).await, soon)
+        (place, ticket, reserve_bytes(core, &sizes).await, turn)
     });
-    let Some((place, ticket, permits, soon)) = turn.await else { return Ok(Err((work, None))) };
+    let Some((place, ticket, permits, turn)) = reserved.await else { return Ok(Err((work, None))) };
     doing.now(Bound::Ledger);
     let batch = match work.batch {
         Some(open) => open,
@@ -447,7 +448,7 @@ async fn prepare_in(
             ))
         }
     });
-    drop(soon);
+    drop(turn);
     doing.now(Bound::Target);
     tracing::trace!(failed = fetched.is_err(), "fetched");
     Ok(Ok(Prepared { work, batch, ticket, permits: (permits, place), fetched, doing, span }))

@@ -160,8 +160,8 @@ pub enum Fetched {
     Failed(Error),
 }
 
-/// Says, for as long as it is held, that a fetch follows ([`SourceMailbox::soon`]).
-pub type Soon = Option<Box<dyn std::any::Any + Send>>;
+/// A mailbox's turn to fetch, until it is dropped ([`SourceMailbox::turn`]).
+pub type Turn = Option<Box<dyn std::any::Any + Send>>;
 
 /// One open mailbox. Calls are made one at a time, but for [`SourceMailbox::fetch`], of which
 /// [`SourceCapabilities::fetches`] may be under way; a session may be given back ([`SourceMailbox::release`]) and is
@@ -235,10 +235,11 @@ pub trait SourceMailbox: Send + Sync {
         Ok(vec![true; objects.len()])
     }
 
-    /// A fetch follows as soon as there is memory for it. A source whose sessions are leased does not give this mailbox's to
-    /// one who holds nothing meanwhile, for a while: else, where many wait, each fetch would begin with a login. Until
-    /// what it returns is dropped.
-    fn soon(&self) -> Soon {
+    /// Waits until it is this mailbox's turn to fetch: before memory is taken for what it fetches. A source with fewer
+    /// connections than open mailboxes lets each go on for a while; else, where all wait for memory in one line, each
+    /// fetch would begin with a login. The turn goes on while what this returns is held, until the fetch is over.
+    /// Dropping the future leaves nothing behind.
+    async fn turn(&self) -> Turn {
         None
     }
 

@@ -14,6 +14,7 @@ mod list;
 mod places;
 mod plan;
 mod pool;
+mod turns;
 mod walk;
 mod whole;
 
@@ -27,7 +28,7 @@ pub use self::config::ImapSettings;
 use self::labels::Claims;
 pub use self::labels::Labels;
 use self::pool::{Holds, Pool};
-use super::{Fetched, Listing, Since, Soon, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted};
+use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Turn, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
@@ -208,8 +209,8 @@ impl SourceMailbox for ImapMailbox {
         Ok(objects.iter().map(|id| *id == 0 || found.contains(id)).collect())
     }
 
-    fn soon(&self) -> Soon {
-        Some(Box::new(self.pool.soon(self.owner)))
+    async fn turn(&self) -> Turn {
+        Some(Box::new(self.pool.turn(self.owner).await))
     }
 
     async fn release(&self) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::config::ImapSettings;
 use super::pool::Holds;
+use super::turns::{Bounds as TurnBounds, Turns};
 use crate::env::Tick;
 use crate::imap::Session;
 use crate::limit::machine::{Bounds, Ended, Learner};
@@ -21,12 +22,14 @@ const LEAST: u32 = 4;
 const UNIT: u64 = 512 << 10;
 /// Up to so many bytes the time of a fetch is that of its round trip.
 const SMALL: u64 = 64 << 10;
-/// A mailbox that fetches as soon as there is memory keeps its session for so many grace times while others want one.
-const SOON: u32 = 10;
+/// A mailbox whose turn it is to fetch keeps its session for so many grace times while others want one.
+const IN_TURN: u32 = 10;
+/// Of the connections, one of so many is left to those who list folders and have no turn.
+const LISTING: usize = 8;
 
 /// What a caller may do now.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(super) enum Call {
     /// Go on with its own session, which lay idle so long.
     Resume { place: u64, session: Arc<Session>, idle: Duration },
     /// Log in; a session of another was ended for it, if one is given.
@@ -68,10 +71,10 @@ impl Place {
         !self.spoilt && self.session.as_ref().is_some_and(|s| !s.is_broken())
     }
 
-    fn take(&mut self, now: Tick) -> Option<Turn> {
+    fn take(&mut self, now: Tick) -> Option<Call> {
         let session = self.session.clone()?;
         self.held = true;
-        Some(Turn::Resume { place: self.number, session, idle: now.saturating_sub(self.since) })
+        Some(Call::Resume { place: self.number, session, idle: now.saturating_sub(self.since) })
     }
 }
 
@@ -89,8 +92,8 @@ pub(super) struct Places {
     taken: Option<(usize, Tick)>,
     /// Calls at once, as many as the host was found to answer without getting slow.
     learner: Learner,
-    /// Mailboxes that will fetch as soon as there is memory, and how many times.
-    soon: BTreeMap<u64, usize>,
+    /// Whose turn it is to fetch.
+    pub turns: Turns,
     /// Mailboxes whose second session it refused, and when.
     single: BTreeMap<u64, Tick>,
 }
@@ -109,7 +112,7 @@ impl Places {
             each: settings.connections_per_mailbox,
             grace: settings.server.idle_grace,
             taken: None,
-            soon: BTreeMap::new(),
+            turns: Turns::default(),
             single: BTreeMap::new(),
         }
     }
@@ -157,20 +160,18 @@ impl Places {
         self.learner.took(now, (sent, took), bytes, under_way, how);
     }
 
-    /// A mailbox will fetch as soon as there is memory, or (`false`) has been given it or gone away.
-    pub fn soon(&mut self, owner: u64, begins: bool) {
-        let count = self.soon.entry(owner).or_default();
-        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            self.soon.remove(&owner);
-        }
+    /// How many may have a turn, now, and for how long without fetching: fewer than there are connections, so that whoever
+    /// has one has a session too, or gets one at once.
+    pub fn turn_bounds(&self, now: Tick) -> TurnBounds {
+        let cap = self.cap(now);
+        TurnBounds { most: (cap - cap / LISTING).max(1), grace: self.grace }
     }
 
     /// What a call of `owner` may do now. `first`: nobody stands before it in the line for a place. Whoever holds memory
     /// need not wait for those who wait for it.
-    pub fn turn(&mut self, owner: u64, now: Tick, first: bool, holds: Holds) -> Turn {
+    pub fn call(&mut self, owner: u64, now: Tick, first: bool, holds: Holds) -> Call {
         if self.held() >= self.learner.limit() {
-            return Turn::Wait(None); // a session that lies idle costs the host little; a call does not
+            return Call::Wait(None); // a session that lies idle costs the host little; a call does not
         }
         let idle = self.places.iter_mut().find(|p| p.owner == owner && !p.held && p.is_usable());
         if let Some(resume) = idle.and_then(|p| p.take(now)) {
@@ -179,36 +180,36 @@ impl Places {
         let is_own = |p: &&Place| p.owner == owner && !p.spoilt && (p.held || p.is_usable());
         let own = self.places.iter().filter(is_own).count();
         if own == 0 && !first {
-            return Turn::Wait(None);
+            return Call::Wait(None);
         }
         self.places.retain(|p| p.held || p.is_usable());
         let cap = self.cap(now);
         let free = self.places.len() < cap;
         let more = first && free && own < self.cap_of(owner, now);
         if own > 0 && !more {
-            return Turn::WaitForOwn;
+            return Call::WaitForOwn;
         }
         if own > 0 && self.places.iter().any(|p| p.owner == owner && p.session.is_none()) {
-            return Turn::WaitForOwn; // one is being made
+            return Call::WaitForOwn; // one is being made
         }
         if free {
-            return Turn::LogIn { place: self.begin(owner), evicted: None };
+            return Call::LogIn { place: self.begin(owner), evicted: None };
         }
         let until = |p: &Place| {
-            let soon = holds == Holds::Nothing && self.soon.contains_key(&p.owner);
-            p.since + if soon { self.grace * SOON } else { self.grace }
+            let in_turn = holds == Holds::Nothing && self.turns.is_on(p.owner);
+            p.since + if in_turn { self.grace * IN_TURN } else { self.grace }
         };
         let idle = self.places.iter().enumerate().filter(|(_, p)| p.is_idle());
         match idle.map(|(at, p)| (at, until(p))).min_by_key(|(_, until)| *until) {
-            None => Turn::Wait(None),
-            Some((_, until)) if now < until => Turn::Wait(Some(until)),
+            None => Call::Wait(None),
+            Some((_, until)) if now < until => Call::Wait(Some(until)),
             Some((at, _)) => {
                 let evicted = self.places.remove(at).session;
                 if self.places.len() < cap {
-                    return Turn::LogIn { place: self.begin(owner), evicted };
+                    return Call::LogIn { place: self.begin(owner), evicted };
                 }
                 // There are more than the server takes: one goes and none comes.
-                self.turn(owner, now, first, holds)
+                self.call(owner, now, first, holds)
             }
         }
     }
@@ -293,8 +294,8 @@ mod tests {
 
     /// Takes a turn that is a login, which succeeds.
     fn log_in(places: &mut Places, owner: u64, now: Tick) -> u64 {
-        match places.turn(owner, now, true, Holds::Nothing) {
-            Turn::LogIn { place, .. } => {
+        match places.call(owner, now, true, Holds::Nothing) {
+            Call::LogIn { place, .. } => {
                 places.made(place, Arc::new(session(Vec::new()).0));
                 place
             }
@@ -302,9 +303,9 @@ mod tests {
         }
     }
 
-    fn resumed(turn: Turn) -> u64 {
-        match turn {
-            Turn::Resume { place, .. } => place,
+    fn resumed(call: Call) -> u64 {
+        match call {
+            Call::Resume { place, .. } => place,
             other => panic!("no session: {other:?}"),
         }
     }
@@ -317,13 +318,13 @@ mod tests {
             let second = log_in(&mut places, 1, SECOND);
             assert_ne!(first, second);
             assert!(
-                matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::WaitForOwn),
+                matches!(places.call(1, SECOND, true, Holds::Nothing), Call::WaitForOwn),
                 "no third session"
             );
             log_in(&mut places, 2, SECOND);
-            assert!(matches!(places.turn(3, SECOND, true, Holds::Nothing), Turn::Wait(None)), "no place");
+            assert!(matches!(places.call(3, SECOND, true, Holds::Nothing), Call::Wait(None)), "no place");
             places.leave(second, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND, true, Holds::Nothing)), second);
+            assert_eq!(resumed(places.call(1, SECOND, true, Holds::Nothing)), second);
         });
     }
 
@@ -333,23 +334,23 @@ mod tests {
             let mut places = places(3, 2);
             let first = log_in(&mut places, 1, SECOND);
             assert!(
-                matches!(places.turn(2, SECOND, false, Holds::Nothing), Turn::Wait(None)),
+                matches!(places.call(2, SECOND, false, Holds::Nothing), Call::Wait(None)),
                 "there are places, for others"
             );
             assert!(
-                matches!(places.turn(1, SECOND, false, Holds::Nothing), Turn::WaitForOwn),
+                matches!(places.call(1, SECOND, false, Holds::Nothing), Call::WaitForOwn),
                 "no second one before others' first"
             );
             places.leave(first, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND, false, Holds::Nothing)), first);
+            assert_eq!(resumed(places.call(1, SECOND, false, Holds::Nothing)), first);
         });
     }
 
     #[test]
     fn while_a_session_is_being_made_for_a_mailbox_its_other_calls_wait_for_it() {
         let mut places = places(3, 2);
-        assert!(matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::LogIn { .. }));
-        assert!(matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::WaitForOwn));
+        assert!(matches!(places.call(1, SECOND, true, Holds::Nothing), Call::LogIn { .. }));
+        assert!(matches!(places.call(1, SECOND, true, Holds::Nothing), Call::WaitForOwn));
     }
 
     #[test]
@@ -357,48 +358,46 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(2, 1);
             let places_of = [1, 2].map(|owner| log_in(&mut places, owner, SECOND));
-            assert!(matches!(places.turn(3, SECOND, true, Holds::Nothing), Turn::Wait(None)));
+            assert!(matches!(places.call(3, SECOND, true, Holds::Nothing), Call::Wait(None)));
             places.leave(places_of[1], true, SECOND);
             places.leave(places_of[0], true, 2 * SECOND);
             assert!(
-                matches!(places.turn(3, 2 * SECOND, true, Holds::Nothing), Turn::Wait(Some(until)) if until == 3 * SECOND)
+                matches!(places.call(3, 2 * SECOND, true, Holds::Nothing), Call::Wait(Some(until)) if until == 3 * SECOND)
             );
             assert!(matches!(
-                places.turn(3, 3 * SECOND, true, Holds::Nothing),
-                Turn::LogIn { evicted: Some(_), .. }
+                places.call(3, 3 * SECOND, true, Holds::Nothing),
+                Call::LogIn { evicted: Some(_), .. }
             ));
-            assert_eq!(resumed(places.turn(1, 3 * SECOND, true, Holds::Nothing)), places_of[0]);
+            assert_eq!(resumed(places.call(1, 3 * SECOND, true, Holds::Nothing)), places_of[0]);
         });
     }
 
     #[test]
-    fn a_mailbox_that_fetches_soon_keeps_its_session_from_those_who_hold_nothing_and_not_for_ever() {
+    fn a_mailbox_in_its_turn_keeps_its_session_from_those_who_hold_nothing_and_not_for_ever() {
         on_a_runtime(async {
             let mut places = places(1, 1);
             let first = log_in(&mut places, 1, SECOND);
-            places.soon(1, true);
+            places.turns.ask(1, SECOND, places.turn_bounds(SECOND));
             places.leave(first, true, SECOND);
             let grace = places.grace;
             let later = SECOND + grace;
-            let until = SECOND + grace * SOON;
+            let until = SECOND + grace * IN_TURN;
             assert!(
-                matches!(places.turn(2, later, true, Holds::Nothing), Turn::Wait(Some(at)) if at == until)
+                matches!(places.call(2, later, true, Holds::Nothing), Call::Wait(Some(at)) if at == until)
             );
             assert!(matches!(
-                places.turn(2, until, true, Holds::Nothing),
-                Turn::LogIn { evicted: Some(_), .. }
+                places.call(2, until, true, Holds::Nothing),
+                Call::LogIn { evicted: Some(_), .. }
             ));
 
             let mut places = self::places(1, 1);
             let first = log_in(&mut places, 1, SECOND);
-            places.soon(1, true);
+            places.turns.ask(1, SECOND, places.turn_bounds(SECOND));
             places.leave(first, true, SECOND);
             assert!(matches!(
-                places.turn(2, later, true, Holds::Memory),
-                Turn::LogIn { evicted: Some(_), .. }
+                places.call(2, later, true, Holds::Memory),
+                Call::LogIn { evicted: Some(_), .. }
             ));
-            places.soon(1, false);
-            assert!(places.soon.is_empty());
         });
     }
 
@@ -423,9 +422,9 @@ mod tests {
                 log_in(&mut places, owner, SECOND);
             }
             assert!(places.crowded(4, SECOND));
-            assert!(matches!(places.turn(4, SECOND, true, Holds::Nothing), Turn::Wait(None)));
-            assert!(matches!(places.turn(4, SECOND + GROW, true, Holds::Nothing), Turn::LogIn { .. }));
-            assert!(matches!(places.turn(5, SECOND + GROW, true, Holds::Nothing), Turn::Wait(None)));
+            assert!(matches!(places.call(4, SECOND, true, Holds::Nothing), Call::Wait(None)));
+            assert!(matches!(places.call(4, SECOND + GROW, true, Holds::Nothing), Call::LogIn { .. }));
+            assert!(matches!(places.call(5, SECOND + GROW, true, Holds::Nothing), Call::Wait(None)));
             assert_eq!(places.cap(SECOND + 100 * GROW), 8);
         });
     }
@@ -435,14 +434,14 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(8, 4);
             let first = log_in(&mut places, 1, SECOND);
-            let Turn::LogIn { place, .. } = places.turn(1, SECOND, true, Holds::Nothing) else {
+            let Call::LogIn { place, .. } = places.call(1, SECOND, true, Holds::Nothing) else {
                 panic!("no login")
             };
             places.leave(place, false, SECOND);
             assert!(places.crowded(1, SECOND));
-            assert!(matches!(places.turn(1, SECOND, true, Holds::Nothing), Turn::WaitForOwn));
+            assert!(matches!(places.call(1, SECOND, true, Holds::Nothing), Call::WaitForOwn));
             places.leave(first, true, SECOND);
-            assert_eq!(resumed(places.turn(1, SECOND, true, Holds::Nothing)), first);
+            assert_eq!(resumed(places.call(1, SECOND, true, Holds::Nothing)), first);
             log_in(&mut places, 2, SECOND);
             assert!(!places_after_all_left(places), "with none of ours there, waiting helps nobody");
         });
@@ -453,13 +452,13 @@ mod tests {
         for _ in 0..rounds {
             let mut held = Vec::new();
             for owner in 1..=200 {
-                match places.turn(owner, *now, true, Holds::Nothing) {
-                    Turn::LogIn { place, .. } => {
+                match places.call(owner, *now, true, Holds::Nothing) {
+                    Call::LogIn { place, .. } => {
                         places.made(place, Arc::new(session(Vec::new()).0));
                         held.push(place);
                     }
-                    Turn::Resume { place, .. } => held.push(place),
-                    Turn::Wait(_) | Turn::WaitForOwn => {}
+                    Call::Resume { place, .. } => held.push(place),
+                    Call::Wait(_) | Call::WaitForOwn => {}
                 }
             }
             let over = (held.len() as f64 / bears as f64).max(1.0);
@@ -501,8 +500,8 @@ mod tests {
             for turn in 0..200u64 {
                 let owner = 2 + turn % 7;
                 now += Duration::from_millis(100);
-                let place = match places.turn(owner, now, true, Holds::Nothing) {
-                    Turn::LogIn { place, .. } => {
+                let place = match places.call(owner, now, true, Holds::Nothing) {
+                    Call::LogIn { place, .. } => {
                         places.made(place, Arc::new(session(Vec::new()).0));
                         place
                     }
@@ -527,7 +526,7 @@ mod tests {
             let mut made = 0;
             for call in 0..100 {
                 // Of 25 mailboxes, each with up to four calls at once.
-                if let Turn::LogIn { place, .. } = places.turn(call % 25, SECOND, true, Holds::Nothing) {
+                if let Call::LogIn { place, .. } = places.call(call % 25, SECOND, true, Holds::Nothing) {
                     places.made(place, Arc::new(session(Vec::new()).0));
                     made += 1;
                 }

@@ -21,7 +21,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Line, Notify};
 
 use super::config::ImapSettings;
-use super::places::{Places, Told, Turn};
+use super::places::{Call, Places, Told};
+use super::turns::{Asked, Bounds, Id, Turns};
 use crate::env::{Env, Tick};
 use crate::imap::{Account, Endpoint, Session, WireError, connect};
 use crate::limit::machine::Ended;
@@ -48,6 +49,8 @@ pub(super) struct Pool {
     in_a_hurry: AtomicUsize,
     /// Wakes the first of each line.
     freed: Notify,
+    /// Wakes those who wait for their turn, each by itself.
+    doors: Mutex<BTreeMap<Id, Arc<Notify>>>,
     /// Wakes the calls of a mailbox that wait for a session of its own.
     own: Mutex<BTreeMap<u64, Arc<Notify>>>,
 }
@@ -99,6 +102,7 @@ impl Pool {
             lines: [Line::new(()), Line::new(())],
             in_a_hurry: AtomicUsize::new(0),
             freed: Notify::new(),
+            doors: Mutex::default(),
             own: Mutex::default(),
         }
     }
@@ -129,9 +133,9 @@ impl Pool {
             }
             let hurried = holds == Holds::Nothing && self.in_a_hurry.load(Ordering::Relaxed) > 0;
             let now = self.env.now();
-            let turn = self.places().turn(owner, now, first.is_some() && !hurried, holds);
-            match turn {
-                Turn::Resume { place, session, idle } => {
+            let call = self.places().call(owner, now, first.is_some() && !hurried, holds);
+            match call {
+                Call::Resume { place, session, idle } => {
                     (first, hurry) = (None, None);
                     let mut lease = Lease::new(self, owner, place, now);
                     lease.session = Some(session);
@@ -140,7 +144,7 @@ impl Pool {
                     }
                     drop(lease);
                 }
-                Turn::LogIn { place, evicted } => {
+                Call::LogIn { place, evicted } => {
                     // The next in line may look for a place while this one logs in.
                     (first, hurry) = (None, None);
                     self.freed.notify_waiters();
@@ -166,11 +170,11 @@ impl Pool {
                         }
                     }
                 }
-                Turn::WaitForOwn => {
+                Call::WaitForOwn => {
                     (first, hurry) = (None, None);
                     mine.await;
                 }
-                Turn::Wait(until) if first.is_some() => {
+                Call::Wait(until) if first.is_some() => {
                     hurry = hurry.or_else(|| (holds == Holds::Memory).then(|| Hurry::new(self)));
                     let until = until.unwrap_or(Tick::MAX);
                     tokio::select! {
@@ -180,7 +184,7 @@ impl Pool {
                         () = self.env.sleep_until(until), if until < Tick::MAX => {}
                     }
                 }
-                Turn::Wait(_) => {
+                Call::Wait(_) => {
                     hurry = hurry.or_else(|| (holds == Holds::Memory).then(|| Hurry::new(self)));
                     first = tokio::select! {
                         biased;
@@ -192,10 +196,61 @@ impl Pool {
         }
     }
 
-    /// A mailbox will fetch as soon as there is memory.
-    pub fn soon(self: &Arc<Self>, owner: u64) -> FetchesSoon {
-        self.places().soon(owner, true);
-        FetchesSoon { pool: self.clone(), owner }
+    /// Waits until it is this mailbox's turn to fetch. Dropping the future leaves nothing behind.
+    pub async fn turn(self: &Arc<Self>, owner: u64) -> Turn {
+        let asked = {
+            let (mut places, now) = (self.places(), self.env.now());
+            let bounds = places.turn_bounds(now);
+            places.turns.ask(owner, now, bounds)
+        };
+        let Asked::Waits(id, mut until) = asked else { return Turn { pool: self.clone(), owner } };
+        let door = Arc::new(Notify::new());
+        self.doors().insert(id, door.clone());
+        let mut waiting = Waiting { pool: self, owner, id, granted: false };
+        loop {
+            tokio::select! {
+                biased;
+                () = door.notified() => {}
+                () = self.env.sleep_until(until.unwrap_or(Tick::MAX)), if until.is_some() => {}
+            }
+            let mut woken = Vec::new();
+            let looked = {
+                let (mut places, now) = (self.places(), self.env.now());
+                let bounds = places.turn_bounds(now);
+                places.turns.look(owner, id, now, bounds, &mut woken)
+            };
+            self.open(&woken);
+            match looked {
+                Asked::Granted => {
+                    waiting.granted = true;
+                    return Turn { pool: self.clone(), owner };
+                }
+                Asked::Waits(_, next) => until = next,
+            }
+        }
+    }
+
+    /// Something was done to the turns: those whose turn has come look.
+    fn turns(&self, change: impl FnOnce(&mut Turns, Tick, Bounds, &mut Vec<Id>)) {
+        let mut woken = Vec::new();
+        {
+            let (mut places, now) = (self.places(), self.env.now());
+            let bounds = places.turn_bounds(now);
+            change(&mut places.turns, now, bounds, &mut woken);
+        }
+        self.open(&woken);
+    }
+
+    fn open(&self, woken: &[Id]) {
+        if woken.is_empty() {
+            return;
+        }
+        let doors = self.doors();
+        woken.iter().filter_map(|id| doors.get(id)).for_each(|door| door.notify_one());
+    }
+
+    fn doors(&self) -> MutexGuard<'_, BTreeMap<Id, Arc<Notify>>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn own(&self, owner: u64) -> Arc<Notify> {
@@ -267,20 +322,43 @@ impl Pool {
     pub fn forget(&self, owner: u64) {
         self.trips.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
         self.places().forget(owner);
+        self.turns(|turns, now, bounds, woken| turns.forget(owner, now, bounds, woken));
         self.tell(owner);
         self.own.lock().unwrap_or_else(PoisonError::into_inner).remove(&owner);
     }
 }
 
-/// Says that a mailbox will fetch as soon as there is memory, until it is dropped.
-pub(super) struct FetchesSoon {
+/// A mailbox's turn to fetch, until it is dropped.
+pub(super) struct Turn {
     pool: Arc<Pool>,
     owner: u64,
 }
 
-impl Drop for FetchesSoon {
+impl Drop for Turn {
     fn drop(&mut self) {
-        self.pool.places().soon(self.owner, false);
+        self.pool.turns(|turns, now, bounds, woken| turns.leave(self.owner, now, bounds, woken));
+    }
+}
+
+/// A place in the line for a turn; gives it up when dropped before the turn was taken.
+struct Waiting<'a> {
+    pool: &'a Pool,
+    owner: u64,
+    id: Id,
+    granted: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.pool.doors().remove(&self.id);
+        if self.granted {
+            return;
+        }
+        self.pool.turns(|turns, now, bounds, woken| {
+            if !turns.cancel(self.owner, self.id, woken) {
+                turns.leave(self.owner, now, bounds, woken);
+            }
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod facts;
 pub mod sqlite;
+mod squeeze;
 
 use std::collections::BTreeMap;
 

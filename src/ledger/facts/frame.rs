@@ -1,6 +1,7 @@
 //! One frame of the facts log: the records of one folder in one group commit.
 
 use super::record::{self, Record};
+use crate::ledger::squeeze::{squeeze, unsqueeze};
 
 /// First bytes of every frame.
 const MAGIC: u32 = u32::from_le_bytes(*b"mwF1");
@@ -120,7 +121,7 @@ pub(super) fn append(
 ) -> [u8; HASH] {
     let plain = record::encode(records);
     debug_assert!(plain.len() <= MAX_PAYLOAD, "frames are split long before");
-    let packed = zstd::bulk::compress(&plain, LEVEL).ok().filter(|packed| packed.len() < plain.len());
+    let packed = squeeze(&plain, LEVEL).ok().filter(|packed| packed.len() < plain.len());
     let (payload, raw) = match packed {
         Some(packed) => (packed, plain.len()),
         None => (plain, 0),
@@ -138,7 +139,7 @@ pub(super) fn records(header: &Header, payload: &[u8]) -> Option<Vec<Record>> {
     if header.raw == 0 {
         return record::decode(payload);
     }
-    let plain = zstd::bulk::decompress(payload, header.raw).ok()?;
+    let plain = unsqueeze(payload, header.raw as u64)?;
     if plain.len() == header.raw { record::decode(&plain) } else { None }
 }
 

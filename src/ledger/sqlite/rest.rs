@@ -7,10 +7,9 @@
 //! columns of numbers as differences, texts, bits for sets with many holes. Folders' names are bytes of their own: they
 //! go into the one table that may hold them.
 
-use std::io::Read;
-
 use super::tables::{Chain, Exception, Folder, NameRow, special_code, special_from_code};
 use crate::ledger::facts::Head;
+use crate::ledger::squeeze::{squeeze, unsqueeze};
 use crate::model::{FlagMap, Flags, RunSet, Skip, SkipReason, put_varint, take_varint};
 
 /// What the bytes begin with.
@@ -63,7 +62,7 @@ impl Rest {
         let mut out = vec![VERSION];
         for stream in &streams {
             // Nothing is nothing, not an empty frame.
-            let packed = if stream.is_empty() { Vec::new() } else { zstd::bulk::compress(stream, LEVEL)? };
+            let packed = if stream.is_empty() { Vec::new() } else { squeeze(stream, LEVEL)? };
             put_varint(&mut out, packed.len() as u64);
             out.extend_from_slice(&packed);
         }
@@ -94,7 +93,7 @@ impl Rest {
             put_varint(&mut out, row.names.len() as u64);
             row.names.iter().for_each(|name| put_text(&mut out, name));
         }
-        zstd::bulk::compress(&out, LEVEL)
+        squeeze(&out, LEVEL)
     }
 
     /// Reads [`Rest::encode_names`]'s bytes; `None` if they make no sense.
@@ -236,12 +235,7 @@ fn take_streams(mut bytes: &[u8]) -> Option<[&[u8]; STREAMS]> {
 }
 
 fn unpack(stream: &[u8]) -> Option<Vec<u8>> {
-    let mut plain = Vec::new();
-    if !stream.is_empty() {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(stream).ok()?.take(MOST + 1);
-        decoder.read_to_end(&mut plain).ok()?;
-    }
-    (plain.len() as u64 <= MOST).then_some(plain)
+    if stream.is_empty() { Some(Vec::new()) } else { unsqueeze(stream, MOST) }
 }
 
 fn take_folders(mailbox: i64, streams: &mut [&[u8]; STREAMS], skips: &[Exception]) -> Option<Vec<Folder>> {

@@ -203,7 +203,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
     conn.busy_timeout(BUSY).map_err(sql)?;
     keep_log_on_close(&conn, true)?;
-    conn.set_prepared_statement_cache_capacity(64);
+    conn.set_prepared_statement_cache_capacity(256);
     if version_of(&conn)? < STEPS.len() {
         let what = "the ledger is of an earlier version of mailwave";
         return Err(Error::new(Kind::Ledger, Scope::Run, what).remedy("`mailwave run` upgrades it"));
@@ -227,7 +227,7 @@ fn set_up(conn: &Connection) -> Result<()> {
     ] {
         conn.pragma_update(None, pragma, value).map_err(sql)?;
     }
-    conn.set_prepared_statement_cache_capacity(64);
+    conn.set_prepared_statement_cache_capacity(256);
     Ok(())
 }
 

@@ -38,14 +38,18 @@ pub(super) struct Common {
     /// One large stream at a time.
     pub(super) large: Mutex<()>,
     /// The staging of each mailbox that is open, perhaps more than once: two mailboxes may be merged into one.
-    stagings: std::sync::Mutex<BTreeMap<String, Weak<Staging>>>,
+    stagings: std::sync::Mutex<Stagings>,
 }
 
 impl Common {
     /// The staging of a mailbox, the same for all who have it open.
     pub(super) fn staging(&self, mailbox: &str) -> Arc<Staging> {
-        let mut all = self.stagings.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, staging| staging.strong_count() > 0);
+        let mut stagings = self.stagings.lock().unwrap_or_else(PoisonError::into_inner);
+        let Stagings { all, sweep_at } = &mut *stagings;
+        if all.len() >= *sweep_at {
+            all.retain(|_, staging| staging.strong_count() > 0);
+            *sweep_at = all.len() * 2 + 64;
+        }
         let mailbox = mailbox.to_lowercase();
         if let Some(staging) = all.get(&mailbox).and_then(Weak::upgrade) {
             return staging;
@@ -54,6 +58,13 @@ impl Common {
         all.insert(mailbox, Arc::downgrade(&staging));
         staging
     }
+}
+
+/// Those that are there, and some that are gone: they are looked for each time the number has doubled.
+#[derive(Default)]
+struct Stagings {
+    all: BTreeMap<String, Weak<Staging>>,
+    sweep_at: usize,
 }
 
 /// The staging folder of one mailbox.

@@ -175,7 +175,7 @@ impl Sub for Spent {
 
 /// The machine of one lane.
 #[derive(Debug)]
-struct Lane {
+pub(crate) struct Lane {
     stage: Stage,
     /// Batches (and waits of the pass itself) by what they do.
     doing: [u32; 6],
@@ -192,7 +192,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(now: Tick) -> Lane {
+    pub(crate) fn new(now: Tick) -> Lane {
         Lane {
             stage: Stage::Open,
             doing: [0; 6],
@@ -203,6 +203,73 @@ impl Lane {
             trips: (0, 0),
             spent: Spent::default(),
         }
+    }
+
+    /// The pass is in this stage from now on; so often source and target were waited for so far.
+    pub(crate) fn stage(&mut self, now: Tick, stage: Stage, source_trips: u64, target_trips: u64) {
+        self.settle(now);
+        let (source, target) = self.trips;
+        let sum = &mut self.spent.by_stage[self.stage as usize];
+        sum.source_trips += source_trips.saturating_sub(source);
+        sum.target_trips += target_trips.saturating_sub(target);
+        (self.stage, self.trips) = (stage, (source_trips, target_trips));
+    }
+
+    /// Messages of `bytes` together passed the stage the pass is in.
+    pub(crate) fn passed(&mut self, messages: u64, bytes: u64) {
+        let sum = &mut self.spent.by_stage[self.stage as usize];
+        sum.messages += messages;
+        sum.bytes += bytes;
+    }
+
+    /// A batch begins to do this.
+    pub(crate) fn begins(&mut self, now: Tick, cause: Bound) {
+        self.settle(now);
+        self.doing[cause as usize] += 1;
+    }
+
+    /// A batch does something else from now on.
+    pub(crate) fn turns(&mut self, now: Tick, before: Bound, cause: Bound) {
+        self.settle(now);
+        self.doing[before as usize] = self.doing[before as usize].saturating_sub(1);
+        self.doing[cause as usize] += 1;
+    }
+
+    /// A batch that did this is over.
+    pub(crate) fn ends(&mut self, now: Tick, cause: Bound) {
+        self.settle(now);
+        self.doing[cause as usize] = self.doing[cause as usize].saturating_sub(1);
+    }
+
+    /// A request came to the gate.
+    pub(crate) fn comes_to_gate(&mut self, now: Tick) {
+        self.settle(now);
+        self.at_gate += 1;
+    }
+
+    /// A request that waited at the gate left, or went away.
+    pub(crate) fn leaves_gate(&mut self, now: Tick, sent: bool) {
+        self.settle(now);
+        self.at_gate = self.at_gate.saturating_sub(1);
+        self.sent += u32::from(sent);
+    }
+
+    /// A request under way ended.
+    pub(crate) fn answered(&mut self, now: Tick) {
+        self.settle(now);
+        self.sent = self.sent.saturating_sub(1);
+    }
+
+    /// The service told us to send nothing until then.
+    pub(crate) fn blocked(&mut self, now: Tick, until: Tick) {
+        self.settle(now);
+        self.blocked_until = self.blocked_until.max(until);
+    }
+
+    /// What was spent so far.
+    pub(crate) fn spent(&mut self, now: Tick) -> Spent {
+        self.settle(now);
+        self.spent
     }
 
     /// Gives the time up to `now` to its causes.
@@ -226,12 +293,15 @@ impl Lane {
         if all == 0 {
             return self.give_to(self.stage.asks(), time, blocked);
         }
-        let mut left = time;
-        let last = self.doing.iter().rposition(|n| *n > 0).unwrap_or(0);
+        let (mut left, mut others) = (time, all);
         for cause in Bound::ALL {
             let n = self.doing[cause as usize];
+            if n == 0 {
+                continue;
+            }
+            others -= n;
             // The last one gets the rest, so that nothing is lost by rounding.
-            let part = if cause as usize == last { left } else { share(time, n, all).min(left) };
+            let part = if others == 0 { left } else { share(time, n, all).min(left) };
             left -= part;
             self.give_to(cause, part, blocked);
         }
@@ -251,7 +321,15 @@ impl Lane {
 
 /// `time` × `part` ÷ `all`; nothing of nothing.
 fn share(time: Duration, part: u32, all: u32) -> Duration {
-    let nanos = time.as_nanos() * u128::from(part) / u128::from(all.max(1));
+    if part == all {
+        return if part == 0 { Duration::ZERO } else { time };
+    }
+    let nanos = time.as_nanos();
+    // Of any time that is met in practice, without the slow division.
+    if let Some(product) = u64::try_from(nanos).ok().and_then(|nanos| nanos.checked_mul(u64::from(part))) {
+        return Duration::from_nanos(product / u64::from(all.max(1)));
+    }
+    let nanos = nanos * u128::from(part) / u128::from(all.max(1));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
@@ -272,56 +350,42 @@ impl Account {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn edit(&self, edit: impl FnOnce(&mut Lane)) {
+    fn edit(&self, edit: impl FnOnce(&mut Lane, Tick)) {
         let now = self.env.now();
-        let mut lane = self.lock();
-        lane.settle(now);
-        edit(&mut lane);
+        edit(&mut self.lock(), now);
     }
 
     /// The pass is in this stage from now on; so often source and target were waited for so far.
     pub fn stage(&self, stage: Stage, source_trips: u64, target_trips: u64) {
-        self.edit(|lane| {
-            let (source, target) = lane.trips;
-            let sum = &mut lane.spent.by_stage[lane.stage as usize];
-            sum.source_trips += source_trips.saturating_sub(source);
-            sum.target_trips += target_trips.saturating_sub(target);
-            (lane.stage, lane.trips) = (stage, (source_trips, target_trips));
-        });
+        self.edit(|lane, now| lane.stage(now, stage, source_trips, target_trips));
     }
 
     /// Messages of `bytes` together passed the stage the pass is in.
     pub fn passed(&self, messages: u64, bytes: u64) {
-        self.edit(|lane| {
-            let sum = &mut lane.spent.by_stage[lane.stage as usize];
-            sum.messages += messages;
-            sum.bytes += bytes;
-        });
+        self.edit(|lane, _| lane.passed(messages, bytes));
     }
 
     /// A batch, or the pass itself, does this until the guard is told otherwise or dropped.
     pub fn doing(self: &Arc<Self>, cause: Bound) -> Doing {
-        self.edit(|lane| lane.doing[cause as usize] += 1);
+        self.edit(|lane, now| lane.begins(now, cause));
         Doing { account: Arc::clone(self), cause }
     }
 
     /// A request came to the gate.
     pub(super) fn at_gate(self: &Arc<Self>) -> AtGate {
-        self.edit(|lane| lane.at_gate += 1);
+        self.edit(Lane::comes_to_gate);
         AtGate { account: Arc::clone(self), sent: false }
     }
 
     /// The service told us to send nothing until then.
     pub(super) fn blocked(&self, until: Tick) {
-        self.edit(|lane| lane.blocked_until = lane.blocked_until.max(until));
+        self.edit(|lane, now| lane.blocked(now, until));
     }
 
     /// What was spent so far.
     pub fn spent(&self) -> Spent {
         let now = self.env.now();
-        let mut lane = self.lock();
-        lane.settle(now);
-        lane.spent
+        self.lock().spent(now)
     }
 }
 
@@ -336,17 +400,14 @@ impl Doing {
     /// It does something else from now on.
     pub fn now(&mut self, cause: Bound) {
         let before = std::mem::replace(&mut self.cause, cause);
-        self.account.edit(|lane| {
-            lane.doing[before as usize] = lane.doing[before as usize].saturating_sub(1);
-            lane.doing[cause as usize] += 1;
-        });
+        self.account.edit(|lane, now| lane.turns(now, before, cause));
     }
 }
 
 impl Drop for Doing {
     fn drop(&mut self) {
         let cause = self.cause;
-        self.account.edit(|lane| lane.doing[cause as usize] = lane.doing[cause as usize].saturating_sub(1));
+        self.account.edit(|lane, now| lane.ends(now, cause));
     }
 }
 
@@ -361,20 +422,14 @@ impl AtGate {
     /// It leaves.
     pub(super) fn leaves(&mut self) {
         self.sent = true;
-        self.account.edit(|lane| {
-            lane.at_gate = lane.at_gate.saturating_sub(1);
-            lane.sent += 1;
-        });
+        self.account.edit(|lane, now| lane.leaves_gate(now, true));
     }
 }
 
 impl Drop for AtGate {
     fn drop(&mut self) {
         let sent = self.sent;
-        self.account.edit(|lane| {
-            let count = if sent { &mut lane.sent } else { &mut lane.at_gate };
-            *count = count.saturating_sub(1);
-        });
+        self.account.edit(|lane, now| if sent { lane.answered(now) } else { lane.leaves_gate(now, false) });
     }
 }
 

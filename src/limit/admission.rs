@@ -12,7 +12,7 @@
 //! That nobody waits while holding what another waiter needs follows from it: covered requests wait for slots, which
 //! running requests give back; look-ups have headroom that reservations never take; overdrawn ones hold nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +91,8 @@ pub(crate) struct Admission {
     unknown: VecDeque<Held>,
     refusals: Refusals,
     lanes: [VecDeque<Waiter>; 4],
-    granted: BTreeMap<Id, Grant>,
+    /// Ascending by id; few at a time.
+    granted: Vec<(Id, Grant)>,
     next_id: Id,
     wake: Option<Tick>,
     meter: Meter,
@@ -119,7 +120,7 @@ impl Admission {
             unknown: VecDeque::new(),
             refusals: Refusals::default(),
             lanes: Default::default(),
-            granted: BTreeMap::new(),
+            granted: Vec::new(),
             next_id: 0,
             wake: None,
             meter: Meter::default(),
@@ -172,13 +173,23 @@ impl Admission {
     /// Takes what waiter `id` was granted, if it was.
     pub(crate) fn take(&mut self, now: Tick, id: Id) -> Option<Grant> {
         self.advance(now);
-        self.granted.remove(&id)
+        self.taken(id)
+    }
+
+    fn taken(&mut self, id: Id) -> Option<Grant> {
+        let at = self.granted.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.granted.remove(at).1)
+    }
+
+    fn grant(&mut self, id: Id, grant: Grant) {
+        let at = self.granted.partition_point(|(other, _)| *other < id);
+        self.granted.insert(at, (id, grant));
     }
 
     /// The waiter went away before it took its grant: nothing of it is left. What its ticket paid goes back to
     /// `left`.
     pub(crate) fn cancel(&mut self, now: Tick, id: Id, left: &mut Cost) {
-        if let Some(grant) = self.granted.remove(&id) {
+        if let Some(grant) = self.taken(id) {
             self.undo(now, grant, left);
             return;
         }
@@ -251,39 +262,74 @@ impl Admission {
         parts: &[(u64, Answer)],
         random: u64,
     ) {
+        let one = |(bytes, answer): &(u64, Answer)| (Cost { requests: 1, upload_bytes: *bytes }, *answer);
+        self.finish_alike(now, sent, slots, parts.iter().map(one), random);
+    }
+
+    /// As [`Admission::finish_batch`]; those that ended alike may be told together, by what they cost in all.
+    pub(crate) fn finish_alike(
+        &mut self,
+        now: Tick,
+        sent: Tick,
+        slots: usize,
+        parts: impl Iterator<Item = (Cost, Answer)> + Clone,
+        random: u64,
+    ) {
         self.now = self.now.max(now);
         self.running = self.running.saturating_sub(slots);
         // What was served first: a refusal beside it came later or concerns what is still to come.
-        for (_, answer) in parts {
-            self.meter.answered(*answer);
-            if *answer == Answer::Served {
+        for (cost, answer) in parts.clone() {
+            self.meter.answered(cost.requests, answer);
+            if answer == Answer::Served {
                 self.refusals.served(sent);
             }
         }
-        for (bytes, answer) in parts {
-            let cost = Cost { requests: 1, upload_bytes: *bytes };
-            match *answer {
+        let mut ended = Cost::default();
+        for (cost, answer) in parts {
+            match answer {
                 Answer::Unknown if self.rules.concurrency != Concurrency::Unlimited => {
-                    let until = self.now + self.rules.unknown_hold;
-                    self.unknown.push_back(Held { until, bytes: *bytes });
+                    self.hold(cost);
                 }
                 Answer::NotSent => {
                     each(&mut self.requests, &mut self.upload, cost, |quota, amount| {
                         quota.never_sent(amount)
                     });
                 }
-                Answer::Served | Answer::Throttled(_) | Answer::Unknown => self.end(self.now, *bytes),
+                Answer::Served | Answer::Throttled(_) | Answer::Unknown => {
+                    ended.requests = ended.requests.saturating_add(cost.requests);
+                    ended.upload_bytes = ended.upload_bytes.saturating_add(cost.upload_bytes);
+                }
             }
-            if let Answer::Throttled(asked) = *answer {
+            if let Answer::Throttled(asked) = answer {
                 self.refusals.refused(self.now, sent, asked, &self.rules.throttle, random);
             }
         }
+        self.end(self.now, ended);
         self.advance(self.now);
+    }
+
+    /// Requests of unknown fate, each of which keeps a slot.
+    fn hold(&mut self, cost: Cost) {
+        let until = self.now + self.rules.unknown_hold;
+        let mut left = cost.upload_bytes;
+        for more in (0..u64::from(cost.requests)).rev() {
+            let bytes = left / (more + 1);
+            left -= bytes;
+            self.unknown.push_back(Held { until, bytes });
+        }
     }
 
     /// Waiters with a grant they have not taken.
     pub(crate) fn granted(&self) -> impl Iterator<Item = Id> + '_ {
-        self.granted.keys().copied()
+        self.granted.iter().map(|(id, _)| *id)
+    }
+
+    /// Takes whatever was granted by now, the oldest first.
+    pub(crate) fn take_any(&mut self, now: Tick) -> Option<(Id, Grant)> {
+        if self.now < now {
+            self.advance(now);
+        }
+        (!self.granted.is_empty()).then(|| self.granted.remove(0))
     }
 
     /// When the next thing happens by time alone, as of the last call; `None` if nobody waits for time.
@@ -330,7 +376,7 @@ impl Admission {
         {
             let Held { until, bytes } = *held;
             self.unknown.pop_front();
-            self.end(until, bytes);
+            self.end(until, Cost { requests: 1, upload_bytes: bytes });
         }
         let mut cause = None;
         if self.lanes.iter().any(|lane| !lane.is_empty()) {
@@ -359,7 +405,7 @@ impl Admission {
                 }
                 quota.begin(amount);
             });
-            self.granted.insert(waiter.id, Grant::Send { cost, slots, covered });
+            self.grant(waiter.id, Grant::Send { cost, slots, covered });
         }
         if lookup_lacks_window || !self.lanes[Lane::Overdrawn as usize].is_empty() {
             return cause; // what becomes free is theirs first
@@ -371,7 +417,7 @@ impl Admission {
             }
             self.lanes[Lane::Reserve as usize].pop_front();
             let granted = self.reserve(asked);
-            self.granted.insert(waiter.id, Grant::Reserved(granted));
+            self.grant(waiter.id, Grant::Reserved(granted));
         }
         cause
     }
@@ -498,8 +544,7 @@ impl Admission {
         }
     }
 
-    fn end(&mut self, at: Tick, bytes: u64) {
-        let cost = Cost { requests: 1, upload_bytes: bytes };
+    fn end(&mut self, at: Tick, cost: Cost) {
         each(&mut self.requests, &mut self.upload, cost, |quota, amount| quota.end(at, amount));
     }
 

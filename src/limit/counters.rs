@@ -96,10 +96,11 @@ impl Meter {
         self.upload_bytes = self.upload_bytes.saturating_add(cost.upload_bytes);
     }
 
-    pub(super) fn answered(&mut self, answer: Answer) {
+    /// So many requests were answered like this.
+    pub(super) fn answered(&mut self, requests: u32, answer: Answer) {
         match answer {
-            Answer::Throttled(_) => self.throttled += 1,
-            Answer::Unknown => self.unknown += 1,
+            Answer::Throttled(_) => self.throttled += u64::from(requests),
+            Answer::Unknown => self.unknown += u64::from(requests),
             Answer::Served | Answer::NotSent => {}
         }
     }

@@ -58,6 +58,7 @@ mod window;
 
 /// The machines themselves, for a driver with a clock of its own (`simulate`).
 pub(crate) mod machine {
+    pub(crate) use super::account::Lane;
     pub(crate) use super::admission::{Admission, Grant, Id};
     pub(crate) use super::budget::{Asked, Id as LineId, Line, share};
     pub(crate) use super::learner::{Bounds, Ended, Learner};

@@ -17,12 +17,18 @@ const SLICES: u64 = 200;
 /// What was spent in the last `length`.
 #[derive(Debug)]
 pub(super) struct Window {
-    length: Duration,
+    /// In nanoseconds.
+    length: u64,
     /// Nanoseconds per slice, at least 1.
     grain: u64,
     sum: u64,
     /// Ascending by index; at most `SLICES + 2`.
     slices: VecDeque<Slice>,
+}
+
+/// All is counted in nanoseconds: they last for centuries, and this is asked for every request.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +41,8 @@ struct Slice {
 impl Window {
     /// An empty window over the last `length`.
     pub(super) fn new(length: Duration) -> Window {
-        let grain = u64::try_from(length.as_nanos() / u128::from(SLICES)).unwrap_or(u64::MAX).max(1);
-        Window { length, grain, sum: 0, slices: VecDeque::new() }
+        let length = nanos(length);
+        Window { length, grain: (length / SLICES).max(1), sum: 0, slices: VecDeque::new() }
     }
 
     /// Counts `amount` as spent at `now`. Never refuses: what was sent was sent.
@@ -46,7 +52,7 @@ impl Window {
             return;
         }
         self.sum = self.sum.saturating_add(amount);
-        let index = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) / self.grain;
+        let index = nanos(now) / self.grain;
         match self.slices.back_mut() {
             // A clock that steps back must not reorder the slices: the charge joins the latest one.
             Some(last) if last.index >= index => last.amount = last.amount.saturating_add(amount),
@@ -66,15 +72,15 @@ impl Window {
         self.expire(now);
         let may_remain = capacity - amount.min(capacity);
         let mut remains = self.sum;
-        let mut at = now;
+        let mut last = None;
         for slice in &self.slices {
             if remains <= may_remain {
                 break;
             }
             remains = remains.saturating_sub(slice.amount);
-            at = self.leaves(slice.index);
+            last = Some(slice.index);
         }
-        at
+        last.map_or(now, |index| Duration::from_nanos(self.leaves(index)))
     }
 
     /// Counts the whole capacity as spent at `at`: what a process that ended then may have sent.
@@ -82,12 +88,13 @@ impl Window {
         self.charge(at, capacity);
     }
 
-    /// When the charges of a slice are certainly older than `length`.
-    fn leaves(&self, index: u64) -> Tick {
-        Duration::from_nanos(index.saturating_add(1).saturating_mul(self.grain)).saturating_add(self.length)
+    /// When the charges of a slice are certainly older than `length`, in nanoseconds.
+    fn leaves(&self, index: u64) -> u64 {
+        index.saturating_add(1).saturating_mul(self.grain).saturating_add(self.length)
     }
 
     fn expire(&mut self, now: Tick) {
+        let now = nanos(now);
         while let Some(first) = self.slices.front()
             && self.leaves(first.index) <= now
         {

@@ -101,6 +101,14 @@ impl Progress {
         open.left_bytes = open.left_bytes.saturating_sub(bytes);
     }
 
+    /// Messages of several mailboxes were stored: they count in the totals alone, for those whose mailboxes are too many to be
+    /// told of one by one.
+    pub fn stored(&self, messages: u64, bytes: u64) {
+        let mut state = self.state();
+        state.totals.messages += messages;
+        state.totals.bytes += bytes;
+    }
+
     /// A mailbox has to wait. Is that news? Several requests under way at once are told the same.
     pub fn throttled(&self, mailbox: &MailboxKey, now: Tick, wait: Duration) -> bool {
         const SAME: Duration = Duration::from_secs(1);

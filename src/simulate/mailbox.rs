@@ -1,12 +1,13 @@
 //! One open mailbox: what is left of it, and where its batches wait.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::few::Few;
 use super::service::Service;
 use crate::env::Tick;
-use crate::limit::Cost;
-use crate::limit::machine::{Admission, Id, Rules};
+use crate::limit::machine::{Admission, Id, Lane, Rules};
+use crate::limit::{Bound, Cost};
 use crate::plan::Load;
 
 /// Messages and bytes of one batch: as a Graph target asks for.
@@ -61,8 +62,10 @@ pub(super) struct Room {
 pub(super) struct Open {
     pub admission: Admission,
     pub service: Service,
-    pub asked: BTreeMap<Id, Asked>,
-    pub batches: BTreeMap<u32, Batch>,
+    pub asked: Few<Id, Asked>,
+    pub batches: Few<u32, Batch>,
+    /// What its time goes to.
+    pub lane: Lane,
     /// Fetched, waiting for a lane.
     pub ready: VecDeque<u32>,
     /// Stores under way.
@@ -98,8 +101,9 @@ impl Open {
         Open {
             admission: Admission::new(rules.clone(), false),
             service: Service::default(),
-            asked: BTreeMap::new(),
-            batches: BTreeMap::new(),
+            asked: Few::new(),
+            batches: Few::new(),
+            lane: Lane::new(now),
             ready: VecDeque::new(),
             storing: 0,
             unsettled: Load::default(),
@@ -163,15 +167,16 @@ impl Open {
                 Holds { memory: bytes, spool: 0 }
             };
             let one = Batch { messages: requests, bytes, wire, ticket: Cost::default(), holds, sent: now };
-            self.batches.insert(batch, one);
+            self.batches.add(batch, one);
+            self.lane.begins(now, Bound::Limit);
             let id = self.admission.ask_reserve(now, cost);
-            self.asked.insert(id, Asked::Reserve(batch));
+            self.asked.add(id, Asked::Reserve(batch));
         }
     }
 
     /// Lets go of batches that still wait for their reservation: a stop begins nothing that has not begun.
     pub(super) fn drain(&mut self, now: Tick) {
-        let waits = |(id, asked): (&Id, &Asked)| match asked {
+        let waits = |(id, asked): &(Id, Asked)| match asked {
             Asked::Reserve(batch) => Some((*id, Some(*batch))),
             Asked::Look => Some((*id, None)),
             Asked::Send(_) => None,
@@ -179,8 +184,12 @@ impl Open {
         let waiting: Vec<(Id, Option<u32>)> = self.asked.iter().filter_map(waits).collect();
         for (id, batch) in waiting {
             self.admission.cancel(now, id, &mut Cost::default());
-            self.asked.remove(&id);
-            if let Some(batch) = batch.and_then(|batch| self.batches.remove(&batch)) {
+            self.asked.remove(id);
+            match batch {
+                Some(_) => self.lane.ends(now, Bound::Limit),
+                None => self.lane.leaves_gate(now, false),
+            }
+            if let Some(batch) = batch.and_then(|batch| self.batches.remove(batch)) {
                 self.put_back(&batch);
             }
         }
@@ -195,10 +204,11 @@ impl Open {
             .or((self.storing < self.lanes).then_some(0))
             && let Some(batch) = self.ready.remove(at)
         {
-            let Some(one) = self.batches.get_mut(&batch) else { continue };
+            let Some(one) = self.batches.get_mut(batch) else { continue };
             let cost = Cost { requests: one.messages, upload_bytes: one.wire };
             let id = self.admission.ask_batch(now, &mut one.ticket, false, cost, 1);
-            self.asked.insert(id, Asked::Send(batch));
+            self.asked.add(id, Asked::Send(batch));
+            self.lane.comes_to_gate(now);
             self.storing += usize::from(!self.laned.remove(&batch));
         }
     }
@@ -218,7 +228,8 @@ impl Open {
     /// Asks to look; before all stores.
     pub(super) fn look(&mut self, now: Tick) {
         let id = self.admission.ask_send(now, &mut Cost::default(), true, 0);
-        self.asked.insert(id, Asked::Look);
+        self.asked.add(id, Asked::Look);
+        self.lane.comes_to_gate(now);
         self.looking = true;
     }
 

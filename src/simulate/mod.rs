@@ -13,10 +13,20 @@
 //! | `shared`   | what mailboxes share: links, app rates, memory                      |
 //! | `mailbox`  | one open mailbox: its batches and where they wait                    |
 //! | `slots`    | the open mailboxes, by ordinal                                       |
-//! | `night`    | the event heap                                                     |
+//! | `few`      | what one mailbox has under way                                       |
+//! | `agenda`   | the events to come, by time                                          |
+//! | `night`    | the driver: event after event                                        |
+//! | `journey`  | the way of a batch through reservation, memory, fetch, lane and rate |
+//! | `looks`    | looking for what was stored and never answered                       |
+//! | `log`      | the event log, as a digest                                           |
 //! | `standstill` | nothing goes on: who waits for what                            |
 //! | `outcome`  | how it ended: the bounds, and the ledger's view for the report      |
 
+mod agenda;
+mod few;
+mod journey;
+mod log;
+mod looks;
 mod mailbox;
 mod night;
 mod outcome;

@@ -1,37 +1,32 @@
 //! The event heap: a driver of the same machines as the wave's, without tasks, octets or waiting.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mailbox::{Asked, Holds, Open, Room};
+use super::agenda::Agenda;
+use super::journey::Lists;
+use super::log::{Log, nanos};
+use super::mailbox::Open;
 use super::outcome::{Bounds, Ended, Outcome};
 use super::scenario::{Drawn, Ordering, Scenario};
 use super::shared::{App, Clock, Link};
 use super::slots::Slots;
 use crate::engine::{Do, Expected, Happened, Lanes, Width, longest_first};
 use crate::env::Tick;
-use crate::limit::Answer;
-use crate::limit::machine::{Asked as Bytes, Grant, Line, LineId, Rules, share};
-use crate::model::{Error, Hasher, MailboxKey, Result};
+use crate::limit::machine::{Line, LineId, Rules};
+use crate::limit::{Binds, Opened, Spent, Stage};
+use crate::model::{Error, MailboxKey, Result};
 use crate::observe::Progress;
 use crate::plan::Load;
 
 /// How often the number of open mailboxes is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// What has no known outcome is looked for again after this.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How often is looked at what binds: of thousands of open mailboxes that takes its time.
+const SAMPLE: Duration = Duration::from_secs(60);
 /// Stands for a batch where a look-up waits for the rate of its app.
-const LOOK_UP: u32 = u32::MAX;
-
-/// Events are digested so many bytes at once.
-const LOG_AT_ONCE: usize = 16 << 10;
-
-fn nanos(at: Tick) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
-}
+pub(super) const LOOK_UP: u32 = u32::MAX;
 
 /// Sees what happens.
 pub trait Watch {
@@ -41,22 +36,28 @@ pub trait Watch {
     fn second(&mut self, at: Tick, progress: &Progress);
 }
 
+/// With the ordinal of a mailbox (or an app) and the number of a batch of it: there are millions of these at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Listed(usize),
+pub(super) enum Event {
+    Listed(u32),
     /// The admission of a mailbox wants to be asked again.
-    Wake(usize),
-    Fetched(usize, u32),
+    Wake(u32),
+    Fetched(u32, u32),
     /// The line of an app wants to be looked at.
-    App(usize),
-    Stored(usize, u32),
+    App(u32),
+    Stored(u32, u32),
     /// A look-up was answered.
-    Looked(usize),
+    Looked(u32),
     /// It is time to look again.
-    LookAgain(usize),
-    Ended(usize),
+    LookAgain(u32),
+    Ended(u32),
     Lanes,
     Second,
+}
+
+/// An ordinal as events hold it: no scenario has more than a million mailboxes.
+pub(super) fn ordinal(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }
 
 pub(super) struct Night<'a> {
@@ -64,38 +65,40 @@ pub(super) struct Night<'a> {
     rules: Arc<Rules>,
     pub(super) now: Tick,
     clock: Clock,
-    /// By nanoseconds, then by the order in which they were announced.
-    heap: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    events: u64,
-    log: Hasher,
-    /// Events that are not in it yet.
-    unlogged: Vec<u8>,
+    agenda: Agenda<Event>,
+    log: Log,
     pub(super) mailboxes: Vec<Drawn>,
     pub(super) open: Slots,
     pub(super) lanes: Lanes,
     width: Width,
-    apps: Vec<App<(usize, u32)>>,
+    pub(super) apps: Vec<App<(usize, u32)>>,
     /// Each how many messages one is large, and how large.
-    large: (u64, u64),
+    pub(super) large: (u64, u64),
     pub(super) memory: Line,
     pub(super) for_memory: BTreeMap<LineId, (usize, u32)>,
-    spool: Line,
+    pub(super) spool: Line,
     pub(super) for_spool: BTreeMap<LineId, (usize, u32)>,
     /// Events to come, but the tick of the clock.
     pub(super) pending: u64,
     /// When something was opened, stored or ended last.
     pub(super) advanced: Tick,
     stuck: Option<Error>,
-    broken: Option<Broken>,
+    pub(super) broken: Option<Broken>,
     pub(super) source: Link,
     pub(super) target: Link,
-    dice: fastrand::Rng,
-    progress: Progress,
-    watch: &'a mut dyn Watch,
+    pub(super) dice: fastrand::Rng,
+    pub(super) progress: Progress,
+    /// Stored since `progress` was told last.
+    pub(super) stored: Load,
+    /// What mailboxes spent that are not open any more.
+    spent: Spent,
+    binds: Binds,
+    pub(super) watch: &'a mut dyn Watch,
+    pub(super) lists: Lists,
     ended: Vec<Ended>,
-    refused: u64,
-    requests: u64,
-    draining: bool,
+    pub(super) refused: u64,
+    pub(super) requests: u64,
+    pub(super) draining: bool,
     over: bool,
     most_open: usize,
 }
@@ -162,10 +165,8 @@ pub(super) fn run_by(
     let mut night = Night {
         rules: Arc::new(Rules::of(&scenario.limits())),
         now: Tick::ZERO,
-        heap: BinaryHeap::new(),
-        events: 0,
-        log: Hasher::new(),
-        unlogged: Vec::with_capacity(LOG_AT_ONCE + 64),
+        agenda: Agenda::new(),
+        log: Log::new(),
         open: Slots::new(mailboxes.len()),
         lanes: Lanes::new(width.look(0, Duration::ZERO), order.mailboxes),
         width,
@@ -184,6 +185,10 @@ pub(super) fn run_by(
         target: Link::new(target.bytes_per_second),
         dice,
         progress: Progress::new(mailboxes.len() as u64),
+        stored: Load::default(),
+        spent: Spent::default(),
+        binds: Binds::default(),
+        lists: Lists::default(),
         mailboxes,
         scenario,
         watch,
@@ -194,20 +199,21 @@ pub(super) fn run_by(
         over: false,
         most_open: 0,
     };
+    night.sample(Duration::ZERO);
     night.at(Tick::ZERO, Event::Lanes);
     night.at(LOOK, Event::Second);
     while !night.over
-        && let Some(Reverse((at, _, event))) = night.heap.pop()
+        && let Some((at, event)) = night.agenda.pop()
     {
         night.now = Duration::from_nanos(at);
-        night.clock.set(night.now);
+        night.clock.set(at);
         night.pending -= u64::from(event != Event::Second);
-        night.happen(event);
+        night.happen(at, event);
     }
     if let Some(stuck) = night.stuck {
         return Err(stuck);
     }
-    night.log.update(&night.unlogged);
+    night.sample(Duration::ZERO);
     let not_begun = night.lanes.not_begun() as u64;
     Ok(Outcome {
         scenario: scenario.name.clone(),
@@ -218,26 +224,22 @@ pub(super) fn run_by(
         not_begun,
         requests: night.requests,
         refused: night.refused,
-        events: night.events,
+        events: night.agenda.announced(),
         log: night.log.finish(),
         most_open: night.most_open,
         links_busy: (night.source.busy, night.target.busy),
+        bound_by: night.binds.over_all(None),
     })
 }
 
 impl Night<'_> {
-    fn at(&mut self, at: Tick, event: Event) {
-        self.events += 1;
+    pub(super) fn at(&mut self, at: Tick, event: Event) {
         self.pending += u64::from(event != Event::Second);
-        self.heap.push(Reverse((nanos(at), self.events, event)));
+        self.agenda.push(nanos(at), event);
     }
 
-    fn note(&mut self, what: fmt::Arguments<'_>) {
-        self.watch.event(self.now, what);
-    }
-
-    fn happen(&mut self, event: Event) {
-        let (word, mailbox, batch) = match event {
+    fn happen(&mut self, at: u64, event: Event) {
+        let (kind, mailbox, batch) = match event {
             Event::Listed(m) => (1u8, m, 0),
             Event::Wake(m) => (2, m, 0),
             Event::Fetched(m, b) => (3, m, b),
@@ -249,51 +251,56 @@ impl Night<'_> {
             Event::Looked(m) => (9, m, 0),
             Event::LookAgain(m) => (10, m, 0),
         };
-        let mut octets = [0u8; 21];
-        octets[..8].copy_from_slice(&nanos(self.now).to_be_bytes());
-        octets[8] = word;
-        octets[9..17].copy_from_slice(&(mailbox as u64).to_be_bytes());
-        octets[17..].copy_from_slice(&batch.to_be_bytes());
-        self.unlogged.extend_from_slice(&octets);
-        if self.unlogged.len() >= LOG_AT_ONCE {
-            self.log.update(&self.unlogged);
-            self.unlogged.clear();
-        }
+        self.log.note(at, kind, mailbox, batch);
+        let m = mailbox as usize;
         match event {
-            Event::Listed(m) => self.listed(m),
-            Event::Wake(m) => {
+            Event::Listed(_) => self.listed(m),
+            Event::Wake(_) => {
                 if let Some(open) = self.open.get_mut(m) {
                     open.wake = None;
                 }
                 self.granted(m);
             }
-            Event::Fetched(m, batch) => {
-                if let Some(open) = self.open.get_mut(m) {
-                    open.ready.push_back(batch);
-                    open.store_ready(self.now);
-                }
-                self.granted(m);
-            }
-            Event::App(app) => self.app(app),
-            Event::Stored(m, batch) => self.stored(m, batch),
-            Event::Looked(m) => self.looked(m),
-            Event::LookAgain(m) => {
+            Event::Fetched(..) => self.fetched(m, batch),
+            Event::App(app) => self.app(app as usize),
+            Event::Stored(..) => self.stored(m, batch),
+            Event::Looked(_) => self.looked(m),
+            Event::LookAgain(_) => {
                 if let Some(open) = self.open.get_mut(m) {
                     open.looking = false;
                 }
                 self.go_on(m);
             }
-            Event::Ended(m) => self.end(m),
+            Event::Ended(_) => self.end(m),
             Event::Lanes => self.lanes(Happened::Time),
             Event::Second => self.second(),
         }
     }
 
+    /// Tells what was stored, and what binds.
+    fn sample(&mut self, wait: Duration) {
+        let Load { messages, bytes } = std::mem::take(&mut self.stored);
+        self.progress.stored(messages, bytes);
+        let secs = self.now.as_secs();
+        if !self.over && !secs.is_multiple_of(SAMPLE.as_secs()) {
+            return;
+        }
+        let mut spent = self.open.spent(self.now);
+        spent += self.spent;
+        let open = self.open.len();
+        let waiting = self.mailboxes.len().saturating_sub(self.ended.len() + open) as u64;
+        let opened = Opened { open, most: self.scenario.open_mailboxes, waiting, shared_wait: wait };
+        self.binds.sample(self.now, BTreeMap::from([(String::new(), spent)]), opened);
+        self.progress.bound_by(self.binds.recently(None).text());
+    }
+
     fn second(&mut self) {
+        let wait = self.apps.iter().map(App::delay).max().unwrap_or_default();
+        self.sample(wait);
         self.watch.second(self.now, &self.progress);
         if !self.draining && self.now >= self.scenario.window() {
             self.draining = true;
-            self.note(format_args!("the window closes"));
+            self.watch.event(self.now, format_args!("the window closes"));
             let waiting: Vec<usize> = self.open.iter().map(|(m, _)| m).collect();
             self.lanes(Happened::Drain);
             waiting.into_iter().for_each(|m| self.go_on(m));
@@ -336,277 +343,25 @@ impl Night<'_> {
         let trips = 3 + self.scenario.source.folders.div_ceil(8);
         let takes = Duration::from_millis(self.scenario.source.latency_ms) * trips
             + Duration::from_millis(self.scenario.target.latency_ms) * 3;
-        self.at(self.now + takes, Event::Listed(m));
+        self.at(self.now + takes, Event::Listed(ordinal(m)));
     }
 
     fn listed(&mut self, m: usize) {
-        let (key, real) = (self.mailboxes[m].key.clone(), self.mailboxes[m].real);
-        self.progress.planned(&key, real.messages, real.bytes);
-        self.note(format_args!("{key} listed: {} messages, {} bytes", real.messages, real.bytes));
-        self.go_on(m);
-    }
-
-    /// Begins what may be begun, or ends the mailbox.
-    fn go_on(&mut self, m: usize) {
-        let copying = self.open.len();
-        let room = |open: &Open| Room {
-            share: share(self.scenario.memory, copying, open.most_batches()),
-            short: self.memory.is_short() && self.broken != Some(Broken::LaneBeforeMemory),
-            large: self.large,
-        };
-        let Some(open) = self.open.get_mut(m) else { return };
-        if self.draining {
-            open.drain(self.now);
-        } else {
-            let room = room(open);
-            open.begin_batches(self.now, room);
-            if open.must_look() {
-                self.look(m);
-                return;
-            }
-        }
-        if open.has_ended() || (self.draining && open.batches.is_empty()) {
-            let takes = Duration::from_millis(self.scenario.target.latency_ms) * 2;
-            self.at(self.now + takes, Event::Ended(m));
-            return;
-        }
-        self.granted(m);
-    }
-
-    /// Takes what the admission of a mailbox granted.
-    fn granted(&mut self, m: usize) {
-        let now = self.now;
-        let Some(open) = self.open.get_mut(m) else { return };
-        let mut leaves = Vec::new();
-        let mut fetch = Vec::new();
-        // Asking moves the machine's time on; then everything granted is known.
-        if let Some(first) = open.asked.keys().next().copied()
-            && let Some(grant) = open.admission.take(now, first)
-        {
-            take(open, first, grant, &mut fetch, &mut leaves);
-        }
-        let ids: Vec<_> = open.admission.granted().collect();
-        for id in ids {
-            if let Some(grant) = open.admission.take(now, id) {
-                take(open, id, grant, &mut fetch, &mut leaves);
-            }
-        }
-        if let Some(at) = open.admission.wake_at()
-            && open.wake.is_none_or(|wake| at < wake)
-        {
-            open.wake = Some(at);
-            self.at(at, Event::Wake(m));
-        }
-        for batch in fetch {
-            self.ask_spool(m, batch);
-        }
-        if !leaves.is_empty() {
-            let app = self.mailboxes[m].app;
-            for (batch, requests) in leaves {
-                self.apps[app].join((m, batch), requests);
-            }
-            self.app(app);
-        }
-    }
-
-    fn holds(&self, m: usize, batch: u32) -> Holds {
-        self.open.get(m).and_then(|o| o.batches.get(&batch)).map_or(Holds::default(), |b| b.holds)
-    }
-
-    /// As a pass does: the spool first, then memory, then the fetch.
-    fn ask_spool(&mut self, m: usize, batch: u32) {
-        if self.broken == Some(Broken::LaneBeforeMemory)
-            && let Some(open) = self.open.get_mut(m)
-            && open.storing < open.lanes
-        {
-            open.storing += 1;
-            open.laned.insert(batch);
-        }
-        let bytes = self.holds(m, batch).spool;
-        match self.spool.ask(bytes) {
-            Bytes::Granted => self.ask_memory(m, batch),
-            Bytes::Waits(id) => {
-                self.for_spool.insert(id, (m, batch));
-            }
-        }
-    }
-
-    fn ask_memory(&mut self, m: usize, batch: u32) {
-        let bytes = self.holds(m, batch).memory;
-        if self.broken == Some(Broken::LargerNeverFits) && bytes > self.scenario.memory {
-            self.for_memory.insert(LineId::MAX - u64::from(batch), (m, batch));
-            return;
-        }
-        match self.memory.ask(bytes) {
-            Bytes::Granted => self.fetch(m, batch),
-            Bytes::Waits(id) => {
-                self.for_memory.insert(id, (m, batch));
-            }
-        }
-    }
-
-    /// Gives back what a batch held; whoever waited goes on.
-    fn release(&mut self, holds: Holds) {
-        let mut granted = Vec::new();
-        self.spool.release(holds.spool, &mut granted);
-        for id in std::mem::take(&mut granted) {
-            if let Some((m, batch)) = self.for_spool.remove(&id) {
-                self.ask_memory(m, batch);
-            }
-        }
-        self.memory.release(holds.memory, &mut granted);
-        for id in granted {
-            match self.for_memory.remove(&id) {
-                Some((m, LOOK_UP)) => self.ask_look(m),
-                Some((m, batch)) => self.fetch(m, batch),
-                None => {}
-            }
-        }
-    }
-
-    /// Looks for what has no known outcome: nothing is held for it.
-    fn look(&mut self, m: usize) {
-        if self.broken == Some(Broken::LookHoldsMemory) {
-            let Some(open) = self.open.get_mut(m) else { return };
-            open.looking = true;
-            if let Bytes::Waits(id) = self.memory.ask(open.unsettled.bytes) {
-                self.for_memory.insert(id, (m, LOOK_UP));
-                return;
-            }
-        }
-        self.ask_look(m);
-    }
-
-    fn ask_look(&mut self, m: usize) {
+        let Drawn { key, real, .. } = &self.mailboxes[m];
+        self.progress.planned(key, real.messages, real.bytes);
+        let what = format_args!("{key} listed: {} messages, {} bytes", real.messages, real.bytes);
+        self.watch.event(self.now, what);
         if let Some(open) = self.open.get_mut(m) {
-            open.look(self.now);
+            let opened = open.began + Duration::from_millis(self.scenario.target.latency_ms) * 3;
+            open.lane.stage(opened, Stage::List, 0, 0);
+            open.lane.stage(self.now, Stage::Copy, 0, 0);
         }
-        self.granted(m);
-    }
-
-    /// A look-up was answered: what is not there after the second one is stored again.
-    fn looked(&mut self, m: usize) {
-        let (now, there) = (self.now, self.dice.bool());
-        let Some(open) = self.open.get_mut(m) else { return };
-        open.admission.finish(now, open.look_sent, 0, Answer::Served, 0);
-        if !there && !open.looked {
-            open.looked = true;
-            self.at(now + SETTLE, Event::LookAgain(m));
-            return;
-        }
-        let found = std::mem::take(&mut open.unsettled);
-        (open.looked, open.looking) = (false, false);
-        let key = self.mailboxes[m].key.clone();
-        let word = if there { "there" } else { "not there" };
-        self.watch.event(now, format_args!("{key} looked for {} messages: {word}", found.messages));
-        self.advanced = now;
-        if there {
-            open.done.messages += found.messages;
-            open.done.bytes += found.bytes;
-            self.progress.progress(&key, found.messages, found.bytes, 0);
-        } else {
-            open.left.messages += found.messages;
-            open.left.bytes += found.bytes;
-        }
-        self.go_on(m);
-    }
-
-    fn fetch(&mut self, m: usize, batch: u32) {
-        let bytes = self.open.get(m).and_then(|o| o.batches.get(&batch)).map_or(0, |b| b.bytes);
-        let arrives = self.source.through(self.now, bytes);
-        let latency = Duration::from_millis(self.scenario.source.latency_ms);
-        self.at(arrives + latency, Event::Fetched(m, batch));
-    }
-
-    /// Lets requests of an app leave.
-    fn app(&mut self, app: usize) {
-        let mut gone = Vec::new();
-        let due = self.apps[app].wake;
-        self.apps[app].advance(&mut gone);
-        if let Some(at) = self.apps[app].wake
-            && due.is_none_or(|due| due <= self.now || at < due)
-        {
-            self.at(at, Event::App(app));
-        }
-        for (m, batch) in gone {
-            if batch == LOOK_UP {
-                if let Some(open) = self.open.get_mut(m) {
-                    open.look_sent = self.now;
-                    self.requests += 1;
-                    let latency = Duration::from_millis(self.scenario.target.latency_ms);
-                    self.at(self.now + latency, Event::Looked(m));
-                }
-                continue;
-            }
-            let Some(one) = self.open.get_mut(m).and_then(|o| o.batches.get_mut(&batch)) else { continue };
-            one.sent = self.now;
-            let (messages, wire) = (one.messages, one.wire);
-            self.requests += u64::from(messages);
-            // One after the other in its lane; the link is shared.
-            let through = self.target.through(self.now, wire);
-            let latency = Duration::from_millis(self.scenario.target.latency_ms) * messages;
-            self.at(through.max(self.now + latency), Event::Stored(m, batch));
-        }
-    }
-
-    fn stored(&mut self, m: usize, batch: u32) {
-        let now = self.now;
-        let Some(open) = self.open.get_mut(m) else { return };
-        let Some(one) = open.batches.remove(&batch) else { return };
-        open.storing -= 1;
-        open.laned.remove(&batch);
-        let (messages, bytes) = (u64::from(one.messages), one.bytes);
-        let refused = open.service.arrive(now, messages, one.wire, &self.scenario.target);
-        let answer = refused.map_or(Answer::Served, |wait| Answer::Throttled(Some(wait)));
-        let each = one.wire / messages.max(1);
-        let mut parts = vec![(each, answer); one.messages as usize];
-        let unanswered = self.scenario.target.unanswered_percent;
-        let lost = refused.is_none() && unanswered > 0.0 && self.dice.f64() * 100.0 < unanswered;
-        if let Some(last) = parts.last_mut() {
-            last.0 += one.wire - each * messages;
-            if lost {
-                last.1 = Answer::Unknown;
-            }
-        }
-        let random = self.dice.u64(..);
-        open.admission.finish_batch(now, one.sent, 1, &parts, random);
-        open.admission.give_back(now, one.ticket);
-        let key = self.mailboxes[m].key.clone();
-        if let Some(wait) = refused {
-            open.put_back(&one);
-            self.refused += messages;
-            self.progress.throttled(&key, now, wait);
-            let secs = wait.as_secs();
-            self.watch.event(now, format_args!("{key} refused: {messages} requests, {secs} s"));
-        } else {
-            let unknown =
-                if lost { Load { messages: 1, bytes: bytes / messages.max(1) } } else { Load::default() };
-            open.unsettled.messages += unknown.messages;
-            open.unsettled.bytes += unknown.bytes;
-            let (messages, bytes) = (messages - unknown.messages, bytes - unknown.bytes);
-            open.done.messages += messages;
-            open.done.bytes += bytes;
-            self.progress.progress(&key, messages, bytes, 0);
-            self.advanced = now;
-        }
-        // Who breaks this rule gives the lane that became free to the next one that waits for memory.
-        let broken = self.broken == Some(Broken::LaneBeforeMemory);
-        if broken {
-            self.go_on(m);
-        }
-        if let Some(open) = self.open.get_mut(m) {
-            open.store_ready(now);
-        }
-        let mut holds = one.holds;
-        if self.broken == Some(Broken::LookHoldsMemory) && lost {
-            holds.memory -= bytes / messages.max(1);
-        }
-        self.release(holds);
         self.go_on(m);
     }
 
     fn end(&mut self, m: usize) {
-        let Some(open) = self.open.remove(m) else { return };
+        let Some(mut open) = self.open.remove(m) else { return };
+        self.spent += open.lane.spent(self.now);
         let mailbox = &self.mailboxes[m];
         let (failed, whole) = (open.has_failed(), open.left.messages == 0);
         let word = if failed {
@@ -631,16 +386,3 @@ impl Night<'_> {
     }
 }
 
-fn take(open: &mut Open, id: u64, grant: Grant, fetch: &mut Vec<u32>, leaves: &mut Vec<(u32, u32)>) {
-    match (open.asked.remove(&id), grant) {
-        (Some(Asked::Reserve(batch)), Grant::Reserved(cost)) => {
-            if let Some(one) = open.batches.get_mut(&batch) {
-                one.ticket = cost;
-                fetch.push(batch);
-            }
-        }
-        (Some(Asked::Send(batch)), Grant::Send { cost, .. }) => leaves.push((batch, cost.requests)),
-        (Some(Asked::Look), Grant::Send { .. }) => leaves.push((LOOK_UP, 1)),
-        _ => {}
-    }
-}

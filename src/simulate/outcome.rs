@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::scenario::{Drawn, Scenario};
 use crate::env::Tick;
 use crate::ledger::{FactsCursor, LedgerView, MailboxLine, MailboxState, PassSummary, SkipLine};
+use crate::limit::Shares;
 use crate::model::{Digest, Fact, FolderId, MailboxKey, Result};
 use crate::plan::Load;
 
@@ -100,6 +101,8 @@ pub struct Outcome {
     pub most_open: usize,
     /// Time the links of source and target were in use.
     pub links_busy: (Duration, Duration),
+    /// What the time of open mailboxes went to.
+    pub bound_by: Shares,
 }
 
 impl Outcome {

@@ -3,43 +3,34 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::log::nanos;
 use super::scenario::TargetModel;
 use crate::env::Tick;
 
-#[derive(Debug, Default)]
-struct Window {
-    entries: VecDeque<(Tick, u64)>,
-    total: u64,
+/// What arrived together.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// In nanoseconds.
+    at: u64,
+    requests: u64,
+    bytes: u64,
 }
 
-impl Window {
-    fn add(&mut self, now: Tick, amount: u64, length: Duration) {
-        while let Some((at, n)) = self.entries.front().copied()
-            && at + length <= now
-        {
-            self.entries.pop_front();
-            self.total -= n;
-        }
-        self.entries.push_back((now, amount));
-        self.total += amount;
-    }
-
-    /// When there will be room again.
-    fn room_at(&self, limit: u64, length: Duration) -> Tick {
-        let mut total = self.total;
-        for (at, n) in &self.entries {
-            total -= n;
-            if total <= limit {
-                return *at + length;
-            }
-        }
-        Tick::ZERO
-    }
+/// What still counts in one window.
+#[derive(Debug, Default)]
+struct Window {
+    /// The number of the first arrival that does.
+    first: u64,
+    total: u64,
 }
 
 /// What the service counts of one app and mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Service {
+    /// Those that count in either window.
+    arrivals: VecDeque<Arrival>,
+    /// The number of the first of them.
+    first: u64,
     requests: Window,
     upload: Window,
 }
@@ -53,19 +44,39 @@ impl Service {
         bytes: u64,
         model: &TargetModel,
     ) -> Option<Duration> {
-        let windows = [
-            (&mut self.requests, requests, u64::from(model.requests), model.requests_seconds),
-            (&mut self.upload, bytes, model.upload, model.upload_seconds),
+        let at = nanos(now);
+        let Service { arrivals, first, .. } = self;
+        let lengths =
+            [model.requests_seconds, model.upload_seconds].map(|s| nanos(Duration::from_secs(s)));
+        let windows: [(&mut Window, fn(&Arrival) -> u64, u64, u64); 2] = [
+            (&mut self.requests, |a| a.requests, lengths[0], u64::from(model.requests)),
+            (&mut self.upload, |a| a.bytes, lengths[1], model.upload),
         ];
-        let mut until = None;
-        for (window, amount, limit, seconds) in windows {
-            let length = Duration::from_secs(seconds);
-            window.add(now, amount, length);
-            if limit > 0 && window.total > limit {
-                until = until.max(Some(window.room_at(limit, length)));
+        arrivals.push_back(Arrival { at, requests, bytes });
+        let (mut until, mut oldest) = (None, u64::MAX);
+        for (window, of, length, limit) in windows {
+            let index = |number: u64| usize::try_from(number - *first).unwrap_or(usize::MAX);
+            while let Some(gone) = arrivals.get(index(window.first)).filter(|a| a.at + length <= at) {
+                window.total -= of(gone);
+                window.first += 1;
             }
+            window.total += of(&Arrival { at, requests, bytes });
+            if limit > 0 && window.total > limit {
+                // When there will be room again.
+                let mut total = window.total;
+                let room = arrivals.range(index(window.first)..).find(|a| {
+                    total -= of(a);
+                    total <= limit
+                });
+                until = until.max(Some(room.map_or(0, |a| a.at + length)));
+            }
+            oldest = oldest.min(window.first);
+        }
+        while *first < oldest {
+            arrivals.pop_front();
+            *first += 1;
         }
         // Told in whole seconds, rounded up.
-        until.map(|until| Duration::from_secs(until.saturating_sub(now).as_secs() + 1))
+        until.map(|until| Duration::from_secs(until.saturating_sub(at) / 1_000_000_000 + 1))
     }
 }

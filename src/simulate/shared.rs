@@ -26,8 +26,15 @@ impl Link {
 
     /// When so many bytes, begun now, are through.
     pub(super) fn through(&mut self, now: Tick, bytes: u64) -> Tick {
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
-        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        const SECOND: u64 = 1_000_000_000;
+        let takes = match bytes.checked_mul(SECOND) {
+            Some(product) => product / self.bytes_per_second,
+            None => {
+                let nanos = u128::from(bytes) * u128::from(SECOND) / u128::from(self.bytes_per_second);
+                u64::try_from(nanos).unwrap_or(u64::MAX)
+            }
+        };
+        let takes = Duration::from_nanos(takes);
         self.busy += takes;
         self.free_at = self.free_at.max(now) + takes;
         self.free_at
@@ -39,8 +46,9 @@ impl Link {
 pub(super) struct Clock(Arc<AtomicU64>);
 
 impl Clock {
-    pub(super) fn set(&self, now: Tick) {
-        self.0.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// In nanoseconds.
+    pub(super) fn set(&self, now: u64) {
+        self.0.store(now, Ordering::Relaxed);
     }
 }
 

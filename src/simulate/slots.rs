@@ -1,6 +1,8 @@
 //! The open mailboxes of a night, by ordinal: looked up with every event, millions of times a second.
 
 use super::mailbox::Open;
+use crate::env::Tick;
+use crate::limit::Spent;
 
 /// A place for each mailbox; most are empty.
 #[derive(Debug)]
@@ -38,6 +40,13 @@ impl Slots {
         let open = self.all.get_mut(mailbox)?.take()?;
         self.taken -= 1;
         Some(*open)
+    }
+
+    /// What all that are open spent so far.
+    pub(super) fn spent(&mut self, now: Tick) -> Spent {
+        let mut sum = Spent::default();
+        self.all.iter_mut().flatten().for_each(|open| sum += open.lane.spent(now));
+        sum
     }
 
     /// By ordinal.

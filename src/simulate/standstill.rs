@@ -86,7 +86,7 @@ impl Night<'_> {
         let mut waits =
             Waits { memory: of(&self.for_memory), spool: of(&self.for_spool), ..Waits::default() };
         waits.lane = open.ready.len() as u64;
-        for asked in open.asked.values() {
+        for (_, asked) in open.asked.iter() {
             *(match asked {
                 Asked::Reserve(_) => &mut waits.reservation,
                 Asked::Send(_) => &mut waits.slot,

@@ -3,14 +3,11 @@
 //! They are as strict as the services they stand for, they know the truth and can be asked for it, and they share
 //! no code with the clients they judge: this module depends on `model` only.
 
-mod dice;
 pub mod ews;
 pub mod graph;
 pub mod imap;
-mod kept;
-mod script;
 pub mod server;
-mod stream;
+mod service;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,12 +1,13 @@
 //! The synchronous heart: admits, acts, keeps what is still to come. No clock, no waiting: time is handed in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::act::Act;
 use super::call::Call;
-use super::faults::{Fault, FaultScript, Faults};
+use super::faults::{Fault, FaultRule, FaultScript};
 use super::head::{Credentials, Head};
 use super::ids::Ids;
 use super::limits::Meter;
@@ -16,23 +17,28 @@ use super::reply::{self, Fail, Refusal, Reply};
 use super::soap::Request;
 use super::token::{Login, Tokens};
 use super::truth::{self, Counters, Truth};
+use crate::mock::service::Who;
+use crate::mock::service::dice::Dice;
+use crate::mock::service::kept::State;
+use crate::mock::service::pending::Pending;
+use crate::mock::service::script::Play;
+use crate::mock::service::shell::Heart;
 
-/// A login's work in a mailbox: what limits are counted for.
-pub(super) type Who = (String, String);
+/// Of the form on disk.
+const VERSION: u32 = 1;
 
 /// Everything behind the one lock.
 pub(super) struct Core {
     pub(super) options: Arc<EwsOptions>,
     pub(super) ids: Ids,
     /// Latency and request ids: not from `ids`, so that timing never changes an id.
-    dice: Ids,
+    dice: Dice,
     pub(super) mailboxes: BTreeMap<String, Mailbox>,
     pub(super) counters: Counters,
     tokens: Tokens,
     meters: BTreeMap<Who, Meter>,
-    faults: Faults,
-    pending: BTreeMap<u64, Pending>,
-    next_pending: u64,
+    faults: Play<FaultRule>,
+    pending: Pending<Work>,
 }
 
 /// A request understood, with all that decides how much of it is done.
@@ -44,15 +50,6 @@ pub(super) struct Work {
     pub(super) most: usize,
     pub(super) failing: Option<(usize, Fail)>,
     pub(super) cut_exports: bool,
-}
-
-/// A request that was read and is acted on later.
-#[derive(Debug)]
-struct Pending {
-    due: i64,
-    /// Nobody waits for the answer any more.
-    abandoned: bool,
-    work: Work,
 }
 
 /// A request let in.
@@ -67,18 +64,31 @@ impl Core {
     pub(super) fn new(options: Arc<EwsOptions>, seed: u64) -> Core {
         let mut core = Core {
             ids: Ids::new(seed),
-            dice: Ids::new(seed ^ 0x6d61_696c),
+            dice: Dice::new(seed ^ 0x6d61_696c),
             mailboxes: BTreeMap::new(),
             counters: Counters::default(),
             tokens: Tokens::default(),
             meters: BTreeMap::new(),
-            faults: Faults::new(FaultScript::default()),
-            pending: BTreeMap::new(),
-            next_pending: 1,
+            faults: Play::new(FaultScript::default()),
+            pending: Pending::default(),
             options,
         };
         core.provision_listed();
         core
+    }
+
+    /// Takes up the state saved in a directory, if there is one.
+    pub(super) fn load(&mut self, dir: &Path) -> Result<(), String> {
+        self.kept().load(dir)
+    }
+
+    fn kept(&mut self) -> State<'_, Ids, Counters, Mailbox> {
+        State {
+            version: VERSION,
+            ids: &mut self.ids,
+            counters: &mut self.counters,
+            mailboxes: &mut self.mailboxes,
+        }
     }
 
     /// Makes the listed mailboxes that are missing.
@@ -110,7 +120,7 @@ impl Core {
     /// Answers a token request.
     pub(super) fn token(&mut self, body: &[u8], now: i64) -> Reply {
         if let Some(Fault::Status { status, .. } | Fault::DoneBut { status, .. }) =
-            self.faults.pick("Token", "")
+            self.faults.pick(|rule| rule.fits("Token", ""))
         {
             return self.count(Reply::empty(status));
         }
@@ -162,9 +172,9 @@ impl Core {
             let busy = fail.code == "ErrorServerBusy";
             return Err(Ok(busy_reply(&request.call, if busy { options.busy } else { Busy::Fault }, &fail)));
         }
-        self.counters.peak_in_flight = self.counters.peak_in_flight.max(meter.peak);
+        self.counters.peak_in_flight = self.counters.peak_in_flight.max(meter.flight.peak);
         *self.counters.operations.entry(operation.to_owned()).or_insert(0) += 1;
-        let fault = self.faults.pick(operation, &mailbox);
+        let fault = self.faults.pick(|rule| rule.fits(operation, &mailbox));
         let mut work = Work {
             mailbox,
             call: Arc::new(request.call),
@@ -250,87 +260,6 @@ impl Core {
         Err(Fail::new("ErrorNonExistentMailbox", text).into())
     }
 
-    /// Gives a slot back.
-    pub(super) fn leave(&mut self, who: &Who) {
-        if let Some(meter) = self.meters.get_mut(who) {
-            meter.leave();
-        }
-    }
-
-    /// Acts, and counts the answer.
-    pub(super) fn act(&mut self, work: &Work, now: i64) -> Reply {
-        let Core { mailboxes, ids, options, counters, .. } = self;
-        let reply = match mailboxes.get_mut(&work.mailbox) {
-            None => reply::fault(&Fail::new("ErrorNonExistentMailbox", "The mailbox is gone.")),
-            Some(mailbox) => Act {
-                mailbox,
-                ids,
-                options,
-                counters,
-                now,
-                most: work.most,
-                failing: work.failing.clone(),
-                cut_exports: work.cut_exports,
-                made: Vec::new(),
-            }
-            .run(&work.call),
-        };
-        self.count(reply)
-    }
-
-    /// Keeps work for later and gives its number.
-    pub(super) fn defer(&mut self, work: Work, due: i64, abandoned: bool) -> u64 {
-        let number = self.next_pending;
-        self.next_pending += 1;
-        self.pending.insert(number, Pending { due, abandoned, work });
-        number
-    }
-
-    /// Does deferred work now; `None` if it was done or dropped meanwhile.
-    pub(super) fn resume(&mut self, number: u64, now: i64) -> Option<Reply> {
-        let pending = self.pending.remove(&number)?;
-        Some(self.act(&pending.work, now))
-    }
-
-    /// The caller of deferred work vanished.
-    pub(super) fn abandon(&mut self, number: u64) {
-        if !self.options.commit_abandoned {
-            self.pending.remove(&number);
-        } else if let Some(pending) = self.pending.get_mut(&number) {
-            pending.abandoned = true;
-        }
-    }
-
-    /// Does abandoned work that is due.
-    pub(super) fn settle(&mut self, now: i64) {
-        let mut due: Vec<(i64, u64)> = self
-            .pending
-            .iter()
-            .filter(|(_, p)| p.abandoned && p.due <= now)
-            .map(|(number, p)| (p.due, *number))
-            .collect();
-        due.sort_unstable();
-        for (at, number) in due {
-            self.resume(number, at);
-        }
-    }
-
-    /// Commits everything still to come, at once. The number of acts.
-    pub(super) fn settle_all(&mut self, now: i64) -> usize {
-        for pending in self.pending.values_mut() {
-            pending.abandoned = true;
-            pending.due = pending.due.min(now);
-        }
-        let many = self.pending.len();
-        self.settle(now);
-        many
-    }
-
-    /// Forgets everything still to come. The number of acts.
-    pub(super) fn forget_pending(&mut self) -> usize {
-        std::mem::take(&mut self.pending).len()
-    }
-
     /// Takes back the messages a reply says were made.
     pub(super) fn undo(&mut self, reply: &Reply) {
         for (mailbox, number) in &reply.created {
@@ -385,7 +314,7 @@ impl Core {
     }
 
     pub(super) fn set_faults(&mut self, script: FaultScript) {
-        self.faults = Faults::new(script);
+        self.faults = Play::new(script);
     }
 
     pub(super) fn fault_counts(&self) -> BTreeMap<String, u64> {
@@ -411,13 +340,56 @@ impl Core {
         self.mailboxes.clear();
         self.counters = Counters::default();
         self.meters.clear();
-        self.pending.clear();
+        self.pending.forget();
         self.provision_listed();
     }
 
     /// The addresses of the mailboxes held.
     pub(super) fn addresses(&self) -> BTreeSet<String> {
         self.mailboxes.keys().cloned().collect()
+    }
+}
+
+impl Heart for Core {
+    type Work = Work;
+    type Reply = Reply;
+
+    fn pending(&mut self) -> &mut Pending<Work> {
+        &mut self.pending
+    }
+
+    fn commits_abandoned(&self) -> bool {
+        self.options.commit_abandoned
+    }
+
+    fn act(&mut self, work: &Work, now: i64) -> Reply {
+        let Core { mailboxes, ids, options, counters, .. } = self;
+        let reply = match mailboxes.get_mut(&work.mailbox) {
+            None => reply::fault(&Fail::new("ErrorNonExistentMailbox", "The mailbox is gone.")),
+            Some(mailbox) => Act {
+                mailbox,
+                ids,
+                options,
+                counters,
+                now,
+                most: work.most,
+                failing: work.failing.clone(),
+                cut_exports: work.cut_exports,
+                made: Vec::new(),
+            }
+            .run(&work.call),
+        };
+        self.count(reply)
+    }
+
+    fn leave(&mut self, who: &Who) {
+        if let Some(meter) = self.meters.get_mut(who) {
+            meter.flight.leave();
+        }
+    }
+
+    fn save(&mut self, dir: &Path) -> Result<(), String> {
+        self.kept().save(dir)
     }
 }
 

@@ -1,22 +1,13 @@
 //! Faults by script: which request, what goes wrong, and how often it did.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::options::Busy;
-pub use crate::mock::script::When;
-use crate::mock::script::{Play, Rule};
+pub use crate::mock::service::script::When;
+use crate::mock::service::script::{self, Rule, Terms};
 
 /// Faults to play, tried in order; the first that fires is played.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FaultScript {
-    /// Decides the seeded ones.
-    pub seed: u64,
-    /// What may go wrong.
-    pub rules: Vec<FaultRule>,
-}
+pub type FaultScript = script::FaultScript<FaultRule>;
 
 /// One kind of trouble. Only requests that are authenticated, of the schema and within the limits are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,52 +112,26 @@ pub enum Fault {
     CutExport,
 }
 
-impl Rule for FaultRule {
-    type Fault = Fault;
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn when(&self) -> &When {
-        &self.when
-    }
-
-    fn at_most(&self) -> u64 {
-        self.at_most
-    }
-
-    fn fault(&self) -> &Fault {
-        &self.fault
+impl FaultRule {
+    /// Is it for this request?
+    pub(super) fn fits(&self, operation: &str, mailbox: &str) -> bool {
+        (self.operation.is_empty() || self.operation == operation)
+            && (self.mailbox.is_empty() || self.mailbox.eq_ignore_ascii_case(mailbox))
     }
 }
 
-/// A script being played.
-#[derive(Debug)]
-pub(super) struct Faults(Play<FaultRule>);
+impl Rule for FaultRule {
+    type Fault = Fault;
 
-impl Faults {
-    pub(super) fn new(script: FaultScript) -> Faults {
-        Faults(Play::new(script.seed, script.rules))
-    }
-
-    /// The fault for this request, if any.
-    pub(super) fn pick(&mut self, operation: &str, mailbox: &str) -> Option<Fault> {
-        self.0.pick(|rule| {
-            (rule.operation.is_empty() || rule.operation == operation)
-                && (rule.mailbox.is_empty() || rule.mailbox.eq_ignore_ascii_case(mailbox))
-        })
-    }
-
-    /// How often each fired.
-    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
-        self.0.counts()
+    fn terms(&self) -> Terms<'_, Fault> {
+        Terms { name: &self.name, when: &self.when, at_most: self.at_most, fault: &self.fault }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mock::service::script::Play;
 
     #[test]
     fn the_nth_match_fires_and_is_counted() {
@@ -178,12 +143,13 @@ mod tests {
             at_most: 1,
             fault: Fault::ResetAfter,
         };
-        let mut faults = Faults::new(FaultScript { seed: 1, rules: vec![rule] });
-        let fired: Vec<bool> =
-            (0..4).map(|_| faults.pick("CreateItem", "ann@example.org").is_some()).collect();
+        let mut faults = Play::new(FaultScript { seed: 1, rules: vec![rule] });
+        let fired: Vec<bool> = (0..4)
+            .map(|_| faults.pick(|rule| rule.fits("CreateItem", "ann@example.org")).is_some())
+            .collect();
         assert_eq!(fired, [false, true, false, false], "the second, and at most once");
-        assert!(faults.pick("GetItem", "ann@example.org").is_none());
-        assert!(faults.pick("CreateItem", "bo@example.org").is_none());
+        assert!(faults.pick(|rule| rule.fits("GetItem", "ann@example.org")).is_none());
+        assert!(faults.pick(|rule| rule.fits("CreateItem", "bo@example.org")).is_none());
         assert_eq!(faults.counts()["r"], 1);
     }
 }

@@ -2,24 +2,22 @@
 
 use super::options::EwsOptions;
 use super::reply::Fail;
+use crate::mock::service::flight::{Flight, Told};
 
 /// What one login did to one mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    in_flight: u32,
-    /// The most requests at once ever admitted.
-    pub(super) peak: u32,
+    pub(super) flight: Flight,
     /// Milliseconds of work left (negative: owed), and when that was so; `None`: nothing was done yet.
     budget: Option<(i64, i64)>,
-    /// When it was told to wait, and until when.
-    told: Option<(i64, i64)>,
+    told: Told,
 }
 
 impl Meter {
     /// Takes a slot and pays `cost` milliseconds of work, or refuses.
     pub(super) fn enter(&mut self, options: &EwsOptions, now: i64, cost: u64) -> Result<(), Fail> {
         let limits = &options.limits;
-        if self.in_flight >= limits.concurrent {
+        if self.flight.is_full(limits.concurrent) {
             let text = "You have exceeded the available concurrent connections for your account. Try again once \
                         your other requests have completed.";
             return Err(Fail::new("ErrorExceededConnectionCount", text).with("Policy", "MaxConcurrency"));
@@ -39,23 +37,18 @@ impl Meter {
             }
             self.budget = Some((left.saturating_sub(whole(cost)), now));
         }
-        self.in_flight += 1;
-        self.peak = self.peak.max(self.in_flight);
+        self.flight.enter();
         Ok(())
     }
 
     /// Notes that the client was told to wait.
     pub(super) fn tell(&mut self, now: i64, wait_ms: u64) {
-        self.told = Some((now, now.saturating_add(whole(wait_ms))));
+        self.told.tell(now, whole(wait_ms));
     }
 
     /// Was it told to wait long enough ago to know, and does not?
     pub(super) fn impatient(&self, now: i64) -> bool {
-        self.told.is_some_and(|(told, until)| now > told + 1000 && now < until)
-    }
-
-    pub(super) fn leave(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.told.impatient(now)
     }
 }
 
@@ -75,9 +68,9 @@ mod tests {
         let mut meter = Meter::default();
         assert!(meter.enter(&options, 0, 0).is_ok() && meter.enter(&options, 0, 0).is_ok());
         assert_eq!(meter.enter(&options, 0, 0).unwrap_err().code, "ErrorExceededConnectionCount");
-        meter.leave();
+        meter.flight.leave();
         assert!(meter.enter(&options, 0, 0).is_ok());
-        assert_eq!(meter.peak, 2);
+        assert_eq!(meter.flight.peak, 2);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::ids::Ids;
-use super::state::Item;
+use super::state::{Content, Item};
+use crate::mock::service::kept::Keepable;
+use crate::mock::service::tree::{self, Branch};
 
 /// A container of items.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +35,24 @@ impl Folder {
         octets[8..12].copy_from_slice(&self.number.to_be_bytes());
         octets[16..].copy_from_slice(&self.change.to_be_bytes());
         encodify::base64::STANDARD.encode(octets)
+    }
+}
+
+impl Branch for Folder {
+    fn number(&self) -> u32 {
+        self.number
+    }
+
+    fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_top(&self) -> bool {
+        matches!(self.well_known.as_deref(), Some("root" | "msgfolderroot"))
     }
 }
 
@@ -176,6 +196,27 @@ pub(super) const DISTINGUISHED: &[&str] = &[
     "servicenotificationinbox",
 ]; // rustfmt would give each a line
 
+impl Keepable for Mailbox {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn contents_mut(&mut self) -> impl Iterator<Item = &mut Content> {
+        self.items.values_mut().flat_map(Item::contents_mut)
+    }
+
+    fn reindex(&mut self) {
+        self.index = Index::default();
+        for (number, folder) in &mut self.folders {
+            folder.items.clear();
+            self.index.folder_ids.insert(folder.id.clone(), *number);
+        }
+        for (_, item) in std::mem::take(&mut self.items) {
+            self.add(item);
+        }
+    }
+}
+
 impl Mailbox {
     /// A mailbox with nothing in it but its well-known folders.
     pub(super) fn new(address: &str, ids: &mut Ids) -> Mailbox {
@@ -198,18 +239,6 @@ impl Mailbox {
             }
         }
         mailbox
-    }
-
-    /// Rebuilds the indexes after loading.
-    pub(super) fn reindex(&mut self) {
-        self.index = Index::default();
-        for (number, folder) in &mut self.folders {
-            folder.items.clear();
-            self.index.folder_ids.insert(folder.id.clone(), *number);
-        }
-        for (_, item) in std::mem::take(&mut self.items) {
-            self.add(item);
-        }
     }
 
     /// Puts a new item in its folder.
@@ -267,21 +296,12 @@ impl Mailbox {
     }
 
     pub(super) fn children(&self, parent: u32) -> impl Iterator<Item = &Folder> {
-        self.folders.values().filter(move |f| f.parent == parent)
+        tree::children(&self.folders, parent)
     }
 
     /// Every folder below, each before those below it.
     pub(super) fn below(&self, top: u32) -> Vec<u32> {
-        let mut found = Vec::new();
-        let mut open: Vec<u32> = self.children(top).map(|f| f.number).collect();
-        open.reverse();
-        while let Some(number) = open.pop() {
-            found.push(number);
-            let mut next: Vec<u32> = self.children(number).map(|f| f.number).collect();
-            next.reverse();
-            open.append(&mut next);
-        }
-        found
+        tree::below(&self.folders, top)
     }
 
     /// Notes a change of a folder.
@@ -314,40 +334,17 @@ impl Mailbox {
 
     /// Is `folder` the folder `top` or below it?
     pub(super) fn is_below(&self, folder: u32, top: u32) -> bool {
-        let mut at = folder;
-        while at != 0 {
-            if at == top {
-                return true;
-            }
-            at = self.folders.get(&at).map_or(0, |f| f.parent);
-        }
-        false
+        tree::is_below(&self.folders, folder, top)
     }
 
     /// Its name and those above it, down from the mailbox's top. `/` and `\` in a name are written `\/` and `\\`.
     pub(super) fn path(&self, number: u32) -> String {
-        let mut names = Vec::new();
-        let mut at = number;
-        while let Some(folder) = self.folders.get(&at) {
-            let top = matches!(folder.well_known.as_deref(), Some("root" | "msgfolderroot"));
-            if top && !names.is_empty() {
-                break;
-            }
-            names.push(folder.name.replace('\\', "\\\\").replace('/', "\\/"));
-            at = folder.parent;
-        }
-        names.reverse();
-        names.join("/")
+        tree::path(&self.folders, number)
     }
 
     /// How many folders lie above it.
     pub(super) fn depth(&self, number: u32) -> usize {
-        let (mut at, mut depth) = (number, 0);
-        while let Some(folder) = self.folders.get(&at) {
-            at = folder.parent;
-            depth += 1;
-        }
-        depth
+        tree::depth(&self.folders, number)
     }
 
     pub(super) fn next_change(&mut self) -> u64 {

@@ -2,11 +2,12 @@
 //! which never equals what came in, as in life.
 
 use bytes::Bytes;
-use mail_parser::{Address, MessageParser, MimeHeaders, PartType};
+use mail_parser::{MessageParser, MimeHeaders, PartType};
 
 use super::date;
 use super::reply::Fail;
-use super::state::{AttachmentInput, Fields, Item, Recipient};
+use super::state::{AttachmentInput, Fields, Item};
+use crate::mock::service::mail::{addresses, clean, encoded, lines, recipients};
 
 /// What the octets of a message say.
 #[derive(Debug, Default)]
@@ -71,14 +72,6 @@ fn class(kind: Option<&mail_parser::ContentType<'_>>) -> String {
     .to_owned()
 }
 
-fn recipients(address: Option<&Address<'_>>) -> Vec<Recipient> {
-    address
-        .into_iter()
-        .flat_map(Address::iter)
-        .map(|a| Recipient { name: a.name().map(str::to_owned), address: a.address().map(str::to_owned) })
-        .collect()
-}
-
 /// A message of what a client gave without MIME.
 pub(super) fn compose(fields: &Fields, files: &[AttachmentInput], message_id: &str, now: i64) -> Bytes {
     let mut out = String::new();
@@ -125,14 +118,6 @@ pub(super) fn compose(fields: &Fields, files: &[AttachmentInput], message_id: &s
         out.push_str(&format!("--{boundary}--\r\n"));
     }
     Bytes::from(out)
-}
-
-fn lines(octets: &[u8]) -> String {
-    let mut text = encodify::base64::MIME.encode(octets);
-    if !text.ends_with("\r\n") {
-        text.push_str("\r\n");
-    }
-    text
 }
 
 /// The header fields of a message, in order, unfolded; and where its body begins.
@@ -227,40 +212,4 @@ pub(super) fn body(item: &Item, html: Option<bool>) -> (bool, String) {
     let html = html.unwrap_or(has_html);
     let text = if html { parsed.body_html(0) } else { parsed.body_text(0) };
     (html, text.unwrap_or_default().into_owned())
-}
-
-fn addresses(list: &[Recipient]) -> String {
-    let texts: Vec<String> = list
-        .iter()
-        .map(|r| match (&r.name, &r.address) {
-            (Some(name), Some(address)) => format!("\"{}\" <{address}>", name.replace(['"', '\\'], "")),
-            (None, Some(address)) => format!("<{address}>"),
-            (Some(name), None) => format!("\"{}\"", name.replace(['"', '\\'], "")),
-            (None, None) => String::new(),
-        })
-        .collect();
-    texts.join(", ")
-}
-
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// As encoded words where there is more than ASCII (RFC 2047), in pieces that never split a character.
-fn encoded(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_owned();
-    }
-    let mut words = Vec::new();
-    let mut piece = String::new();
-    for c in text.chars() {
-        if piece.len() + c.len_utf8() > 45 {
-            words.push(std::mem::take(&mut piece));
-        }
-        piece.push(c);
-    }
-    words.push(piece);
-    let words: Vec<String> =
-        words.iter().map(|w| format!("=?utf-8?B?{}?=", encodify::base64::STANDARD.encode(w))).collect();
-    words.join("\r\n ")
 }

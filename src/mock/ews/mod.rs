@@ -28,7 +28,6 @@ mod limits;
 mod mailbox;
 mod mime;
 mod options;
-mod persist;
 mod property;
 mod render;
 mod reply;
@@ -49,25 +48,22 @@ pub use truth::{Counters, FolderTruth, MailboxTruth, MessageTruth, Truth};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::core::{Admission, Core, Who, Work};
+use self::core::{Admission, Core};
 use self::head::{Area, Head};
 use self::reply::{Fail, Reply};
-use super::graph::Announced;
+use super::service::Announced;
+use super::service::shell::{Heart, Shell};
 use super::{Wire, World};
 
 /// The mock of one server.
 pub struct EwsMock {
-    world: Arc<dyn World>,
+    shell: Arc<Shell<Core>>,
     options: Arc<EwsOptions>,
-    core: Mutex<Core>,
-    dir: Option<PathBuf>,
-    /// Requests since the last save.
-    unsaved: std::sync::atomic::AtomicU64,
 }
 
 impl std::fmt::Debug for EwsMock {
@@ -81,7 +77,7 @@ impl EwsMock {
     pub fn new(options: EwsOptions, world: Arc<dyn World>) -> Arc<EwsMock> {
         let options = Arc::new(options);
         let core = Core::new(options.clone(), options.seed);
-        EwsMock::with(options, world, core, None)
+        EwsMock::with(options, core, world, None)
     }
 
     /// A server kept in `dir`, which is made if missing. Without a state in it the server is a new one, with ids that
@@ -94,18 +90,19 @@ impl EwsMock {
         let now = u64::try_from(world.now()).unwrap_or(0);
         let seed = options.seed ^ now.rotate_left(20) ^ u64::from(std::process::id());
         let mut core = Core::new(options.clone(), seed);
-        persist::load(dir, &mut core)?;
+        core.load(dir)?;
         core.provision_listed();
-        Ok(EwsMock::with(options, world, core, Some(dir.to_owned())))
+        Ok(EwsMock::with(options, core, world, Some(dir.to_owned())))
     }
 
     fn with(
         options: Arc<EwsOptions>,
-        world: Arc<dyn World>,
         core: Core,
+        world: Arc<dyn World>,
         dir: Option<PathBuf>,
     ) -> Arc<EwsMock> {
-        Arc::new(EwsMock { world, options, core: Mutex::new(core), dir, unsaved: 0.into() })
+        let shell = Shell::new(core, world, dir, options.save_every);
+        Arc::new(EwsMock { shell, options })
     }
 
     /// Writes the state to its directory, all or nothing. Does nothing for a server in memory.
@@ -113,11 +110,7 @@ impl EwsMock {
     /// # Errors
     /// The directory cannot be written.
     pub fn save(&self) -> Result<(), String> {
-        let Some(dir) = &self.dir else { return Ok(()) };
-        let mut core = self.core();
-        core.settle(self.world.now());
-        self.unsaved.store(0, std::sync::atomic::Ordering::Relaxed);
-        persist::save(dir, &mut core)
+        self.shell.save()
     }
 
     /// The options it was made with.
@@ -127,10 +120,7 @@ impl EwsMock {
 
     /// Everything it knows, late commits that are due included.
     pub fn truth(&self) -> Truth {
-        let now = self.world.now();
-        let mut core = self.core();
-        core.settle(now);
-        core.truth()
+        self.shell.settled().truth()
     }
 
     /// What was asked and answered so far.
@@ -165,12 +155,12 @@ impl EwsMock {
 
     /// The client's world is frozen: every request whose octets were sent is acted on now. The number of acts.
     pub fn freeze_later_commits(&self) -> usize {
-        self.core().settle_all(self.world.now())
+        self.shell.settle_all()
     }
 
     /// The client's world is frozen: no request under way is ever acted on. The number of acts forgotten.
     pub fn forget_pending(&self) -> usize {
-        self.core().forget_pending()
+        self.core().pending().forget()
     }
 
     /// Forgets mailboxes and counters: an empty server with other ids.
@@ -179,14 +169,14 @@ impl EwsMock {
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shell.heart()
     }
 
     /// Takes one request and says what became of it. The URI may be absolute or a path.
     pub async fn handle(self: &Arc<Self>, request: http::Request<Bytes>) -> Wire {
         let head = Head::read(&request);
         let body = request.into_body();
-        let now = self.world.now();
+        let now = self.shell.now();
         self.core().arrive(body.len(), now);
         let wire = match head {
             Err(refusal) => {
@@ -202,7 +192,7 @@ impl EwsMock {
                 Err(reply) => self.answer(reply),
             },
         };
-        self.save_if_due();
+        self.shell.save_if_due();
         wire
     }
 
@@ -224,7 +214,7 @@ impl EwsMock {
     /// A request let in: latency, act, answer, and the faults between.
     async fn admitted(self: &Arc<Self>, admission: Admission) -> Wire {
         let Admission { who, work, fault, wait } = admission;
-        let slot = Slot { mock: self.clone(), who };
+        let slot = self.shell.slot(who);
         let before = match &fault {
             Some(Fault::ResetBefore) => return Wire::NeverArrived,
             Some(Fault::Status { status, retry_after }) => Some(status_reply(*status, *retry_after)),
@@ -239,41 +229,26 @@ impl EwsMock {
             _ => None,
         };
         if let Some(reply) = before {
-            self.pause(wait).await;
+            self.shell.pause(wait).await;
             let reply = self.core().count(reply);
             return self.answer(reply);
         }
         if let Some(Fault::LateCommit { after_ms, gateway_timeout }) = fault {
-            let due = self.world.now().saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
-            self.core().defer(work, due, true);
-            self.pause(wait).await;
+            let due = self.shell.now().saturating_add(i64::try_from(after_ms).unwrap_or(i64::MAX));
+            self.core().pending().defer(work, due, true);
+            self.shell.pause(wait).await;
             if !gateway_timeout {
                 return Wire::NoAnswer;
             }
             let reply = self.core().count(Reply::empty(504));
             return self.answer(reply);
         }
-        let reply = self.act_after(work, wait).await;
+        let reply = self.shell.act_after(work, wait).await;
         drop(slot);
         match reply {
             Some(reply) => self.spoil(reply, fault).await,
             None => Wire::NoAnswer,
         }
-    }
-
-    /// Acts after `wait`. If the caller vanishes meanwhile the act still happens (see `commit_abandoned`).
-    async fn act_after(self: &Arc<Self>, work: Work, wait: Duration) -> Option<Reply> {
-        let now = self.world.now();
-        if wait.is_zero() {
-            return Some(self.core().act(&work, now));
-        }
-        let due = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
-        let number = self.core().defer(work, due, false);
-        let watch = Watch { mock: self.clone(), number };
-        self.world.sleep(wait).await;
-        let reply = self.core().resume(number, self.world.now());
-        drop(watch);
-        reply
     }
 
     /// What a fault makes of an answer.
@@ -294,7 +269,7 @@ impl EwsMock {
                 reply = Reply::text(reply.status, "text/html", page);
             }
             Some(Fault::Lost) => self.core().undo(&reply),
-            Some(Fault::Slow { ms }) => self.pause(Duration::from_millis(ms)).await,
+            Some(Fault::Slow { ms }) => self.shell.pause(Duration::from_millis(ms)).await,
             Some(Fault::Truncated { keep }) => {
                 let announced = Announced(reply.body.len());
                 reply.body.truncate(keep);
@@ -313,21 +288,6 @@ impl EwsMock {
         let id = self.core().request_id();
         Wire::Answered(reply.into_response(&id))
     }
-
-    async fn pause(&self, d: Duration) {
-        if !d.is_zero() {
-            self.world.sleep(d).await;
-        }
-    }
-
-    fn save_if_due(&self) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let every = self.options.save_every;
-        if every > 0 && self.dir.is_some() && self.unsaved.fetch_add(1, Relaxed) + 1 >= every {
-            // A failure shows at the graceful stop, which saves again.
-            let _ = self.save();
-        }
-    }
 }
 
 fn status_reply(status: u16, retry_after: Option<u64>) -> Reply {
@@ -340,28 +300,4 @@ fn status_reply(status: u16, retry_after: Option<u64>) -> Reply {
 
 fn failed(code: &str) -> Fail {
     Fail::new(code.to_owned(), "The operation failed. Try again later.")
-}
-
-/// A place among the requests one login may have under way in one mailbox; given back when dropped.
-struct Slot {
-    mock: Arc<EwsMock>,
-    who: Who,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.mock.core().leave(&self.who);
-    }
-}
-
-/// Watches over work under way; dropped before the work is done, it leaves the work behind as abandoned.
-struct Watch {
-    mock: Arc<EwsMock>,
-    number: u64,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.mock.core().abandon(self.number);
-    }
 }

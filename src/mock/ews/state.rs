@@ -5,17 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub(super) use crate::mock::kept::Content;
+pub(super) use crate::mock::service::kept::Content;
+pub(super) use crate::mock::service::mail::Recipient;
 
 use super::date;
 use super::property::PropertyId;
-
-/// A name and an address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Recipient {
-    pub(super) name: Option<String>,
-    pub(super) address: Option<String>,
-}
 
 /// A follow-up flag; dates in milliseconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +120,11 @@ impl Item {
     /// Octets it takes in the mailbox.
     pub(super) fn size(&self) -> u64 {
         512 + self.raw.length + self.stream.as_ref().map_or(0, |s| s.length)
+    }
+
+    /// Its contents, always in the same order.
+    pub(super) fn contents_mut(&mut self) -> impl Iterator<Item = &mut Content> {
+        std::iter::once(&mut self.raw).chain(self.stream.as_mut())
     }
 
     pub(super) fn change_key(&self) -> String {

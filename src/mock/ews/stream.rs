@@ -1,4 +1,4 @@
-//! Items as opaque streams: exported, imported, their framing held to (`mock::stream`).
+//! Items as opaque streams: exported, imported, their framing held to (`mock::service::stream`).
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use super::call::{ItemRef, Upload};
 use super::render;
 use super::reply::Fail;
 use super::state::{Content, Flag, Item};
-use crate::mock::stream::{self, CUT, Property, number, take};
+use crate::mock::service::stream::{self, CUT, Property, number, take};
 
 /// The property in which an export of the mock carries the item whole: `0x6700`, binary.
 const OWN: u32 = 0x6700_0102;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::head::Credentials;
 use super::ids::Ids;
 use super::options::{EwsOptions, Scheme};
 use super::reply::Reply;
+use crate::mock::service::form;
 
 /// Who logged in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) struct Tokens {
 impl Tokens {
     /// Answers a token request.
     pub(super) fn issue(&mut self, body: &[u8], options: &EwsOptions, ids: &mut Ids, now: i64) -> Reply {
-        let form = form(body);
+        let form = form::read(body);
         let field = |name: &str| form.get(name).map_or("", String::as_str);
         if field("grant_type") != "client_credentials" {
             return refused(400, "unsupported_grant_type", "AADSTS70003: The grant type is not supported.");
@@ -94,16 +94,4 @@ fn refused(status: u16, error: &str, description: &str) -> Reply {
 
 fn json_reply(status: u16, value: &Value) -> Reply {
     Reply::text(status, "application/json; charset=utf-8", value.to_string())
-}
-
-/// `application/x-www-form-urlencoded`
-fn form(body: &[u8]) -> BTreeMap<String, String> {
-    let text = String::from_utf8_lossy(body);
-    text.split('&')
-        .filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            let decode = |t: &str| percent_decode_str(&t.replace('+', " ")).decode_utf8_lossy().into_owned();
-            Some((decode(name), decode(value)))
-        })
-        .collect()
 }

@@ -27,7 +27,7 @@ struct Part {
 
 impl GraphMock {
     pub(super) async fn batch(self: &Arc<Self>, head: &Head, body: &Bytes) -> Wire {
-        let now = self.world.now();
+        let now = self.shell.now();
         {
             let mut core = self.core();
             core.counters.requests += 1;
@@ -85,7 +85,7 @@ impl GraphMock {
         let wire = match Head::read(&part.request, self.options.base_url.as_deref()) {
             Ok(head) => Box::pin(self.single(&head, part.request.into_body())).await,
             Err(refusal) => {
-                let reply = self.core().refuse(&refusal, self.world.now());
+                let reply = self.core().refuse(&refusal, self.shell.now());
                 self.answer(None, reply)
             }
         };

@@ -1,6 +1,7 @@
 //! The synchronous heart: admits, acts, keeps what is still to come. No clock, no waiting: time is handed in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::attachments::Uploads;
 use super::date;
 use super::exchange;
 use super::exchange_items::ImportSessions;
-use super::faults::{Fault, FaultScript, Faults};
+use super::faults::{Fault, FaultRule, FaultScript};
 use super::head::{Area, Head};
 use super::ids::Ids;
 use super::limits::{AppMeter, Meter};
@@ -21,16 +22,22 @@ use super::reply::{Refusal, Reply};
 use super::token::{Asked, Tokens};
 use super::truth::{self, Counters, Truth};
 use super::work::{Task, Work};
+use crate::mock::service::Who;
+use crate::mock::service::dice::Dice;
+use crate::mock::service::kept::State;
+use crate::mock::service::pending::Pending;
+use crate::mock::service::script::Play;
+use crate::mock::service::shell::Heart;
 
-/// An app's work in a mailbox: what limits are counted for.
-pub(super) type Who = (String, String);
+/// Of the form on disk.
+const VERSION: u32 = 1;
 
 /// Everything behind the one lock.
 pub(super) struct Core {
     pub(super) options: Arc<GraphOptions>,
     pub(super) ids: Ids,
     /// Latency and request ids: not from `ids`, so that timing never changes an id.
-    dice: Ids,
+    dice: Dice,
     pub(super) mailboxes: BTreeMap<String, Mailbox>,
     pub(super) counters: Counters,
     pub(super) tokens: Tokens,
@@ -38,18 +45,8 @@ pub(super) struct Core {
     imports: ImportSessions,
     meters: BTreeMap<Who, Meter>,
     apps: BTreeMap<String, AppMeter>,
-    faults: Faults,
-    pending: BTreeMap<u64, Pending>,
-    next_pending: u64,
-}
-
-/// A request that was read and is acted on later.
-#[derive(Debug)]
-struct Pending {
-    due: i64,
-    /// Nobody waits for the answer any more.
-    abandoned: bool,
-    work: Work,
+    faults: Play<FaultRule>,
+    pending: Pending<Work>,
 }
 
 /// What becomes of a request at the door.
@@ -72,7 +69,7 @@ impl Core {
     pub(super) fn new(options: Arc<GraphOptions>, seed: u64, now: i64) -> Core {
         let mut core = Core {
             ids: Ids::new(seed),
-            dice: Ids::new(seed ^ 0x6d61_696c),
+            dice: Dice::new(seed ^ 0x6d61_696c),
             mailboxes: BTreeMap::new(),
             counters: Counters::default(),
             tokens: Tokens::default(),
@@ -80,13 +77,26 @@ impl Core {
             imports: ImportSessions::new(),
             meters: BTreeMap::new(),
             apps: BTreeMap::new(),
-            faults: Faults::new(FaultScript::default()),
-            pending: BTreeMap::new(),
-            next_pending: 1,
+            faults: Play::new(FaultScript::default()),
+            pending: Pending::default(),
             options,
         };
         core.provision_listed(now);
         core
+    }
+
+    /// Takes up the state saved in a directory, if there is one.
+    pub(super) fn load(&mut self, dir: &Path) -> Result<(), String> {
+        self.kept().load(dir)
+    }
+
+    fn kept(&mut self) -> State<'_, Ids, Counters, Mailbox> {
+        State {
+            version: VERSION,
+            ids: &mut self.ids,
+            counters: &mut self.counters,
+            mailboxes: &mut self.mailboxes,
+        }
     }
 
     /// Makes the listed mailboxes that are missing.
@@ -132,17 +142,17 @@ impl Core {
             self.counters.throttled += 1;
             return Err(refusal);
         }
-        self.counters.peak_in_flight = self.counters.peak_in_flight.max(meter.peak);
+        self.counters.peak_in_flight = self.counters.peak_in_flight.max(meter.flight.peak);
         let largest = match head.area {
             Area::Import { .. } => self.options.sizes.import_request,
             _ => self.options.sizes.request,
         };
         if body.len() > largest {
-            meter.leave();
+            meter.flight.leave();
             self.counters.violation("request body too large");
             return Ok(Entry::Answer(self.count(Reply::empty(413))));
         }
-        let fault = self.faults.pick(head.method.as_str(), &head.path);
+        let fault = self.faults.pick(|rule| rule.fits(head.method.as_str(), &head.path));
         if let Some(
             Fault::Status { retry_after: Some(seconds), .. }
             | Fault::DoneBut { retry_after: Some(seconds), .. },
@@ -171,7 +181,7 @@ impl Core {
             return Err(Refusal::new(400, "invalid_request", "AADSTS900144: The body must be a form."));
         }
         if let Some(Fault::Status { status, retry_after } | Fault::DoneBut { status, retry_after }) =
-            self.faults.pick("POST", &head.path)
+            self.faults.pick(|rule| rule.fits("POST", &head.path))
         {
             return Ok(Entry::Answer(self.fault_reply(status, retry_after, now)));
         }
@@ -302,103 +312,6 @@ impl Core {
         })
     }
 
-    /// Gives a slot back.
-    pub(super) fn leave(&mut self, who: &Who) {
-        if let Some(meter) = self.meters.get_mut(who) {
-            meter.leave();
-        }
-    }
-
-    /// Acts, and counts the answer.
-    pub(super) fn act(&mut self, work: &Work, now: i64) -> Reply {
-        let Core { mailboxes, ids, options, counters, uploads, imports, .. } = self;
-        let result = match mailboxes.get_mut(&work.mailbox) {
-            None => Err(Refusal::not_found()),
-            Some(mailbox) => {
-                let mut act = Act {
-                    mailbox,
-                    ids,
-                    options,
-                    counters,
-                    uploads,
-                    imports,
-                    show: &work.show,
-                    address: &work.address,
-                    if_match: work.if_match.as_deref(),
-                    app: &work.app,
-                    upload_base: &work.upload_base,
-                    now,
-                };
-                match &work.task {
-                    Task::Call(call) => act.run(call),
-                    Task::Upload { session, method, range, body } => {
-                        act.upload(session, method, range.as_deref(), body)
-                    }
-                }
-            }
-        };
-        match result {
-            Ok(reply) => self.count(reply),
-            Err(refusal) => self.refuse(&refusal, now),
-        }
-    }
-
-    /// Keeps work for later and gives its number.
-    pub(super) fn defer(&mut self, work: Work, due: i64, abandoned: bool) -> u64 {
-        let number = self.next_pending;
-        self.next_pending += 1;
-        self.pending.insert(number, Pending { due, abandoned, work });
-        number
-    }
-
-    /// Does deferred work now; `None` if it was done or dropped meanwhile.
-    pub(super) fn resume(&mut self, number: u64, now: i64) -> Option<Reply> {
-        let pending = self.pending.remove(&number)?;
-        Some(self.act(&pending.work, now))
-    }
-
-    /// Nobody waits for this work's answer any more.
-    pub(super) fn abandon(&mut self, number: u64) {
-        if !self.options.commit_abandoned {
-            self.pending.remove(&number);
-        } else if let Some(pending) = self.pending.get_mut(&number) {
-            pending.abandoned = true;
-        }
-    }
-
-    /// Commits the abandoned work whose time has come, in the order of its time.
-    pub(super) fn settle(&mut self, now: i64) {
-        if self.pending.is_empty() {
-            return;
-        }
-        let mut due: Vec<(i64, u64)> = self
-            .pending
-            .iter()
-            .filter(|(_, p)| p.abandoned && p.due <= now)
-            .map(|(number, p)| (p.due, *number))
-            .collect();
-        due.sort_unstable();
-        for (at, number) in due {
-            self.resume(number, at);
-        }
-    }
-
-    /// Commits everything still to come, at once. The number of acts.
-    pub(super) fn settle_all(&mut self, now: i64) -> usize {
-        for pending in self.pending.values_mut() {
-            pending.abandoned = true;
-            pending.due = pending.due.min(now);
-        }
-        let many = self.pending.len();
-        self.settle(now);
-        many
-    }
-
-    /// Forgets everything still to come. The number of acts.
-    pub(super) fn forget_pending(&mut self) -> usize {
-        std::mem::take(&mut self.pending).len()
-    }
-
     /// Counts an answer.
     pub(super) fn count(&mut self, reply: Reply) -> Reply {
         *self.counters.answers.entry(reply.status).or_insert(0) += 1;
@@ -419,7 +332,7 @@ impl Core {
     }
 
     pub(super) fn set_faults(&mut self, script: FaultScript) {
-        self.faults = Faults::new(script);
+        self.faults = Play::new(script);
     }
 
     pub(super) fn fault_counts(&self) -> BTreeMap<String, u64> {
@@ -453,12 +366,68 @@ impl Core {
         self.imports.clear();
         self.meters.clear();
         self.apps.clear();
-        self.pending.clear();
+        self.pending.forget();
         self.provision_listed(now);
     }
 
     /// The addresses of the mailboxes held.
     pub(super) fn addresses(&self) -> BTreeSet<String> {
         self.mailboxes.keys().cloned().collect()
+    }
+}
+
+impl Heart for Core {
+    type Work = Work;
+    type Reply = Reply;
+
+    fn pending(&mut self) -> &mut Pending<Work> {
+        &mut self.pending
+    }
+
+    fn commits_abandoned(&self) -> bool {
+        self.options.commit_abandoned
+    }
+
+    fn act(&mut self, work: &Work, now: i64) -> Reply {
+        let Core { mailboxes, ids, options, counters, uploads, imports, .. } = self;
+        let result = match mailboxes.get_mut(&work.mailbox) {
+            None => Err(Refusal::not_found()),
+            Some(mailbox) => {
+                let mut act = Act {
+                    mailbox,
+                    ids,
+                    options,
+                    counters,
+                    uploads,
+                    imports,
+                    show: &work.show,
+                    address: &work.address,
+                    if_match: work.if_match.as_deref(),
+                    app: &work.app,
+                    upload_base: &work.upload_base,
+                    now,
+                };
+                match &work.task {
+                    Task::Call(call) => act.run(call),
+                    Task::Upload { session, method, range, body } => {
+                        act.upload(session, method, range.as_deref(), body)
+                    }
+                }
+            }
+        };
+        match result {
+            Ok(reply) => self.count(reply),
+            Err(refusal) => self.refuse(&refusal, now),
+        }
+    }
+
+    fn leave(&mut self, who: &Who) {
+        if let Some(meter) = self.meters.get_mut(who) {
+            meter.flight.leave();
+        }
+    }
+
+    fn save(&mut self, dir: &Path) -> Result<(), String> {
+        self.kept().save(dir)
     }
 }

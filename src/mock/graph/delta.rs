@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::act::{Act, Acted};
 use super::filter::{Field, Filter, Literal, Op, Test};
-use super::ids::Ids;
 use super::options::DeltaExpired;
 use super::query::View;
 use super::reply::{Refusal, Reply};
+use crate::mock::service::dice::Dice;
 
 /// The service's page where none is asked for.
 const PAGE: usize = 10;
@@ -72,7 +72,7 @@ impl State {
 }
 
 fn veil(octets: &mut [u8]) {
-    let mut stream = Ids::new(0x5ca1_ab1e_0000_0017);
+    let mut stream = Dice::new(0x5ca1_ab1e_0000_0017);
     for octet in octets {
         *octet ^= stream.next().to_le_bytes()[0];
     }

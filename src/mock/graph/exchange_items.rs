@@ -15,7 +15,7 @@ use super::messages::too_large;
 use super::query::View;
 use super::reply::{Refusal, Reply};
 use super::state::{CLASS, Content, Item};
-use crate::mock::stream::{self, CUT, Property, number, take};
+use crate::mock::service::stream::{self, CUT, Property, number, take};
 
 /// The service's page where none is asked for.
 const PAGE: usize = 10;

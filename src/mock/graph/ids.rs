@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mock::dice::Dice;
+use crate::mock::service::dice::Dice;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -14,16 +14,6 @@ pub(super) struct Ids(Dice);
 impl Ids {
     pub(super) fn new(seed: u64) -> Ids {
         Ids(Dice::new(seed))
-    }
-
-    /// A random number.
-    pub(super) fn next(&mut self) -> u64 {
-        self.0.next()
-    }
-
-    /// A random number below `bound`; 0 if that is 0.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0.below(bound)
     }
 
     /// `length` characters of the URL-safe alphabet.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::date;
 use super::options::{GraphOptions, RetryAfter, Windows};
 use super::reply::Refusal;
+use crate::mock::service::flight::{Flight, Told};
 
 /// The app's window over all mailboxes, in seconds. Source: Microsoft Graph documentation, `throttling-limits`.
 const APP_WINDOW: u64 = 10;
@@ -67,11 +68,8 @@ impl Window {
 pub(super) struct Meter {
     requests: Window,
     bytes: Window,
-    in_flight: u32,
-    /// The most requests at once ever admitted.
-    pub(super) peak: u32,
-    /// When it was told to wait, and until when.
-    told: Option<(i64, i64)>,
+    pub(super) flight: Flight,
+    told: Told,
 }
 
 impl Meter {
@@ -96,12 +94,11 @@ impl Meter {
         } else if upload > 0 && self.bytes.total > limits.upload_bytes {
             let wait = self.bytes.wait(now, limits.upload_bytes, upload, upload_window);
             throttled(now, "Application is over its MailboxUpload limit.", limits.retry_after, wait, options)
-        } else if self.in_flight >= limits.concurrent {
+        } else if self.flight.is_full(limits.concurrent) {
             let message = "Application is over its MailboxConcurrency limit.";
             throttled(now, message, limits.concurrency_retry_after, options.scaled_seconds(1), options)
         } else {
-            self.in_flight += 1;
-            self.peak = self.peak.max(self.in_flight);
+            self.flight.enter();
             return Ok(());
         };
         if let Some(seconds) = refusal.retry_after {
@@ -113,16 +110,12 @@ impl Meter {
     /// Notes that the app was told to wait.
     pub(super) fn tell(&mut self, now: i64, wait_seconds: u64) {
         let wait = i64::try_from(wait_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
-        self.told = Some((now, now.saturating_add(wait)));
+        self.told.tell(now, wait);
     }
 
     /// Was it told to wait long enough ago to know, and does not?
     pub(super) fn impatient(&self, now: i64) -> bool {
-        self.told.is_some_and(|(told, until)| now > told + 1000 && now < until)
-    }
-
-    pub(super) fn leave(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.told.impatient(now)
     }
 }
 
@@ -260,7 +253,7 @@ mod tests {
         assert!(meter.enter(&options, 0, 0).is_ok());
         assert!(meter.enter(&options, 0, 0).is_ok());
         assert!(meter.enter(&options, 0, 0).unwrap_err().message.contains("MailboxConcurrency"));
-        meter.leave();
+        meter.flight.leave();
         assert!(meter.enter(&options, 0, 0).is_ok());
     }
 }

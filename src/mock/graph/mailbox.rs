@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::Ids;
 use super::options::Language;
-use super::state::Item;
+use super::state::{Content, Item};
+use crate::mock::service::kept::Keepable;
+use crate::mock::service::tree::{self, Branch};
 
 /// A container of messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,6 +30,24 @@ pub(super) struct Folder {
     pub(super) class: Option<String>,
     #[serde(skip)]
     pub(super) items: BTreeSet<u64>,
+}
+
+impl Branch for Folder {
+    fn number(&self) -> u32 {
+        self.number
+    }
+
+    fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_top(&self) -> bool {
+        self.parent == 0 && self.well_known.as_deref() == Some("msgfolderroot")
+    }
 }
 
 /// A message that left a folder: what a delta tells of it.
@@ -120,6 +140,33 @@ const WELL_KNOWN: &[(&str, &str, bool, [&str; 3])] = &[
     ("recoverableitemsdeletions", "recoverableitemsroot", true, ["Deletions", "Deletions", "Deletions"]),
 ];
 
+impl Keepable for Mailbox {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn contents_mut(&mut self) -> impl Iterator<Item = &mut Content> {
+        self.items.values_mut().flat_map(Item::contents_mut)
+    }
+
+    fn reindex(&mut self) {
+        self.index = Index::default();
+        for (number, folder) in &mut self.folders {
+            folder.items.clear();
+            self.index.folder_ids.insert(folder.id.clone(), *number);
+            if folder.change == 0 {
+                // Saved before folders had changes.
+                self.changes += 1;
+                (folder.change, folder.entered) = (self.changes, self.changes);
+            }
+        }
+        let items = std::mem::take(&mut self.items);
+        for (_, item) in items {
+            self.enlist(item);
+        }
+    }
+}
+
 impl Mailbox {
     /// A mailbox with nothing in it but its well-known folders.
     pub(super) fn new(address: &str, language: Language, ids: &mut Ids, now: i64) -> Mailbox {
@@ -150,24 +197,6 @@ impl Mailbox {
             }
         }
         mailbox
-    }
-
-    /// Rebuilds the indexes after loading.
-    pub(super) fn reindex(&mut self) {
-        self.index = Index::default();
-        for (number, folder) in &mut self.folders {
-            folder.items.clear();
-            self.index.folder_ids.insert(folder.id.clone(), *number);
-            if folder.change == 0 {
-                // Saved before folders had changes.
-                self.changes += 1;
-                (folder.change, folder.entered) = (self.changes, self.changes);
-            }
-        }
-        let items = std::mem::take(&mut self.items);
-        for (_, item) in items {
-            self.enlist(item);
-        }
     }
 
     fn enlist(&mut self, item: Item) {
@@ -237,7 +266,7 @@ impl Mailbox {
     }
 
     pub(super) fn children(&self, parent: u32) -> impl Iterator<Item = &Folder> {
-        self.folders.values().filter(move |f| f.parent == parent)
+        tree::children(&self.folders, parent)
     }
 
     /// Removes a folder and all below; its messages become recoverable.
@@ -260,42 +289,17 @@ impl Mailbox {
 
     /// Is `folder` the folder `top` or below it?
     pub(super) fn is_below(&self, folder: u32, top: u32) -> bool {
-        let mut at = folder;
-        while at != 0 {
-            if at == top {
-                return true;
-            }
-            at = self.folders.get(&at).map_or(0, |f| f.parent);
-        }
-        false
+        tree::is_below(&self.folders, folder, top)
     }
 
     /// Its name and those above it, the root's left out. `/` and `\` in a name are written `\/` and `\\`.
     pub(super) fn path(&self, number: u32) -> String {
-        let mut names = Vec::new();
-        let mut at = number;
-        while let Some(folder) = self.folders.get(&at) {
-            if folder.parent == 0
-                && folder.well_known.as_deref() == Some("msgfolderroot")
-                && !names.is_empty()
-            {
-                break;
-            }
-            names.push(folder.name.replace('\\', "\\\\").replace('/', "\\/"));
-            at = folder.parent;
-        }
-        names.reverse();
-        names.join("/")
+        tree::path(&self.folders, number)
     }
 
     /// How many folders lie above it.
     pub(super) fn depth(&self, number: u32) -> usize {
-        let (mut at, mut depth) = (number, 0);
-        while let Some(folder) = self.folders.get(&at) {
-            at = folder.parent;
-            depth += 1;
-        }
-        depth
+        tree::depth(&self.folders, number)
     }
 
     pub(super) fn recoverable(&self) -> u32 {

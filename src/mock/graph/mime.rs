@@ -2,13 +2,14 @@
 //! what is kept, which never equals what came in, as in life.
 
 use bytes::Bytes;
-use mail_parser::{Address, MessageParser, MimeHeaders};
+use mail_parser::{MessageParser, MimeHeaders};
 
 use super::date;
 use super::input::{AttachmentInput, MessageInput};
 use super::property::of_header;
 use super::reply::Refusal;
-use super::state::{Content, Item, Recipient};
+use super::state::{Content, Item};
+use crate::mock::service::mail::{addresses, clean, encoded, lines, recipients};
 
 /// Reads the body of a MIME request.
 pub(super) fn read(body: &[u8]) -> Result<MessageInput, Refusal> {
@@ -80,21 +81,12 @@ fn has_bare_line_end(octets: &[u8]) -> bool {
     })
 }
 
-fn recipients(address: Option<&Address<'_>>) -> Vec<Recipient> {
-    address
-        .into_iter()
-        .flat_map(Address::iter)
-        .map(|a| Recipient { name: a.name().map(str::to_owned), address: a.address().map(str::to_owned) })
-        .collect()
-}
-
 /// The message as MIME.
 pub(super) fn write(item: &Item) -> Bytes {
     let mut out = String::new();
     let mut field = |name: &str, value: &str| {
         if !value.is_empty() {
-            let clean: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            out.push_str(&format!("{name}: {}\r\n", encoded(&clean)));
+            out.push_str(&format!("{name}: {}\r\n", encoded(&clean(value))));
         }
     };
     field("From", &addresses(item.from.as_slice()));
@@ -121,13 +113,7 @@ pub(super) fn write(item: &Item) -> Bytes {
     out.push_str(&format!(
         "Content-Type: {kind}; charset=\"utf-8\"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     ));
-    let part = |octets: &[u8], out: &mut String| {
-        out.push_str(&encodify::base64::MIME.encode(octets));
-        if !out.ends_with("\r\n") {
-            out.push_str("\r\n");
-        }
-    };
-    part(&item.body.octets(), &mut out);
+    out.push_str(&lines(&item.body.octets()));
     for a in &item.attachments {
         let default = if a.file { "application/octet-stream" } else { "application/json" };
         let name = a.name.replace(['"', '\r', '\n'], "_");
@@ -142,44 +128,12 @@ pub(super) fn write(item: &Item) -> Bytes {
             out.push_str(&format!("Content-ID: <{}>\r\n", id.replace(['\r', '\n'], " ")));
         }
         out.push_str("Content-Transfer-Encoding: base64\r\n\r\n");
-        part(&a.content.octets(), &mut out);
+        out.push_str(&lines(&a.content.octets()));
     }
     if multipart {
         out.push_str(&format!("--{boundary}--\r\n"));
     }
     Bytes::from(out)
-}
-
-fn addresses(list: &[Recipient]) -> String {
-    let texts: Vec<String> = list
-        .iter()
-        .map(|r| match (&r.name, &r.address) {
-            (Some(name), Some(address)) => format!("\"{}\" <{address}>", name.replace(['"', '\\'], "")),
-            (None, Some(address)) => format!("<{address}>"),
-            (Some(name), None) => format!("\"{}\"", name.replace(['"', '\\'], "")),
-            (None, None) => String::new(),
-        })
-        .collect();
-    texts.join(", ")
-}
-
-/// As encoded words where there is more than ASCII (RFC 2047), in pieces that never split a character.
-fn encoded(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_owned();
-    }
-    let mut words = Vec::new();
-    let mut piece = String::new();
-    for c in text.chars() {
-        if piece.len() + c.len_utf8() > 45 {
-            words.push(std::mem::take(&mut piece));
-        }
-        piece.push(c);
-    }
-    words.push(piece);
-    let words: Vec<String> =
-        words.iter().map(|w| format!("=?utf-8?B?{}?=", encodify::base64::STANDARD.encode(w))).collect();
-    words.join("\r\n ")
 }
 
 #[cfg(test)]

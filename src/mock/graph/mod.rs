@@ -30,7 +30,6 @@ mod mailbox;
 mod messages;
 mod mime;
 mod options;
-mod persist;
 mod property;
 mod query;
 mod record;
@@ -52,30 +51,23 @@ pub use truth::{AttachmentTruth, Counters, FolderTruth, MailboxTruth, MessageTru
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard, OnceLock};
 
 use bytes::Bytes;
 
-use self::core::{Core, Entry, Who};
+use self::core::{Core, Entry};
 use self::head::{Area, Head};
 use self::reply::{Refusal, Reply};
 use self::work::Work;
+use super::service::Announced;
+use super::service::shell::{Heart, Shell};
 use super::{Wire, World};
-
-/// How many octets of a broken-off answer's body were announced; put among a response's extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Announced(pub usize);
 
 /// The mock of one tenant.
 pub struct GraphMock {
-    world: Arc<dyn World>,
+    shell: Arc<Shell<Core>>,
     options: Arc<GraphOptions>,
-    core: Mutex<Core>,
-    dir: Option<PathBuf>,
-    recorder: std::sync::OnceLock<record::Recorder>,
-    /// Requests since the last save.
-    unsaved: std::sync::atomic::AtomicU64,
+    recorder: OnceLock<record::Recorder>,
 }
 
 impl std::fmt::Debug for GraphMock {
@@ -89,7 +81,7 @@ impl GraphMock {
     pub fn new(options: GraphOptions, world: Arc<dyn World>) -> Arc<GraphMock> {
         let options = Arc::new(options);
         let core = Core::new(options.clone(), options.seed, world.now());
-        GraphMock::with(options, world, core, None)
+        GraphMock::with(options, core, world, None)
     }
 
     /// A tenant kept in `dir`, which is made if missing. Without a state in it the tenant is a new one, with ids that
@@ -103,25 +95,19 @@ impl GraphMock {
         let seed =
             options.seed ^ u64::try_from(now).unwrap_or(0).rotate_left(20) ^ u64::from(std::process::id());
         let mut core = Core::new(options.clone(), seed, now);
-        persist::load(dir, &mut core)?;
+        core.load(dir)?;
         core.provision_listed(now);
-        Ok(GraphMock::with(options, world, core, Some(dir.to_owned())))
+        Ok(GraphMock::with(options, core, world, Some(dir.to_owned())))
     }
 
     fn with(
         options: Arc<GraphOptions>,
-        world: Arc<dyn World>,
         core: Core,
+        world: Arc<dyn World>,
         dir: Option<PathBuf>,
     ) -> Arc<GraphMock> {
-        Arc::new(GraphMock {
-            world,
-            options,
-            core: Mutex::new(core),
-            dir,
-            recorder: std::sync::OnceLock::new(),
-            unsaved: 0.into(),
-        })
+        let shell = Shell::new(core, world, dir, options.save_every);
+        Arc::new(GraphMock { shell, options, recorder: OnceLock::new() })
     }
 
     /// Writes the state to its directory, all or nothing. Does nothing for a tenant in memory.
@@ -129,11 +115,7 @@ impl GraphMock {
     /// # Errors
     /// The directory cannot be written.
     pub fn save(&self) -> Result<(), String> {
-        let Some(dir) = &self.dir else { return Ok(()) };
-        let mut core = self.core();
-        core.settle(self.world.now());
-        self.unsaved.store(0, std::sync::atomic::Ordering::Relaxed);
-        persist::save(dir, &mut core)
+        self.shell.save()
     }
 
     /// The options it was made with.
@@ -143,10 +125,7 @@ impl GraphMock {
 
     /// Everything it knows, late commits that are due included.
     pub fn truth(&self) -> Truth {
-        let now = self.world.now();
-        let mut core = self.core();
-        core.settle(now);
-        core.truth()
+        self.shell.settled().truth()
     }
 
     /// What was asked and answered so far.
@@ -198,21 +177,21 @@ impl GraphMock {
 
     /// The client's world is frozen: every request whose octets were sent is acted on now. The number of acts.
     pub fn freeze_later_commits(&self) -> usize {
-        self.core().settle_all(self.world.now())
+        self.shell.settle_all()
     }
 
     /// The client's world is frozen: no request under way is ever acted on. The number of acts forgotten.
     pub fn forget_pending(&self) -> usize {
-        self.core().forget_pending()
+        self.core().pending().forget()
     }
 
     /// Forgets mailboxes and counters: an empty tenant with other ids.
     pub fn reset(&self) {
-        self.core().reset(self.world.now());
+        self.core().reset(self.shell.now());
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shell.heart()
     }
 
     /// Takes one request and says what became of it. The URI may be absolute, or a path with a `Host` header.
@@ -222,7 +201,7 @@ impl GraphMock {
         let body = request.into_body();
         let wire = match head {
             Err(refusal) => {
-                let reply = self.core().refuse(&refusal, self.world.now());
+                let reply = self.core().refuse(&refusal, self.shell.now());
                 self.answer(None, reply)
             }
             Ok(head) if head.area == Area::Batch => self.batch(&head, &body).await,
@@ -231,19 +210,19 @@ impl GraphMock {
         if let (Some(recorder), Some(asked)) = (self.recorder.get(), asked) {
             recorder.write(asked, &wire);
         }
-        self.save_if_due();
+        self.shell.save_if_due();
         wire
     }
 
     /// One request that is not a batch: limits, latency, act, answer, and the faults between.
     async fn single(self: &Arc<Self>, head: &Head, body: Bytes) -> Wire {
-        let entry = self.core().enter(head, &body, self.world.now());
+        let entry = self.core().enter(head, &body, self.shell.now());
         let admission = match entry {
             Entry::Answer(reply) => return self.answer(Some(head), reply),
             Entry::Admit(admission) => admission,
         };
         if let Area::Upload { session } = &head.area {
-            let now = self.world.now();
+            let now = self.shell.now();
             let reply = match admission.fault {
                 Some(Fault::EndUpload) => Some(self.core().end_upload(session, now)),
                 Some(Fault::ChunkLost) => Some(self.core().lose_chunk(session, now)),
@@ -254,66 +233,51 @@ impl GraphMock {
                 return self.answer(Some(head), reply);
             }
         }
-        let slot = Slot { mock: self.clone(), who: admission.who };
+        let slot = self.shell.slot(admission.who);
         match admission.fault.clone() {
             Some(Fault::ResetBefore) => return Wire::NeverArrived,
             Some(Fault::ResetAt { octets }) if body.len() > octets => return Wire::NeverArrived,
             Some(Fault::EndToken) => {
-                let reply = self.core().end_token(head, self.world.now());
+                let reply = self.core().end_token(head, self.shell.now());
                 return self.answer(Some(head), reply);
             }
             Some(Fault::Answer { status, code, retry_after, done: false }) => {
-                self.pause(admission.wait).await;
+                self.shell.pause(admission.wait).await;
                 let (code, wait) = (code.as_deref(), retry_after.as_deref());
-                let reply = self.core().fault_answer(status, code, wait, self.world.now());
+                let reply = self.core().fault_answer(status, code, wait, self.shell.now());
                 return self.answer(Some(head), reply);
             }
             Some(Fault::Status { status, retry_after }) => {
-                self.pause(admission.wait).await;
-                let reply = self.core().fault_reply(status, retry_after, self.world.now());
+                self.shell.pause(admission.wait).await;
+                let reply = self.core().fault_reply(status, retry_after, self.shell.now());
                 return self.answer(Some(head), reply);
             }
             _ => {}
         }
-        let work = match Work::read(head, &slot.who, body, &self.options) {
+        let work = match Work::read(head, slot.who(), body, &self.options) {
             Ok(work) => work,
             Err(refusal) => {
-                self.pause(admission.wait).await;
-                let reply = self.core().refuse(&refusal, self.world.now());
+                self.shell.pause(admission.wait).await;
+                let reply = self.core().refuse(&refusal, self.shell.now());
                 return self.answer(Some(head), reply);
             }
         };
         if let Some(Fault::LateCommit { after_ms, gateway_timeout }) = admission.fault {
-            let due = self.world.now().saturating_add(self.options.scaled_ms(after_ms));
-            self.core().defer(work, due, true);
-            self.pause(admission.wait).await;
+            let due = self.shell.now().saturating_add(self.options.scaled_ms(after_ms));
+            self.core().pending().defer(work, due, true);
+            self.shell.pause(admission.wait).await;
             if !gateway_timeout {
                 return Wire::NoAnswer;
             }
-            let reply = self.core().fault_reply(504, None, self.world.now());
+            let reply = self.core().fault_reply(504, None, self.shell.now());
             return self.answer(Some(head), reply);
         }
-        let reply = self.act_after(work, admission.wait).await;
+        let reply = self.shell.act_after(work, admission.wait).await;
         drop(slot);
         match reply {
             Some(reply) => self.spoil(head, reply, admission.fault).await,
             None => Wire::NoAnswer,
         }
-    }
-
-    /// Acts after `wait`. If the caller vanishes meanwhile the act still happens (see `commit_abandoned`).
-    async fn act_after(self: &Arc<Self>, work: Work, wait: Duration) -> Option<Reply> {
-        let now = self.world.now();
-        if wait.is_zero() {
-            return Some(self.core().act(&work, now));
-        }
-        let due = now.saturating_add(i64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i64::MAX));
-        let number = self.core().defer(work, due, false);
-        let watch = Watch { mock: self.clone(), number };
-        self.world.sleep(wait).await;
-        let reply = self.core().resume(number, self.world.now());
-        drop(watch);
-        reply
     }
 
     /// What a fault makes of an answer.
@@ -322,12 +286,12 @@ impl GraphMock {
         match fault {
             Some(Fault::ResetAfter) => return Wire::NoAnswer,
             Some(Fault::DoneBut { status, retry_after }) => {
-                let reply = self.core().fault_reply(status, retry_after, self.world.now());
+                let reply = self.core().fault_reply(status, retry_after, self.shell.now());
                 return self.answer(Some(head), reply);
             }
             Some(Fault::Answer { status, code, retry_after, .. }) => {
                 let (code, wait) = (code.as_deref(), retry_after.as_deref());
-                let reply = self.core().fault_answer(status, code, wait, self.world.now());
+                let reply = self.core().fault_answer(status, code, wait, self.shell.now());
                 return self.answer(Some(head), reply);
             }
             Some(Fault::EmptyBody) => reply.body = Bytes::new(),
@@ -338,7 +302,7 @@ impl GraphMock {
                 reply.headers = vec![("content-type", "text/html".into())];
             }
             Some(Fault::Lost) => self.core().undo(&reply),
-            Some(Fault::Slow { ms }) => self.pause(self.options.scaled(ms)).await,
+            Some(Fault::Slow { ms }) => self.shell.pause(self.options.scaled(ms)).await,
             Some(Fault::Truncated { keep }) => {
                 let announced = Announced(reply.body.len());
                 reply.body.truncate(keep);
@@ -360,46 +324,7 @@ impl GraphMock {
     }
 
     fn refuse(&self, head: &Head, refusal: &Refusal) -> Wire {
-        let reply = self.core().refuse(refusal, self.world.now());
+        let reply = self.core().refuse(refusal, self.shell.now());
         self.answer(Some(head), reply)
-    }
-
-    async fn pause(&self, d: Duration) {
-        if !d.is_zero() {
-            self.world.sleep(d).await;
-        }
-    }
-
-    fn save_if_due(&self) {
-        use std::sync::atomic::Ordering::Relaxed;
-        let every = self.options.save_every;
-        if every > 0 && self.dir.is_some() && self.unsaved.fetch_add(1, Relaxed) + 1 >= every {
-            // A failure shows at the graceful stop, which saves again.
-            let _ = self.save();
-        }
-    }
-}
-
-/// A place among the requests one app may have under way in one mailbox; given back when dropped.
-struct Slot {
-    mock: Arc<GraphMock>,
-    who: Who,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.mock.core().leave(&self.who);
-    }
-}
-
-/// Watches over work under way; dropped before the work is done, it leaves the work behind as abandoned.
-struct Watch {
-    mock: Arc<GraphMock>,
-    number: u64,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.mock.core().abandon(self.number);
     }
 }

@@ -4,17 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use crate::mock::kept::Content;
+pub(super) use crate::mock::service::kept::Content;
+pub(super) use crate::mock::service::mail::Recipient;
 
 use super::date;
 use super::property::PropertyId;
-
-/// A name and an address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Recipient {
-    pub(super) name: Option<String>,
-    pub(super) address: Option<String>,
-}
 
 /// A follow-up flag; the dates are (dateTime, timeZone) as given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::assertion::{self, Seen};
 use super::ids::Ids;
 use super::options::{App, GraphOptions};
 use super::reply::Reply;
+use crate::mock::service::form;
 
 /// Tokens given out.
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl Tokens {
         if !options.tenants.is_empty() && !options.tenants.iter().any(|t| t.eq_ignore_ascii_case(tenant)) {
             return refused(400, "invalid_request", "AADSTS90002: Tenant not found.");
         }
-        let form = form(body);
+        let form = form::read(body);
         let field = |name: &str| form.get(name).map_or("", String::as_str);
         // A person signs in with name and password, which the platform knows as a flow for trials.
         let person =
@@ -151,16 +151,4 @@ fn refused(status: u16, error: &str, description: &str) -> Reply {
     let mut reply = Reply::json(status, &json!({"error": error, "error_description": description}));
     reply.code = Some(error.to_owned());
     reply
-}
-
-/// `application/x-www-form-urlencoded`
-fn form(body: &[u8]) -> BTreeMap<String, String> {
-    let text = String::from_utf8_lossy(body);
-    text.split('&')
-        .filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            let decode = |t: &str| percent_decode_str(&t.replace('+', " ")).decode_utf8_lossy().into_owned();
-            Some((decode(name), decode(value)))
-        })
-        .collect()
 }

@@ -7,19 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::date;
 use super::mailbox::Mailbox;
 use super::state::{Attachment, Item, Recipient};
+use crate::mock::service::truth;
 
 /// Everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Truth {
-    /// By address, in lower case.
-    pub mailboxes: BTreeMap<String, MailboxTruth>,
-    /// What was asked and answered.
-    pub counters: Counters,
-    /// How often each fault of the script fired, by name.
-    pub faults: BTreeMap<String, u64>,
-    /// Requests whose effect is still to come (late commits, or under way).
-    pub pending: usize,
-}
+pub type Truth = truth::Truth<MailboxTruth, Counters>;
 
 /// A mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

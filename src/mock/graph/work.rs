@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::call::{self, Call};
-use super::core::Who;
 use super::exchange;
 use super::head::{Area, Head};
 use super::options::GraphOptions;
 use super::render::Show;
 use super::reply::Refusal;
+use crate::mock::service::Who;
 
 /// A request understood, ready to be acted on.
 #[derive(Debug, Clone)]

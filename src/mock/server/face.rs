@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::mock::Wire;
-use crate::mock::graph::Announced;
 use crate::mock::server::Served;
+use crate::mock::service::Announced;
 
 /// No request of any mock needs more octets; what is larger is refused without being kept.
 const MAX_BODY: usize = 64 << 20;

@@ -10,15 +10,15 @@
 const CLASS: u32 = 0x001A_001F;
 const SUBJECT: u32 = 0x0037_001F;
 /// Put at the end of a stream that was cut.
-pub(super) const CUT: &[u8] = b"=== Truncated Data ===";
+pub(in crate::mock) const CUT: &[u8] = b"=== Truncated Data ===";
 
 const GUID_TAIL: [u8; 8] = [0xc0, 0, 0, 0, 0, 0, 0, 0x46];
 
 /// A property's number and its octets.
-pub(super) type Property<'a> = (u32, &'a [u8]);
+pub(in crate::mock) type Property<'a> = (u32, &'a [u8]);
 
 /// Takes a stream apart; `None` if its framing is broken.
-pub(super) fn read(stream: &[u8]) -> Option<Vec<Property<'_>>> {
+pub(in crate::mock) fn read(stream: &[u8]) -> Option<Vec<Property<'_>>> {
     let mut rest = stream;
     for (kind, length) in [(1, 8), (3, 24)] {
         if (number(&mut rest)?, number(&mut rest)?) != (kind, length) {
@@ -47,26 +47,26 @@ pub(super) fn read(stream: &[u8]) -> Option<Vec<Property<'_>>> {
 }
 
 /// Takes a 32-bit number off the beginning.
-pub(super) fn number(rest: &mut &[u8]) -> Option<u32> {
+pub(in crate::mock) fn number(rest: &mut &[u8]) -> Option<u32> {
     take(rest, 4)?.try_into().ok().map(u32::from_le_bytes)
 }
 
 /// Takes so many octets off the beginning.
-pub(super) fn take<'a>(rest: &mut &'a [u8], many: usize) -> Option<&'a [u8]> {
+pub(in crate::mock) fn take<'a>(rest: &mut &'a [u8], many: usize) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(many)?;
     *rest = left;
     Some(taken)
 }
 
 /// Adds octets with their length before them; `None` if there are too many for it.
-pub(super) fn push(out: &mut Vec<u8>, octets: &[u8]) -> Option<()> {
+pub(in crate::mock) fn push(out: &mut Vec<u8>, octets: &[u8]) -> Option<()> {
     out.extend_from_slice(&u32::try_from(octets.len()).ok()?.to_le_bytes());
     out.extend_from_slice(octets);
     Some(())
 }
 
 /// A stream of an item: its class, its subject, and a mock's own property; `None` if that is too large.
-pub(super) fn write(class: &str, subject: &str, own: Property<'_>) -> Option<Vec<u8>> {
+pub(in crate::mock) fn write(class: &str, subject: &str, own: Property<'_>) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(own.1.len() + 512);
     out.extend_from_slice(&[1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     out.extend_from_slice(&[3, 0, 0, 0, 24, 0, 0, 0]);
@@ -81,12 +81,12 @@ pub(super) fn write(class: &str, subject: &str, own: Property<'_>) -> Option<Vec
 }
 
 /// The item's class.
-pub(super) fn class(properties: &[Property<'_>]) -> String {
+pub(in crate::mock) fn class(properties: &[Property<'_>]) -> String {
     text(properties, CLASS)
 }
 
 /// The item's subject; empty if it has none.
-pub(super) fn subject(properties: &[Property<'_>]) -> String {
+pub(in crate::mock) fn subject(properties: &[Property<'_>]) -> String {
     text(properties, SUBJECT)
 }
 

@@ -1,6 +1,7 @@
 //! The state of a mock on disk: `state.json` (everything but octets) and `content.bin` (octets, appended). The new
 //! `state.json` takes the old one's place by rename after what it refers to was synced, so a kill leaves one whole state.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
@@ -11,18 +12,18 @@ use serde::{Deserialize, Serialize};
 
 /// Octets, or what is left of them: their digest and length are always known.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Content {
+pub(in crate::mock) struct Content {
     /// BLAKE3, hexadecimal.
-    pub(super) digest: String,
-    pub(super) length: u64,
+    pub(in crate::mock) digest: String,
+    pub(in crate::mock) length: u64,
     /// Where they lie in the content file, once saved.
-    pub(super) at: Option<u64>,
+    pub(in crate::mock) at: Option<u64>,
     #[serde(skip)]
-    pub(super) octets: Option<Bytes>,
+    pub(in crate::mock) octets: Option<Bytes>,
 }
 
 impl Content {
-    pub(super) fn new(octets: Bytes) -> Content {
+    pub(in crate::mock) fn new(octets: Bytes) -> Content {
         Content {
             digest: blake3::hash(&octets).to_hex().to_string(),
             length: octets.len() as u64,
@@ -31,17 +32,87 @@ impl Content {
         }
     }
 
-    pub(super) fn octets(&self) -> Bytes {
+    pub(in crate::mock) fn octets(&self) -> Bytes {
         self.octets.clone().unwrap_or_default()
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(in crate::mock) fn text(&self) -> String {
         String::from_utf8_lossy(self.octets.as_deref().unwrap_or_default()).into_owned()
     }
 }
 
+/// A mailbox that can be kept.
+pub(in crate::mock) trait Keepable: Serialize + DeserializeOwned {
+    /// What it is kept by.
+    fn address(&self) -> &str;
+    /// Its octets, always in the same order.
+    fn contents_mut(&mut self) -> impl Iterator<Item = &mut Content>;
+    /// Makes anew what is not written.
+    fn reindex(&mut self);
+}
+
+/// What of a mock is kept: ids that were never given, counters, mailboxes by address.
+pub(in crate::mock) struct State<'a, I, C, M> {
+    /// Of the form on disk.
+    pub(in crate::mock) version: u32,
+    pub(in crate::mock) ids: &'a mut I,
+    pub(in crate::mock) counters: &'a mut C,
+    pub(in crate::mock) mailboxes: &'a mut BTreeMap<String, M>,
+}
+
+#[derive(Serialize)]
+struct Written<'a, I, C, M> {
+    version: u32,
+    ids: &'a I,
+    counters: &'a C,
+    mailboxes: Vec<&'a M>,
+}
+
+#[derive(Deserialize)]
+struct Found<I, C, M> {
+    version: u32,
+    ids: I,
+    counters: C,
+    mailboxes: Vec<M>,
+}
+
+impl<I, C, M> State<'_, I, C, M>
+where
+    I: Serialize + DeserializeOwned,
+    C: Serialize + DeserializeOwned,
+    M: Keepable,
+{
+    /// Writes it to a directory, all or nothing.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub(in crate::mock) fn save(self, dir: &Path) -> Result<(), String> {
+        let State { version, ids, counters, mailboxes } = self;
+        append(dir, mailboxes.values_mut().flat_map(M::contents_mut))?;
+        write(dir, &Written { version, ids, counters, mailboxes: mailboxes.values().collect() })
+    }
+
+    /// Reads what was saved; leaves everything alone if nothing was. The directory is made.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another version.
+    pub(in crate::mock) fn load(self, dir: &Path) -> Result<(), String> {
+        let Some(found) = read::<Found<I, C, M>>(dir)? else { return Ok(()) };
+        if found.version != self.version {
+            let text = format!("it has version {}, this program knows {}", found.version, self.version);
+            return Err(unreadable(&text));
+        }
+        *self.ids = found.ids;
+        *self.counters = found.counters;
+        *self.mailboxes = found.mailboxes.into_iter().map(|m| (m.address().to_owned(), m)).collect();
+        fill(dir, self.mailboxes.values_mut().flat_map(M::contents_mut))?;
+        self.mailboxes.values_mut().for_each(M::reindex);
+        Ok(())
+    }
+}
+
 /// Appends the contents that were never saved, and makes the directory.
-pub(super) fn append<'a>(dir: &Path, contents: impl Iterator<Item = &'a mut Content>) -> Result<(), String> {
+fn append<'a>(dir: &Path, contents: impl Iterator<Item = &'a mut Content>) -> Result<(), String> {
     let failed = |what: &str, e: &dyn std::fmt::Display| format!("the mock's state: {what}: {e}");
     fs::create_dir_all(dir).map_err(|e| failed("cannot make the directory", &e))?;
     appended(&dir.join("content.bin"), contents).map_err(|e| failed("cannot write the contents", &e))
@@ -62,7 +133,7 @@ fn appended<'a>(path: &Path, contents: impl Iterator<Item = &'a mut Content>) ->
 }
 
 /// Writes the state, all or nothing, once its contents are there.
-pub(super) fn write<S: Serialize>(dir: &Path, state: &S) -> Result<(), String> {
+fn write<S: Serialize>(dir: &Path, state: &S) -> Result<(), String> {
     let failed = |what: &str, e: &dyn std::fmt::Display| format!("the mock's state: {what}: {e}");
     let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| failed("cannot write", &e))?;
     {
@@ -80,7 +151,7 @@ fn unreadable(e: &dyn std::fmt::Display) -> String {
 }
 
 /// A saved state; `None` if there is none. The directory is made.
-pub(super) fn read<S: DeserializeOwned>(dir: &Path) -> Result<Option<S>, String> {
+fn read<S: DeserializeOwned>(dir: &Path) -> Result<Option<S>, String> {
     fs::create_dir_all(dir).map_err(|e| unreadable(&e))?;
     match File::open(dir.join("state.json")) {
         Ok(file) => serde_json::from_reader(BufReader::new(file)).map(Some).map_err(|e| unreadable(&e)),
@@ -89,16 +160,8 @@ pub(super) fn read<S: DeserializeOwned>(dir: &Path) -> Result<Option<S>, String>
     }
 }
 
-/// Is the state of a version that this program knows?
-pub(super) fn of_version(found: u32, known: u32) -> Result<(), String> {
-    if found == known {
-        return Ok(());
-    }
-    Err(unreadable(&format!("it has version {found}, this program knows {known}")))
-}
-
 /// Gives contents their octets back.
-pub(super) fn fill<'a>(dir: &Path, contents: impl Iterator<Item = &'a mut Content>) -> Result<(), String> {
+fn fill<'a>(dir: &Path, contents: impl Iterator<Item = &'a mut Content>) -> Result<(), String> {
     let octets = match fs::read(dir.join("content.bin")) {
         Ok(octets) => Bytes::from(octets),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Bytes::new(),

@@ -4,17 +4,17 @@ use serde::{Deserialize, Serialize};
 
 /// Draws (splitmix64: every seed is a good one, and the state is one number on disk).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Dice {
+pub(in crate::mock) struct Dice {
     state: u64,
 }
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Dice {
+    pub(in crate::mock) fn new(seed: u64) -> Dice {
         Dice { state: seed }
     }
 
     /// A random number.
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::mock) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,12 +23,12 @@ impl Dice {
     }
 
     /// A random number below `bound`; 0 if that is 0.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(in crate::mock) fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.next() % bound }
     }
 
     /// `length` characters of an alphabet.
-    pub(super) fn text(&mut self, alphabet: &[u8; 64], length: usize) -> String {
+    pub(in crate::mock) fn text(&mut self, alphabet: &[u8; 64], length: usize) -> String {
         let mut out = String::with_capacity(length);
         let (mut bits, mut left) = (0u64, 0);
         while out.len() < length {
@@ -43,7 +43,7 @@ impl Dice {
     }
 
     /// A GUID, version 4.
-    pub(super) fn guid(&mut self) -> String {
+    pub(in crate::mock) fn guid(&mut self) -> String {
         let (a, b) = (self.next(), self.next());
         format!(
             "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",

@@ -263,7 +263,9 @@ served!(EwsMock, crate::mock::ews::FaultScript, more_of_ews);
 /// The truth of one mailbox (all of a hundred thousand would be one answer of gigabytes), and how windows were used.
 fn more_of_graph(mock: &GraphMock, method: &str, path: &str) -> http::Response<Bytes> {
     match (method, path, path.strip_prefix("/truth/")) {
-        ("GET", _, Some(address)) => mock.truth_of(address).map_or_else(|| plain(404, ""), |told| json(&told)),
+        ("GET", _, Some(address)) => {
+            mock.truth_of(address).map_or_else(|| plain(404, ""), |told| json(&told))
+        }
         ("GET", "/pace", _) => json(&mock.pace()),
         (_, "/pace", _) | (_, _, Some(_)) => plain(405, ""),
         _ => plain(404, ""),

@@ -135,11 +135,8 @@ impl Made {
                 self.mailbox
             );
         }
-        let kind = if self.attached {
-            "multipart/mixed; boundary=\"made\""
-        } else {
-            "text/plain; charset=us-ascii"
-        };
+        let kind =
+            if self.attached { "multipart/mixed; boundary=\"made\"" } else { "text/plain; charset=us-ascii" };
         let _ = write!(
             head,
             "From: Ann Made <ann{:03}@made.example>\r\nTo: <u{:05}@example.org>\r\nSubject: {subject}\r\n\

@@ -9,23 +9,28 @@
 //! nothing, only that it works.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use common::PROGRAM;
+use common::ask::Asked;
+use common::proc::{connections, cpu, memory};
+use common::serve::{port, serve};
 use mailwave::env::Env;
 use mailwave::imap::Credentials;
 use mailwave::source::Source;
 use mailwave::source::imap::{ImapSettings, ImapSource};
 use serde_json::{Value, json};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mailwave");
 /// Messages above this many octets are made as a file attached to a few words.
 const ATTACHED: usize = 1 << 20;
 /// Between two looks at the engine's process.
@@ -182,7 +187,7 @@ fn idle(root: &Path, count: usize) -> f64 {
     }
     let (ca, mail) = (root.join("ca.pem"), mail.display().to_string());
     let words = ["mock", "imap", "--tls", "--ca", ca.to_str().unwrap(), "--state", &mail];
-    let (_server, said) = serve(&words, &["listening "]);
+    let (_server, said) = serve(PROGRAM, &words, &["listening "]);
     let mut settings = ImapSettings::new("localhost", Credentials::Fixed { password: "any".into() });
     settings.server.port = port(&said[0]);
     settings.server.ca_file = Some(ca);
@@ -257,34 +262,6 @@ impl Told {
     }
 }
 
-/// A process of ours, ended when it is dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts a mock; gives what it says on lines that begin with `words`.
-fn serve(arguments: &[&str], words: &[&str]) -> (Server, Vec<String>) {
-    let mut command = Command::new(PROGRAM);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let told = words.iter().map(|word| {
-        loop {
-            let line = lines.next().expect("the mock goes on").unwrap();
-            if let Some(rest) = line.strip_prefix(word) {
-                break rest.trim().to_owned();
-            }
-        }
-    });
-    let told = told.collect();
-    (Server(child), told)
-}
-
 impl Road {
     fn travel(&self, wanted: &Wanted, root: &Path, pool: &[PathBuf]) -> Told {
         let octets = self.mail(root, pool);
@@ -293,11 +270,13 @@ impl Road {
             "limits": { "requests": 1_000_000, "upload_bytes": 1_000_000_000_000_u64, "app_requests": 100_000_000 } });
         fs::write(path("graph.json"), options.to_string()).unwrap();
         let (imap, said) = serve(
+            PROGRAM,
             &["mock", "imap", "--tls", "--ca", &path("imap.pem"), "--state", &path("mail")],
             &["listening "],
         );
         let source_port = port(&said[0]);
         let (graph, said) = serve(
+            PROGRAM,
             &[
                 "mock",
                 "graph",
@@ -330,7 +309,7 @@ impl Road {
         fs::write(path("mailwave.toml"), config).unwrap();
         let mut told = self.run(wanted, root, (source_port, target_port));
         told.octets = octets;
-        let held: Value = serde_json::from_slice(&ask(truth, token)).unwrap();
+        let held: Value = Asked::new(truth, token).json("/truth").unwrap();
         told.wrong.extend(self.compare(&held));
         drop((imap, graph));
         told
@@ -390,7 +369,7 @@ impl Road {
         let mut looks = 0u32;
         loop {
             let (ended, cpu) = cpu(&place);
-            told.cpu = cpu;
+            told.cpu = cpu.seconds();
             if ended {
                 break;
             }
@@ -456,57 +435,4 @@ impl Road {
         }
         wrong
     }
-}
-
-fn port(address: &str) -> u16 {
-    address.rsplit_once(':').unwrap().1.parse().unwrap()
-}
-
-/// Connections of this machine to a port of its own.
-fn connections(port: u16) -> u64 {
-    let to = format!(":{port:04X} 01");
-    let count = |file: &str| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let remote = |line: &str| {
-            let mut words = line.split_whitespace().skip(2);
-            Some(format!("{} {}", words.next()?, words.next()?))
-        };
-        text.lines().filter_map(remote).filter(|remote| remote.ends_with(&to)).count() as u64
-    };
-    count("/proc/net/tcp") + count("/proc/net/tcp6")
-}
-
-/// Resident memory in bytes: now (`VmRSS:`) or at its peak (`VmHWM:`).
-fn memory(place: &Path, which: &str) -> u64 {
-    let text = fs::read_to_string(place.join("status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(which));
-    line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-/// Has the process ended, and how many seconds of CPU has it used, in user mode and in the kernel?
-fn cpu(place: &Path) -> (bool, f64) {
-    let text = fs::read_to_string(place.join("stat")).unwrap_or_default();
-    let Some((_, rest)) = text.rsplit_once(')') else { return (true, 0.0) };
-    let words: Vec<&str> = rest.split_whitespace().collect();
-    let ticks = |at: usize| words.get(at).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
-    // In hundredths of a second on every Linux there is; its own and that of children it waited for.
-    (words.first() == Some(&"Z"), (ticks(11) + ticks(12) + ticks(13) + ticks(14)) / 100.0)
-}
-
-/// What the mock holds, as it tells it.
-fn ask(address: &str, token: &str) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET /truth HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-    assert!(
-        !answer[..end].windows(8).any(|eight| eight.eq_ignore_ascii_case(b"chunked\r")),
-        "the answer has a length"
-    );
-    answer.split_off(end)
 }

@@ -338,8 +338,12 @@ pub(super) struct MockImapArgs {
     #[arg(long, value_name = "FILE", default_value = "mailwave-mock-ca.pem")]
     pub(super) ca: PathBuf,
     /// The directory of Maildirs to serve, one a user. Any password will do.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "made")]
     pub(super) state: Option<PathBuf>,
+    /// Serve mail that is made up as it is asked for, by this law (JSON): how many mailboxes, folders and messages, and
+    /// of which sizes. Any password will do.
+    #[arg(long, value_name = "FILE")]
+    pub(super) made: Option<PathBuf>,
     /// A master user; its password is taken from MAILWAVE_MOCK_PASSWORD.
     #[arg(long, value_name = "NAME")]
     pub(super) master: Option<String>,

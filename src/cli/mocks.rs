@@ -20,6 +20,7 @@ mod with {
     use crate::http::{Delivery, HttpClient, InProcess};
     use crate::mock::ews::EwsOptions;
     use crate::mock::graph::{GraphMock, GraphOptions};
+    use crate::mock::imap::made::Law;
     use crate::mock::imap::{ImapMock, ImapOptions, SelfSigned};
     use crate::mock::server::{EwsServeOptions, ServeOptions, run_ews, run_graph};
     use crate::mock::{Wire, World};
@@ -191,6 +192,11 @@ mod with {
         if let Some(root) = &args.state {
             let users = mock.serve_maildirs(root).map_err(failed)?;
             talk.say(&format!("serving {users} mailboxes"));
+        }
+        if let Some(file) = &args.made {
+            let law: Law = read(file)?;
+            talk.say(&format!("serving {} mailboxes that are made up", law.mailboxes));
+            mock.serve_made(law);
         }
         let tls = if args.tls {
             let made = SelfSigned::new(&["localhost", "127.0.0.1"]).map_err(failed)?;

@@ -257,7 +257,8 @@ pub async fn serve<M: Served>(
     Ok(ServerHandle { addr, tls: secure, truth: None, mock, stopping, tasks })
 }
 
-/// Tells the truth of a served mock at `listen`, to who knows the token: `GET /truth`, `/counters`, `/faults`;
+/// Tells the truth of a served mock at `listen`, to who knows the token: `GET /truth`, `/counters`, `/faults`
+/// (Graph also `/truth/ADDRESS`, of one mailbox, and `/pace`);
 /// `POST /faults` (a script), `/save`, `/reset`, `/revoke`.
 ///
 /// # Errors

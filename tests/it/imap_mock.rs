@@ -5,6 +5,7 @@ mod clients;
 mod dialogues;
 mod faults;
 mod login;
+mod made;
 mod maildirs;
 mod quirks;
 

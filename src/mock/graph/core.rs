@@ -15,12 +15,12 @@ use super::exchange_items::ImportSessions;
 use super::faults::{Fault, FaultRule, FaultScript};
 use super::head::{Area, Head};
 use super::ids::Ids;
-use super::limits::{AppMeter, Meter};
+use super::limits::{AppMeter, Meter, Pace};
 use super::mailbox::Mailbox;
 use super::options::{GraphOptions, UnknownMailbox};
 use super::reply::{Refusal, Reply};
 use super::token::{Asked, Tokens};
-use super::truth::{self, Counters, Truth};
+use super::truth::{self, Counters, MailboxTruth, Truth};
 use super::work::{Task, Work};
 use crate::mock::service::Who;
 use crate::mock::service::dice::Dice;
@@ -279,7 +279,9 @@ impl Core {
         let address = user.to_lowercase();
         let address = match self.mailboxes.get(&address) {
             Some(_) => address,
-            None => match self.mailboxes.values().find(|m| m.guid == address && !address.contains('@')) {
+            // An address is no user id: nobody need look through all mailboxes for it.
+            None if address.contains('@') => address,
+            None => match self.mailboxes.values().find(|m| m.guid == address) {
                 Some(mailbox) => mailbox.address.clone(),
                 None => address,
             },
@@ -356,6 +358,18 @@ impl Core {
             faults: self.faults.counts(),
             pending: self.pending.len(),
         }
+    }
+
+    /// Of one mailbox, by its address in lower case.
+    pub(super) fn truth_of(&self, address: &str) -> Option<MailboxTruth> {
+        self.mailboxes.get(address).map(truth::mailbox)
+    }
+
+    /// How well the windows were used, over all mailboxes.
+    pub(super) fn pace(&self) -> Pace {
+        let mut all = Pace::default();
+        self.meters.values().for_each(|meter| all += meter.pace);
+        all
     }
 
     /// Forgets all that is held: mailboxes, counters, sessions. Tokens and the fault script stay.

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::date;
 use super::options::{GraphOptions, RetryAfter, Windows};
 use super::reply::Refusal;
@@ -70,6 +72,30 @@ pub(super) struct Meter {
     bytes: Window,
     pub(super) flight: Flight,
     told: Told,
+    /// When a request was last let in.
+    last: Option<i64>,
+    /// How long windows made it wait at least, and how long it waited where they did.
+    pub(super) pace: Pace,
+}
+
+/// How well the windows were used while they were what bound: of each request that could not have gone when the one
+/// before it did, how long the windows kept it, and how long it was until it came. In milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Requests that a window kept.
+    pub kept: u64,
+    /// As long as the windows kept them, all added up.
+    pub least_ms: u64,
+    /// As long as it took until they came.
+    pub took_ms: u64,
+}
+
+impl std::ops::AddAssign for Pace {
+    fn add_assign(&mut self, other: Pace) {
+        self.kept += other.kept;
+        self.least_ms += other.least_ms;
+        self.took_ms += other.took_ms;
+    }
 }
 
 impl Meter {
@@ -78,6 +104,11 @@ impl Meter {
         let limits = &options.limits;
         let length = |seconds| Length { ms: options.scaled_seconds(seconds).max(1), kind: limits.windows };
         let (window, upload_window) = (length(limits.window_seconds), length(limits.upload_window_seconds));
+        let kept = self.last.map_or(0, |last| {
+            let bytes = |upload| self.bytes.wait(last, limits.upload_bytes, upload, upload_window);
+            let requests = self.requests.wait(last, limits.requests, 1, window);
+            requests.max(if upload > 0 { bytes(upload) } else { 0 })
+        });
         self.requests.add(now, 1, window);
         if upload > 0 {
             self.bytes.add(now, upload, upload_window);
@@ -99,6 +130,11 @@ impl Meter {
             throttled(now, message, limits.concurrency_retry_after, options.scaled_seconds(1), options)
         } else {
             self.flight.enter();
+            if let (Some(last), 1..) = (self.last, kept) {
+                let ms = |ms: i64| u64::try_from(ms).unwrap_or(0);
+                self.pace += Pace { kept: 1, least_ms: ms(kept), took_ms: ms(now - last) };
+            }
+            self.last = Some(now);
             return Ok(());
         };
         if let Some(seconds) = refusal.retry_after {
@@ -244,6 +280,22 @@ mod tests {
             assert!(meter.enter(&options, 2, 0).is_ok(), "reads pass");
             assert!(meter.enter(&options, 10_001, 60).is_ok(), "refused ones count no longer");
         }
+    }
+
+    #[test]
+    fn what_windows_kept_is_compared_with_what_it_took() {
+        let limits = Limits { upload_bytes: 100, upload_window_seconds: 10, ..Limits::default() };
+        let options = of(Limits { concurrent: 99, ..limits });
+        let mut meter = Meter::default();
+        assert!(meter.enter(&options, 0, 60).is_ok());
+        assert!(meter.enter(&options, 1_000, 40).is_ok(), "fits: no window kept it");
+        assert_eq!(meter.pace, Pace::default());
+        // The first 60 leave at ten seconds, nine after the last request.
+        assert!(meter.enter(&options, 10_500, 50).is_ok());
+        assert_eq!(meter.pace, Pace { kept: 1, least_ms: 9_000, took_ms: 9_500 });
+        assert!(meter.enter(&options, 10_600, 0).is_ok(), "reads are no matter of that window");
+        assert!(meter.enter(&options, 10_700, 90).is_err());
+        assert_eq!(meter.pace.kept, 1, "refused ones did not come");
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod truth;
 mod work;
 
 pub use faults::{Fault, FaultRule, FaultScript, When};
+pub use limits::Pace;
 pub use options::{
     App, DeltaExpired, Federated, GraphOptions, Language, Latency, Limits, RetryAfter, Sizes, UnknownMailbox,
     Windows,
@@ -126,6 +127,19 @@ impl GraphMock {
     /// Everything it knows, late commits that are due included.
     pub fn truth(&self) -> Truth {
         self.shell.settled().truth()
+    }
+
+    /// What it knows of one mailbox, late commits that are due included; `None`: there is none with this address.
+    pub fn truth_of(&self, address: &str) -> Option<MailboxTruth> {
+        let now = self.world.now();
+        let mut core = self.core();
+        core.settle(now);
+        core.truth_of(&address.to_lowercase())
+    }
+
+    /// How well the windows of all mailboxes were used so far, while they were what bound.
+    pub fn pace(&self) -> Pace {
+        self.core().pace()
     }
 
     /// What was asked and answered so far.

@@ -162,15 +162,12 @@ impl<S: Stream> Session<'_, S> {
     fn answer(&mut self, seen: &Seen, items: &[FetchItem], spoil: &Spoil) -> bool {
         let needs_octets = items.iter().any(|i| match i {
             FetchItem::Body { .. } | FetchItem::BinarySize => true,
-            FetchItem::Size => !matches!(seen.message.octets, Octets::File { size: Some(_), .. }),
+            FetchItem::Size => seen.message.octets.noted().is_none(),
             _ => false,
         });
         let octets = if needs_octets { seen.message.octets.read() } else { Some(Bytes::new()) };
         let Some(octets) = octets else { return false };
-        let size = match seen.message.octets {
-            Octets::File { size: Some(size), .. } => size,
-            _ => octets.len() as u64,
-        };
+        let size = seen.message.octets.noted().unwrap_or(octets.len() as u64);
         if needs_octets {
             self.remember_size(seen.uid, size);
             self.mock.count(|c| c.messages_served += 1);

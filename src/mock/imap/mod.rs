@@ -1,7 +1,7 @@
 //! A mock IMAP4rev1 server (RFC 3501): strict with its clients, spoiled by a fault script, and knowing the truth.
 //!
 //! ```text
-//! Store   users, folders, messages: in memory, or a read-only view of Maildirs
+//! Store   users, folders, messages: in memory, a read-only view of Maildirs, or made up when asked for ([`made`])
 //! Rule    what goes wrong, when, and how often it did
 //! Quirks  what a server does beside the standards, always
 //! ImapMock → serve_connection(any stream) | listen(address) → ImapServer
@@ -20,6 +20,7 @@ mod gmail;
 mod interfere;
 mod items;
 mod login;
+pub mod made;
 mod maildir;
 mod names;
 mod options;
@@ -241,6 +242,12 @@ impl ImapMock {
         change(&mut lock(&self.log).counters);
     }
 
+    /// Serves the mail that a law makes up. Nothing of a mailbox is kept once its last connection has ended, unless a
+    /// client has changed something in it.
+    pub fn serve_made(&self, law: made::Law) {
+        self.store().made = Some(law);
+    }
+
     fn logged_in(&self, user: &str) -> LoggedIn<'_> {
         let mut log = lock(&self.log);
         log.counters.logins += 1;
@@ -270,8 +277,20 @@ struct LoggedIn<'a> {
 
 impl Drop for LoggedIn<'_> {
     fn drop(&mut self) {
-        if let Some(count) = lock(&self.mock.log).logged_in.get_mut(&self.user) {
-            *count = count.saturating_sub(1);
+        let last = {
+            let mut log = lock(&self.mock.log);
+            let count = log.logged_in.get_mut(&self.user).map(|count| {
+                *count = count.saturating_sub(1);
+                *count
+            });
+            count == Some(0) && log.logged_in.remove(&self.user).is_some()
+        };
+        if last {
+            // Whoever logs in meanwhile is counted before its mail is made, and found here.
+            let mut store = self.mock.store();
+            if self.mock.connections_of(&self.user) == 0 {
+                store.forget_made(&self.user);
+            }
         }
     }
 }

@@ -88,8 +88,9 @@ impl<'a, S: Stream> Session<'a, S> {
 
     /// This connection is `user`'s from now on.
     pub fn enter(&mut self, user: &str) {
-        self.mock.store().add_user(user);
+        // Counted first: who is counted keeps its mail (`LoggedIn::drop`).
         self.logged_in = Some(self.mock.logged_in(user));
+        self.mock.store().add_user(user);
         self.user = Some(user.to_owned());
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::date::InternalDate;
+use super::made::{Law, Made};
 
 /// All mail of a mock server, and what became of it. Deterministic: the same calls give the same UIDs, UIDVALIDITY
 /// values and object ids.
@@ -17,6 +18,8 @@ pub struct Store {
     messages_made: u64,
     /// Changes made by clients (not by this API): a source that was only read has none.
     pub(super) client_changes: u64,
+    /// Users that are made up when they are asked for.
+    pub(super) made: Option<Law>,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +34,8 @@ pub(super) struct User {
     pub gmail: bool,
     /// Folders that do not show a message whose label they are.
     pub hidden: BTreeSet<(String, u64)>,
+    /// Made up, by the store's law.
+    pub made: bool,
 }
 
 #[derive(Debug)]
@@ -67,11 +72,12 @@ pub(super) struct Message {
     pub email_id: u64,
 }
 
-/// A message's octets: in memory, or in a Maildir file that is read when asked for.
+/// A message's octets: in memory, in a Maildir file that is read when asked for, or made up then.
 #[derive(Debug, Clone)]
 pub(super) enum Octets {
     Memory(Bytes),
     File { path: PathBuf, size: Option<u64> },
+    Made(Made),
 }
 
 impl Octets {
@@ -80,6 +86,7 @@ impl Octets {
         match self {
             Octets::Memory(octets) => octets.len() as u64,
             Octets::File { size, .. } => size.unwrap_or(0),
+            Octets::Made(made) => made.size(),
         }
     }
 
@@ -88,6 +95,16 @@ impl Octets {
         match self {
             Octets::Memory(octets) => Some(octets.clone()),
             Octets::File { path, .. } => super::maildir::read(path),
+            Octets::Made(made) => Some(made.octets()),
+        }
+    }
+
+    /// How many, where that can be told of octets that lie elsewhere.
+    pub fn noted(&self) -> Option<u64> {
+        match self {
+            Octets::Memory(_) => None,
+            Octets::File { size, .. } => *size,
+            Octets::Made(made) => Some(made.size()),
         }
     }
 }
@@ -113,7 +130,19 @@ impl Store {
 
     /// Adds a user with an empty INBOX; one that is there stays as it is.
     pub fn add_user(&mut self, user: &str) {
+        if let Some(law) = self.made.as_ref().filter(|_| !self.users.contains_key(user))
+            && let Some(mailbox) = law.mailbox(user)
+        {
+            self.users.insert(user.to_owned(), law.user_of(mailbox));
+        }
         self.ensure_folder(user, "INBOX");
+    }
+
+    /// Forgets a user that was made up and can be made again as it is.
+    pub(super) fn forget_made(&mut self, user: &str) {
+        if self.users.get(user).is_some_and(User::as_made) {
+            self.users.remove(user);
+        }
     }
 
     /// Adds a folder (and the user); one that is there stays as it is.
@@ -376,7 +405,7 @@ impl Store {
 }
 
 impl Folder {
-    fn new(validity: u32) -> Folder {
+    pub(super) fn new(validity: u32) -> Folder {
         Folder {
             id: validity,
             uid_validity: validity,

@@ -209,7 +209,7 @@ fn tell<M: Served>(mock: &M, token: &str, request: &http::Request<Bytes>) -> htt
 
 /// What a mock tells of itself and lets be done to it.
 macro_rules! served {
-    ($mock:ty, $script:ty) => {
+    ($mock:ty, $script:ty, $more:path) => {
         impl Served for $mock {
             fn take(
                 self: Arc<Self>,
@@ -245,7 +245,7 @@ macro_rules! served {
                     (_, "/truth" | "/counters" | "/faults" | "/save" | "/reset" | "/revoke") => {
                         plain(405, "")
                     }
-                    _ => plain(404, ""),
+                    _ => $more(self, method, path),
                 }
             }
 
@@ -256,8 +256,24 @@ macro_rules! served {
     };
 }
 
-served!(crate::mock::graph::GraphMock, crate::mock::graph::FaultScript);
-served!(crate::mock::ews::EwsMock, crate::mock::ews::FaultScript);
+served!(GraphMock, crate::mock::graph::FaultScript, more_of_graph);
+served!(EwsMock, crate::mock::ews::FaultScript, more_of_ews);
+
+/// The truth of one mailbox (all of a hundred thousand would be one answer of gigabytes), and how windows were used.
+fn more_of_graph(mock: &GraphMock, method: &str, path: &str) -> http::Response<Bytes> {
+    match (method, path, path.strip_prefix("/truth/")) {
+        ("GET", _, Some(address)) => {
+            mock.truth_of(address).map_or_else(|| plain(404, ""), |told| json(&told))
+        }
+        ("GET", "/pace", _) => json(&mock.pace()),
+        (_, "/pace", _) | (_, _, Some(_)) => plain(405, ""),
+        _ => plain(404, ""),
+    }
+}
+
+fn more_of_ews(_: &EwsMock, _: &str, _: &str) -> http::Response<Bytes> {
+    plain(404, "")
+}
 
 fn json<T: serde::Serialize>(value: &T) -> http::Response<Bytes> {
     match serde_json::to_vec(value) {

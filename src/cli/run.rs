@@ -73,6 +73,7 @@ pub(super) async fn run(args: &RunArgs, env: &Env, talk: &Talk) -> Result<Exit, 
         env: env.clone(),
         talk: talk.clone(),
         waves: settings.waves.clone(),
+        sources: parts.sources.clone(),
     });
     let (desk, bell) = engine::desk();
     let socket = control::serve(env, &settings.ledger, bell.clone(), watching.clone());
@@ -203,6 +204,7 @@ struct Watching {
     env: Env,
     talk: Talk,
     waves: WavesSettings,
+    sources: control::Sources,
 }
 
 impl control::Served for Watching {
@@ -212,6 +214,10 @@ impl control::Served for Watching {
 
     fn limits(&self) -> &Arc<Limits> {
         self.live.limits()
+    }
+
+    fn sources(&self) -> &control::Sources {
+        &self.sources
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) async fn run(args: &ReadArgs, env: &Env, talk: &Talk) -> std::result:
     let (settings, plan) = settings_and_plan(&args.config, talk)?;
     let view = wire::view(&settings)?;
     let used: Vec<_> = plan.rows.iter().map(|row| row.mailbox.target_endpoint.as_str()).collect();
-    let limits = wire::borrowed_limits(env, &settings);
+    let limits = wire::borrowed_limits(env, &settings, wire::borrower(env, &settings));
     let targets = wire::targets(env, &settings, &used)?;
 
     let (settings, view, targets, limits) = (&settings, view.as_ref(), &targets, &*limits);

@@ -50,7 +50,7 @@ pub(super) fn parts(
     let run = &settings.run;
     let spool = run.spool.clone();
     // Endpoints first: a missing secret is told before anything is made.
-    let sources = sources(env, settings, &used(|m| &m.source_endpoint))?;
+    let sources = sources(env, settings, &used(|m| &m.source_endpoint), None)?;
     let targets = targets(env, settings, &used(|m| &m.target_endpoint))?;
     std::fs::create_dir_all(&spool).map_err(|e| {
         Error::new(Kind::Io, Scope::Run, format!("the spool {} could not be made ({e})", spool.display()))
@@ -92,16 +92,18 @@ pub(super) fn parts(
     }))
 }
 
-/// The source endpoints of these names.
+/// The source endpoints of these names. `beside`: who lends places at them, if another process reads from them, too.
 pub(super) fn sources(
     env: &Env,
     settings: &Settings,
     used: &[&str],
+    beside: Option<&Arc<control::Borrower>>,
 ) -> Result<BTreeMap<String, Arc<dyn Source>>> {
     let mut all = BTreeMap::new();
     for name in used.iter().collect::<BTreeSet<_>>() {
         if let Some(kind) = settings.sources.get(*name) {
-            all.insert((*name).to_owned(), source(env, kind).map_err(|e| at_endpoint(e, "source", name))?);
+            let made = source(env, name, kind, beside).map_err(|e| at_endpoint(e, "source", name))?;
+            all.insert((*name).to_owned(), made);
         }
     }
     Ok(all)
@@ -133,9 +135,20 @@ pub(super) fn at_endpoint(e: Error, side: &str, name: &str) -> Error {
     e.at(format_args!("{side}.{name}"))
 }
 
-fn source(env: &Env, kind: &SourceKind) -> Result<Arc<dyn Source>> {
+fn source(
+    env: &Env,
+    name: &str,
+    kind: &SourceKind,
+    beside: Option<&Arc<control::Borrower>>,
+) -> Result<Arc<dyn Source>> {
     match kind {
-        SourceKind::Imap(typed) => Ok(Arc::new(ImapSource::new(env.clone(), imap::source(env, typed)?)?)),
+        SourceKind::Imap(typed) => {
+            let settings = imap::source(env, typed)?;
+            Ok(Arc::new(match beside {
+                Some(lender) => ImapSource::beside(env.clone(), settings, name, lender.clone())?,
+                None => ImapSource::new(env.clone(), settings)?,
+            }))
+        }
         SourceKind::Maildir(typed) => {
             let settings = maildir_source::MaildirSettings {
                 root: root(&typed.root)?,
@@ -309,9 +322,13 @@ fn limits(env: &Env, settings: &Settings) -> Arc<Limits> {
 }
 
 /// The same for a verb that only looks: it takes permits of a run that goes on beside it.
-pub(super) fn borrowed_limits(env: &Env, settings: &Settings) -> Arc<Limits> {
-    let lender = control::Borrower::new(env, settings.ledger.clone());
+pub(super) fn borrowed_limits(env: &Env, settings: &Settings, lender: Arc<control::Borrower>) -> Arc<Limits> {
     Limits::lent_by(env, limit_settings(settings), Some(lender))
+}
+
+/// Borrows of a run of the same configuration, if one goes on.
+pub(super) fn borrower(env: &Env, settings: &Settings) -> Arc<control::Borrower> {
+    control::Borrower::new(env, settings.ledger.clone())
 }
 
 fn limit_settings(settings: &Settings) -> LimitSettings {

@@ -8,6 +8,7 @@
 //! A future of [`Session::run`] must be polled or dropped: one that lies still holds up those behind it. One that is
 //! dropped after its command was begun leaves answers nobody waits for: the session is broken for everyone.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
@@ -47,6 +48,8 @@ pub struct Session {
     trips: Arc<AtomicU64>,
     /// Held for reading by those who use the open folder, for writing by whoever opens another.
     pub(super) desk: RwLock<()>,
+    /// Given up only when the connection is closed: the fields above are dropped first.
+    _held: Option<Box<dyn Any + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -112,7 +115,14 @@ impl Session {
             go_on: Notify::new(),
             trips,
             desk: RwLock::new(()),
+            _held: None,
         }
+    }
+
+    /// Holds this for as long as the connection is open.
+    #[must_use]
+    pub fn holding(self, held: Option<Box<dyn Any + Send + Sync>>) -> Session {
+        Session { _held: held, ..self }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

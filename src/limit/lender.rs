@@ -1,5 +1,7 @@
 //! Permits of another process: the one that moves mail lends them to one that only looks (`verify`, `check`), so that both
-//! together stay within the limits of the same app and mailboxes.
+//! together stay within the limits of the same app and mailboxes, and within the connections and log-ins of a source.
+
+use std::any::Any;
 
 use async_trait::async_trait;
 
@@ -28,3 +30,14 @@ pub trait Lease: Send + Sync + std::fmt::Debug {
     /// The requests ended so.
     fn finish(self: Box<Self>, answers: &[Answer]);
 }
+
+/// Lends places among the connections to a source.
+#[async_trait]
+pub trait PlaceLender: Send + Sync {
+    /// Waits for a place for one connection to a source endpoint, which is to be made and logged in at once. `None`: nobody
+    /// lends, own limits hold alone.
+    async fn place(&self, endpoint: &str) -> Option<LentPlace>;
+}
+
+/// A place for one connection: held until it is dropped.
+pub type LentPlace = Box<dyn Any + Send + Sync>;

@@ -19,7 +19,7 @@
 //! | `counters`  | what passed, what was refused, what was waited for                                       |
 //! | `account`   | what the time of open mailboxes goes to                                                  |
 //! | `binds`     | the same as shares, over the last minutes and over a run                                 |
-//! | `lender`    | permits of another process that uses the same limits                                     |
+//! | `lender`    | permits and places of another process that uses the same limits                          |
 //! | `apps`      | which app registration of a pool serves a mailbox                                       |
 //! | `limits`    | the limits of a process, as the operator set them                                        |
 //!
@@ -74,6 +74,6 @@ pub use binds::{Binds, Opened, Shares};
 pub use budget::{Copying, MemoryPermit};
 pub use counters::{Counters, Waits};
 pub use gate::{BatchSlot, Gate, Slot, Ticket};
-pub use lender::{Lease, Lender, Lent};
+pub use lender::{Lease, Lender, Lent, LentPlace, PlaceLender};
 pub use limits::{LimitSettings, Limits, TargetLimits, WaveLimits, WavePlace};
 pub use rules::{Answer, Cost};

@@ -11,6 +11,7 @@ pub mod mbox;
 
 use async_trait::async_trait;
 
+use crate::limit::LentPlace;
 use crate::model::{
     Bodies, Body, Error, Flags, FolderPath, Kind, Listed, Result, RunSet, Scope, SourceId, SpecialUse,
     Timestamp,
@@ -27,6 +28,12 @@ pub trait Source: Send + Sync {
     /// [`Scope::Mailbox`](crate::model::Scope) if only this mailbox cannot be opened (wrong password, no such
     /// directory), [`Scope::Endpoint`](crate::model::Scope) if none can (host unreachable, certificate refused).
     async fn open(&self, mailbox: &str) -> Result<Box<dyn SourceMailbox>>;
+
+    /// Waits for a place for one connection of another process that reads from the same host, to be logged in at once. It
+    /// counts among this endpoint's own until it is dropped. `None`: there are no connections to count.
+    async fn lend(&self) -> Option<LentPlace> {
+        None
+    }
 }
 
 /// What a source can do, measured when the mailbox was opened.

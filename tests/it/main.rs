@@ -25,6 +25,7 @@ mod graph_mock;
 mod graph_steady;
 mod graph_target;
 mod graph_ways;
+mod guests;
 mod imap_login;
 mod imap_mock;
 mod imap_offers;

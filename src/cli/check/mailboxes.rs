@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::inventory::{self, Inventory};
+use crate::cli::control::Borrower;
 use crate::cli::talk::Talk;
 use crate::cli::{Failure, wire};
 use crate::config::{Settings, TargetKind};
@@ -98,15 +99,16 @@ pub(super) fn full_disks<'a>(all: &'a [Checked<'_>]) -> Vec<(&'a str, u64, u64)>
 pub(super) async fn open_all<'a>(
     env: &Env,
     settings: &Settings,
+    lender: &Arc<Borrower>,
     plan: &'a Plan,
     inventory: bool,
     talk: &Talk,
 ) -> Result<Vec<Checked<'a>>, Failure> {
     let of = |name: fn(&Row) -> &str| plan.rows.iter().map(name).collect::<Vec<_>>();
     let ends = Ends {
-        sources: wire::sources(env, settings, &of(|row| &row.mailbox.source_endpoint))?,
+        sources: wire::sources(env, settings, &of(|row| &row.mailbox.source_endpoint), Some(lender))?,
         targets: wire::targets(env, settings, &of(|row| &row.mailbox.target_endpoint))?,
-        limits: wire::borrowed_limits(env, settings),
+        limits: wire::borrowed_limits(env, settings, lender.clone()),
     };
     let checks = plan.rows.iter().map(|row| open(&ends, settings, row, inventory));
     let mut checks = std::pin::pin!(stream::iter(checks).buffered(settings.run.open_mailboxes));

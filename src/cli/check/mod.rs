@@ -12,7 +12,7 @@ mod servers;
 use super::args::CheckArgs;
 use super::exit::Exit;
 use super::talk::Talk;
-use super::{Failure, settings_and_plan};
+use super::{Failure, settings_and_plan, wire};
 use crate::env::Env;
 
 pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit, Failure> {
@@ -24,7 +24,8 @@ pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit
     let plan = plan.select(&args.only, args.wave.as_deref())?;
     let machine = if args.servers { Vec::new() } else { machine::look(&settings, plan.rows.len()) };
     let enough = machine.iter().all(machine::Need::is_met);
-    let servers = servers::ask(env, &settings).await;
+    let lender = wire::borrower(env, &settings);
+    let servers = servers::ask(env, &settings, &lender).await;
     let sample = args.sample.map(|most| sample::Sample { of: plan.rows.len(), most, seed: args.seed });
     let plan = match &sample {
         Some(sample) => sample.take(plan),
@@ -39,7 +40,7 @@ pub(super) async fn run(args: &CheckArgs, env: &Env, talk: &Talk) -> Result<Exit
     }
     // A server that does not answer would be waited for once a mailbox.
     let mailboxes = if answer && !args.servers {
-        Some(mailboxes::open_all(env, &settings, &plan, args.inventory, talk).await?)
+        Some(mailboxes::open_all(env, &settings, &lender, &plan, args.inventory, talk).await?)
     } else {
         None
     };

@@ -2,11 +2,13 @@
 
 use futures_util::stream::{self, StreamExt};
 
+use crate::cli::control::Borrower;
 use crate::cli::talk::Talk;
 use crate::cli::{imap, wire};
 use crate::config::{ImapServer, Settings, SourceKind, TargetKind};
 use crate::env::Env;
 use crate::imap::{Preset, connect};
+use crate::limit::PlaceLender;
 use crate::model::{Error, Result};
 use crate::report::{Align, table};
 
@@ -60,8 +62,10 @@ impl Checked<'_> {
 }
 
 /// Asks all of them, several at once.
-pub(super) async fn ask<'a>(env: &Env, settings: &'a Settings) -> Vec<Checked<'a>> {
+pub(super) async fn ask<'a>(env: &Env, settings: &'a Settings, lender: &Borrower) -> Vec<Checked<'a>> {
     let checks = servers(settings).into_iter().map(|(side, name, server)| async move {
+        // A source counts this connection, too, if a run goes on.
+        let _place = if side == "source" { lender.place(name).await } else { None };
         let found = look(env, server).await.map_err(|e| wire::at_endpoint(e, side, name));
         Checked { side, name, server, found }
     });

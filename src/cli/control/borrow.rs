@@ -1,4 +1,4 @@
-//! `verify` and `check` borrow permits of the run that goes on beside them, if one does.
+//! `verify` and `check` borrow permits of the run that goes on beside them, if one does, and places at its sources.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::lend::{Ask, Done, Given, Line};
+use super::lend::{Ask, AskPlace, Done, Given, Line, MOST};
 use super::{Answer as Spoken, LONGEST_REQUEST, Request, VERSION, place};
 use crate::env::{Env, Tick};
-use crate::limit::{Answer, Lease, Lender, Lent};
+use crate::limit::{Answer, Lease, Lender, Lent, LentPlace, PlaceLender};
 
 /// A run may begin at any time: it is looked for so often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,12 +42,19 @@ struct State {
 #[derive(Debug)]
 struct Open {
     says: mpsc::UnboundedSender<Vec<u8>>,
-    /// Who waits for a permit; `None`: the connection broke.
-    waiting: Mutex<Option<BTreeMap<u64, oneshot::Sender<()>>>>,
+    /// Who waits for a permit or a place; `None`: the connection broke.
+    waiting: Waiting,
+    /// The other side lends places. One that is older hangs up when it is asked.
+    has_places: bool,
+    /// What may be asked for and held at once: more, and the other side hangs up.
+    permits: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
+type Waiting = Mutex<Option<BTreeMap<u64, oneshot::Sender<Given>>>>;
+
 impl Open {
-    fn waiting(&self) -> MutexGuard<'_, Option<BTreeMap<u64, oneshot::Sender<()>>>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<BTreeMap<u64, oneshot::Sender<Given>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,8 +64,8 @@ impl Open {
         self.says.send(text).ok()
     }
 
-    /// Waits for the permit of this number; `None`: the connection broke.
-    async fn granted(&self, line: Line) -> Option<()> {
+    /// Waits for what is asked for in this line; `None`: the connection broke.
+    async fn granted(&self, line: Line) -> Option<Given> {
         let (grants, granted) = oneshot::channel();
         self.waiting().as_mut()?.insert(line.id, grants);
         self.say(&line)?;
@@ -109,9 +116,15 @@ impl Borrower {
         let mut line = Vec::new();
         (&mut from).take(LONGEST_REQUEST).read_until(b'\n', &mut line).await.ok()?;
         let spoken: Spoken = serde_json::from_slice(&line).ok()?;
-        spoken.ok?;
+        let has_places = spoken.ok?["places"] == true;
         let (says, said) = mpsc::unbounded_channel();
-        let open = Arc::new(Open { says, waiting: Mutex::new(Some(BTreeMap::new())) });
+        let open = Arc::new(Open {
+            says,
+            waiting: Mutex::new(Some(BTreeMap::new())),
+            has_places,
+            permits: Arc::new(Semaphore::new(MOST / 2)),
+            places: Arc::new(Semaphore::new(MOST / 2)),
+        });
         self.env.spawn(write(to, said));
         self.env.spawn(read(from, Arc::clone(&open)));
         tracing::info!("a run goes on: its permits are borrowed");
@@ -127,22 +140,27 @@ async fn write(mut to: OwnedWriteHalf, mut said: mpsc::UnboundedReceiver<Vec<u8>
     }
 }
 
-/// Hands permits to those who wait, until the other side goes or says what cannot be read.
+/// The line that ends something.
+fn done(id: u64, done: Vec<Done>) -> Line {
+    Line { id, ask: None, place: None, done: Some(done) }
+}
+
+/// Hands permits and places to those who wait, until the other side goes or says what cannot be read.
 async fn read(mut from: BufReader<OwnedReadHalf>, open: Arc<Open>) {
     let mut line = Vec::new();
     loop {
         line.clear();
         let read = (&mut from).take(LONGEST_REQUEST).read_until(b'\n', &mut line).await;
         let given = read.ok().and_then(|_| serde_json::from_slice::<Given>(&line).ok());
-        let Some(Given { id }) = given else {
+        let Some(given) = given else {
             // Whoever waits learns of it by what is dropped here.
             open.waiting().take();
             return;
         };
-        if let Some(grants) = open.waiting().as_mut().and_then(|waiting| waiting.remove(&id)) {
+        if let Some(grants) = open.waiting().as_mut().and_then(|waiting| waiting.remove(&given.id)) {
             // One who went away gives it back: nothing left for it.
-            if grants.send(()).is_err() {
-                let _ = open.say(&Line { id, ask: None, done: Some(vec![Done::NotSent]) });
+            if let Err(Given { id, none: false }) = grants.send(given) {
+                let _ = open.say(&done(id, vec![Done::NotSent]));
             }
         }
     }
@@ -156,6 +174,7 @@ impl Lender for Borrower {
                 Ok(open) => open,
                 Err(gone) => return Lent::Nobody(gone),
             };
+            let Ok(one) = open.permits.clone().acquire_owned().await else { return Lent::Nobody(None) };
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             let ask = Ask {
                 endpoint: endpoint.to_owned(),
@@ -163,11 +182,40 @@ impl Lender for Borrower {
                 parts: parts.to_vec(),
                 at_once,
             };
-            if open.granted(Line { id, ask: Some(ask), done: None }).await.is_some() {
+            if open.granted(Line { id, ask: Some(ask), place: None, done: None }).await.is_some() {
                 let requests = parts.len();
-                return Lent::Yes(Box::new(Borrowed { open, id, requests, ended: false }));
+                return Lent::Yes(Box::new(Borrowed { open, id, requests, ended: false, _one: one }));
             }
         }
+    }
+}
+
+#[async_trait]
+impl PlaceLender for Borrower {
+    async fn place(&self, endpoint: &str) -> Option<LentPlace> {
+        loop {
+            let open = self.line().await.ok().filter(|open| open.has_places)?;
+            let one = open.places.clone().acquire_owned().await.ok()?;
+            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            let place = AskPlace { source: endpoint.to_owned() };
+            let given = open.granted(Line { id, ask: None, place: Some(place), done: None }).await;
+            if let Some(given) = given {
+                return if given.none { None } else { Some(Box::new(Place { open, id, _one: one })) };
+            }
+        }
+    }
+}
+
+/// A borrowed place. Should the other process be gone by its end, nobody is left who counts it.
+struct Place {
+    open: Arc<Open>,
+    id: u64,
+    _one: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = self.open.say(&done(self.id, Vec::new()));
     }
 }
 
@@ -178,13 +226,14 @@ struct Borrowed {
     id: u64,
     requests: usize,
     ended: bool,
+    _one: OwnedSemaphorePermit,
 }
 
 impl Borrowed {
-    fn end(&mut self, done: Vec<Done>) {
+    fn end(&mut self, ends: Vec<Done>) {
         self.ended = true;
         // Nobody to be told counts it as of unknown fate by itself.
-        let _ = self.open.say(&Line { id: self.id, ask: None, done: Some(done) });
+        let _ = self.open.say(&done(self.id, ends));
     }
 }
 

@@ -1,12 +1,16 @@
 //! The run lends permits: to `verify` and `check`, which ask the same services, so that all together stay within limits.
+//! So it lends places among the connections to its sources, each for one log-in.
 //!
 //! ```text
-//! → {"v":1,"verb":"lend"}                 ← {"v":1,"ok":{…}}           from then on, over this connection:
+//! → {"v":1,"verb":"lend"}                 ← {"v":1,"ok":{"places":true,…}}    from then on, over this connection:
 //! → {"id":7,"ask":{"endpoint":"new","mailbox":"ann@…","parts":[0],"at_once":1}}
 //! ← {"id":7}                              it may leave now; it counts here as one of the run's own requests
 //! → {"id":7,"done":["served"]}            or "not_sent", "unknown", {"throttled":30000} (milliseconds; 0: not told)
+//! → {"id":8,"place":{"source":"old"}}
+//! ← {"id":8}                              connect and log in now; {"id":8,"none":true}: there is nothing to count
+//! → {"id":8,"done":[]}                    the connection is closed
 //! ```
-//! Whoever hangs up gives back what was not granted yet; what was granted counts as of unknown fate.
+//! Whoever hangs up gives back what was not granted yet, and places; permits that were granted count as of unknown fate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +22,16 @@ use tokio::sync::mpsc;
 
 use super::LONGEST_REQUEST;
 use crate::env::Env;
-use crate::limit::{Answer, BatchSlot, Limits};
+use crate::limit::{Answer, BatchSlot, LentPlace, Limits};
+use crate::source::Source;
 
 /// Permits asked for and held over one connection at once.
-const MOST: usize = 512;
+pub(super) const MOST: usize = 512;
 /// Requests of one permit.
 const MOST_PARTS: usize = 64;
+
+/// The sources of a run, by name.
+pub(in crate::cli) type Sources = BTreeMap<String, Arc<dyn Source>>;
 
 /// One line of whoever borrows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,6 +39,8 @@ pub(super) struct Line {
     pub(super) id: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ask: Option<Ask>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<AskPlace>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) done: Option<Vec<Done>>,
 }
@@ -43,6 +53,13 @@ pub(super) struct Ask {
     /// Upload bytes of each request.
     pub(super) parts: Vec<u64>,
     pub(super) at_once: usize,
+}
+
+/// A place for one connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AskPlace {
+    /// The endpoint's name.
+    pub(super) source: String,
 }
 
 /// How a request ended.
@@ -80,33 +97,51 @@ impl From<Answer> for Done {
     }
 }
 
-/// That a permit was given.
+/// That a permit or a place was given.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Given {
     pub(super) id: u64,
+    /// There are no places to be had: none are counted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) none: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// What was asked for.
+enum Granted {
+    Permit(BatchSlot),
+    Place(Option<LentPlace>),
 }
 
 /// Lends until the other side goes, or says what cannot be read.
 pub(super) async fn lend(
     env: &Env,
     limits: &Arc<Limits>,
+    sources: &Sources,
     mut from: impl AsyncBufRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
 ) {
     let (gives, mut given) = mpsc::unbounded_channel();
     // Dropped at the end: whoever waits for a permit waits no more, and what was granted is of unknown fate.
     let mut asked = BTreeMap::new();
-    let mut held: BTreeMap<u64, BatchSlot> = BTreeMap::new();
+    let mut held: BTreeMap<u64, Granted> = BTreeMap::new();
     let mut line = Vec::new();
     loop {
         let mut limited = (&mut from).take(LONGEST_REQUEST + 1 - line.len() as u64);
         tokio::select! {
             biased;
             granted = given.recv() => {
-                let Some((id, slot)) = granted else { return };
+                let Some((id, granted)) = granted else { return };
                 asked.remove(&id);
-                held.insert(id, slot);
-                let Ok(mut text) = serde_json::to_vec(&Given { id }) else { return };
+                let none = matches!(granted, Granted::Place(None));
+                if !none {
+                    held.insert(id, granted);
+                }
+                let Ok(mut text) = serde_json::to_vec(&Given { id, none }) else { return };
                 text.push(b'\n');
                 if to.write_all(&text).await.is_err() {
                     return;
@@ -117,12 +152,13 @@ pub(super) async fn lend(
                 if !matches!(read, Ok(1..)) || !line.ends_with(b"\n") {
                     return;
                 }
-                let Ok(Line { id, ask, done }) = serde_json::from_slice(&line) else { return };
+                let Ok(Line { id, ask, place, done }) = serde_json::from_slice(&line) else { return };
                 line.clear();
-                match (ask, done) {
-                    (Some(ask), None) => {
-                        let new = !asked.contains_key(&id) && !held.contains_key(&id);
-                        if !new || asked.len() + held.len() >= MOST || ask.parts.len() > MOST_PARTS {
+                let new = !asked.contains_key(&id) && !held.contains_key(&id);
+                let one_more = new && asked.len() + held.len() < MOST;
+                match (ask, place, done) {
+                    (Some(ask), None, None) if one_more => {
+                        if ask.parts.len() > MOST_PARTS {
                             return;
                         }
                         let (limits, gives) = (Arc::clone(limits), gives.clone());
@@ -130,14 +166,28 @@ pub(super) async fn lend(
                             let gate = limits.gate(&ask.endpoint, &ask.mailbox);
                             let slot = gate.admit_batch(&gate.guest(), &ask.parts, ask.at_once.max(1)).await;
                             // Should nobody be there any more, the slot ends as one of unknown fate.
-                            let _ = gives.send((id, slot));
+                            let _ = gives.send((id, Granted::Permit(slot)));
                         });
                         asked.insert(id, Waits(waits));
                     }
-                    (None, Some(done)) => {
-                        let Some(slot) = held.remove(&id) else { return };
-                        slot.finish(&done.into_iter().map(Answer::from).collect::<Vec<_>>());
+                    (None, Some(AskPlace { source }), None) if one_more => {
+                        let (source, gives) = (sources.get(&source).cloned(), gives.clone());
+                        let waits = env.spawn(async move {
+                            let place = match source {
+                                Some(source) => source.lend().await,
+                                None => None,
+                            };
+                            let _ = gives.send((id, Granted::Place(place)));
+                        });
+                        asked.insert(id, Waits(waits));
                     }
+                    (None, None, Some(done)) => match held.remove(&id) {
+                        Some(Granted::Permit(slot)) => {
+                            slot.finish(&done.into_iter().map(Answer::from).collect::<Vec<_>>());
+                        }
+                        Some(Granted::Place(place)) => drop(place),
+                        None => return,
+                    },
                     _ => return,
                 }
             }

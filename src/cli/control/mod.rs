@@ -24,6 +24,7 @@ use crate::model::{Error, Kind, Result, Scope};
 
 pub(super) use borrow::Borrower;
 pub(super) use client::{ask, change};
+pub(super) use lend::Sources;
 pub(super) use server::{Served, serve};
 
 /// The version of the protocol.

@@ -9,7 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{Answer, LONGEST_REQUEST, NAME, Request, VERSION, lend, place, protocol};
+use super::lend::{self, Sources};
+use super::{Answer, LONGEST_REQUEST, NAME, Request, VERSION, place, protocol};
 use crate::engine::{Bell, RunState, Which, Wish};
 use crate::env::{Env, Task};
 use crate::guard::Shown;
@@ -28,6 +29,9 @@ pub(in crate::cli) trait Served: Send + Sync + 'static {
 
     /// Its limits, to lend of.
     fn limits(&self) -> &Arc<Limits>;
+
+    /// Its sources, to lend places of.
+    fn sources(&self) -> &Sources;
 }
 
 /// The socket, served until this is dropped.
@@ -116,11 +120,11 @@ async fn converse(desk: &FrontDesk, stream: UnixStream) {
             _ => return,
         }
         if wants_to_borrow(&line) {
-            let ready = Answer::of(Ok(serde_json::json!({ "pid": std::process::id() })));
+            let ready = Answer::of(Ok(serde_json::json!({ "pid": std::process::id(), "places": true })));
             let Ok(mut text) = serde_json::to_vec(&ready) else { return };
             text.push(b'\n');
             if let Some(Ok(())) = desk.env.within(PATIENCE, to.write_all(&text)).await {
-                lend::lend(&desk.env, desk.served.limits(), from, to).await;
+                lend::lend(&desk.env, desk.served.limits(), desk.served.sources(), from, to).await;
             }
             return;
         }

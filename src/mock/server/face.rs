@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::mock::Wire;
+use crate::mock::ews::EwsMock;
+use crate::mock::graph::GraphMock;
 use crate::mock::server::Served;
 use crate::mock::service::Announced;
 

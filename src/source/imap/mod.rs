@@ -27,11 +27,12 @@ use self::budget::Budgets;
 pub use self::config::ImapSettings;
 use self::labels::Claims;
 pub use self::labels::Labels;
-use self::pool::{Holds, Pool};
+use self::pool::{Holds, LentBy, Pool};
 use super::{Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Turn, Wanted};
 use crate::env::{Env, Step};
 pub use crate::imap::login::Mechanism;
 pub use crate::imap::{Credentials, MasterForm, Server, TlsMode};
+use crate::limit::{LentPlace, PlaceLender};
 use crate::model::{Bodies, Error, Kind, Listed, Result, Scope};
 
 /// An IMAP endpoint.
@@ -52,10 +53,28 @@ impl ImapSource {
     /// # Errors
     /// The settings cannot work or must not be used ([`Kind::Config`](crate::model::Kind)), or TLS cannot be set up.
     pub fn new(env: Env, settings: ImapSettings) -> Result<ImapSource> {
+        ImapSource::made(env, settings, None)
+    }
+
+    /// As [`ImapSource::new`], beside another process that reads from the same endpoint, by this name: each connection
+    /// takes a place of its, too, for as long as it is there.
+    ///
+    /// # Errors
+    /// As [`ImapSource::new`].
+    pub fn beside(
+        env: Env,
+        settings: ImapSettings,
+        name: &str,
+        lender: Arc<dyn PlaceLender>,
+    ) -> Result<ImapSource> {
+        ImapSource::made(env, settings, Some(LentBy { lender, endpoint: name.to_owned() }))
+    }
+
+    fn made(env: Env, settings: ImapSettings, lent_by: Option<LentBy>) -> Result<ImapSource> {
         settings.check()?;
         let endpoint = settings.server.endpoint()?;
         let budgets = Arc::new(Budgets::new(settings.daily_bytes));
-        Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint)), budgets })
+        Ok(ImapSource { pool: Arc::new(Pool::new(env, settings, endpoint, lent_by)), budgets })
     }
 }
 
@@ -88,6 +107,10 @@ impl Source for ImapSource {
             object_ids: offer.has("OBJECTID"),
             claims: views.then(|| Mutex::new(Claims::new(policy))),
         }))
+    }
+
+    async fn lend(&self) -> Option<LentPlace> {
+        Some(Box::new(self.pool.lend().await))
     }
 }
 

@@ -1,9 +1,13 @@
 //! Who has which session, and who may have the next: the pool's book-keeping, without any waiting.
 
+mod guests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::guests::Given;
+use self::guests::Guests;
 use super::config::ImapSettings;
 use super::pool::Holds;
 use super::turns::{Bounds as TurnBounds, Turns};
@@ -96,6 +100,8 @@ pub(super) struct Places {
     pub turns: Turns,
     /// Mailboxes whose second session it refused, and when.
     single: BTreeMap<u64, Tick>,
+    /// Another process, to which places are lent.
+    guests: Guests,
 }
 
 impl Places {
@@ -114,6 +120,7 @@ impl Places {
             taken: None,
             turns: Turns::default(),
             single: BTreeMap::new(),
+            guests: Guests::new(settings.server.max_connections),
         }
     }
 
@@ -260,7 +267,8 @@ impl Places {
             place.held = false;
             place.since = now;
         }
-        self.places.retain(|p| p.number != number || p.is_usable());
+        self.hand_over(number, now);
+        self.places.retain(|p| p.held || p.number != number || p.is_usable());
     }
 
     /// Takes an idle session of a mailbox; its place stays taken.
@@ -284,16 +292,16 @@ mod tests {
     use crate::imap::Credentials;
     use crate::imap::script::{on_a_runtime, session};
 
-    const SECOND: Tick = Tick::from_secs(1);
+    pub(super) const SECOND: Tick = Tick::from_secs(1);
 
-    fn places(most: usize, each: usize) -> Places {
+    pub(super) fn places(most: usize, each: usize) -> Places {
         let mut settings = ImapSettings::new("localhost", Credentials::Fixed { password: "x".into() });
         (settings.server.max_connections, settings.connections_per_mailbox) = (most, each);
         Places::new(&settings)
     }
 
     /// Takes a turn that is a login, which succeeds.
-    fn log_in(places: &mut Places, owner: u64, now: Tick) -> u64 {
+    pub(super) fn log_in(places: &mut Places, owner: u64, now: Tick) -> u64 {
         match places.call(owner, now, true, Holds::Nothing) {
             Call::LogIn { place, .. } => {
                 places.made(place, Arc::new(session(Vec::new()).0));
@@ -303,7 +311,7 @@ mod tests {
         }
     }
 
-    fn resumed(call: Call) -> u64 {
+    pub(super) fn resumed(call: Call) -> u64 {
         match call {
             Call::Resume { place, .. } => place,
             other => panic!("no session: {other:?}"),

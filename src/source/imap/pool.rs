@@ -12,6 +12,8 @@
 //! all of them for each place that becomes free would cost more than the migration. There are two lines. A fetch holds
 //! memory that others wait for; it goes before whoever holds nothing.
 
+mod guests;
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as Line, Notify};
 
+pub(super) use self::guests::LentBy;
 use super::config::ImapSettings;
 use super::places::{Call, Places, Told};
 use super::turns::{Asked, Bounds, Id, Turns};
@@ -53,6 +56,8 @@ pub(super) struct Pool {
     doors: Mutex<BTreeMap<Id, Arc<Notify>>>,
     /// Wakes the calls of a mailbox that wait for a session of its own.
     own: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    /// Who is asked for a place, before each log-in.
+    lent_by: Option<LentBy>,
 }
 
 /// What a call holds while it waits for its session.
@@ -89,7 +94,7 @@ struct NoSession {
 }
 
 impl Pool {
-    pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint) -> Pool {
+    pub fn new(env: Env, settings: ImapSettings, endpoint: Endpoint, lent_by: Option<LentBy>) -> Pool {
         let account = Account::new(&env, &settings.server);
         let places = Places::new(&settings);
         Pool {
@@ -104,6 +109,7 @@ impl Pool {
             freed: Notify::new(),
             doors: Mutex::default(),
             own: Mutex::default(),
+            lent_by,
         }
     }
 
@@ -268,8 +274,9 @@ impl Pool {
     }
 
     async fn log_in(&self, owner: u64, mailbox: &str) -> std::result::Result<Arc<Session>, NoSession> {
-        let at = self.places().next_login(self.env.now(), self.settings.server.login_interval);
         self.account.ready().map_err(|error| NoSession { error, crowded: false })?;
+        let lent = self.borrow().await;
+        let at = self.places().next_login(self.env.now(), self.settings.server.login_interval);
         self.env.sleep_until(at).await;
         let place = format!("{}:{}", self.settings.server.host, self.settings.server.port);
         let at = |e: Error| if e.scope == Scope::Endpoint { e.at(&place) } else { e };
@@ -285,7 +292,7 @@ impl Pool {
                 let compressed = connection.compress(self.settings.server.compress).await;
                 let unfit = |error| NoSession { error, crowded: false };
                 let connection = compressed.map_err(|e| unfit(e.into_error()))?;
-                let session = Arc::new(Session::metered(connection, trips));
+                let session = Arc::new(Session::metered(connection, trips).holding(lent));
                 if session.capabilities().has("UTF8=ACCEPT") {
                     // Else the server may hand out headers that were downgraded (RFC 6855 §7). Who refuses goes on.
                     let enabled = session.enable(&["UTF8=ACCEPT"]).await;

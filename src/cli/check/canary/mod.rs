@@ -69,7 +69,7 @@ pub(super) async fn run(
     mailbox: &str,
     talk: &Talk,
 ) -> Result<bool, Failure> {
-    let limits = wire::borrowed_limits(env, settings);
+    let limits = wire::borrowed_limits(env, settings, wire::borrower(env, settings));
     let mut all = Vec::new();
     for (way, target) in wire::ways(env, settings, endpoint)? {
         talk.say(&format!("{endpoint}: writing canaries ({way})"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::response::Capabilities;
+use super::capabilities::Capabilities;
 use super::scan::{Scan, Scanner, Unreadable, lossless};
 use super::uids::written_out;
 use crate::model::{Error, Kind, Scope};

@@ -11,6 +11,7 @@ mod ids;
 pub mod imap;
 pub mod maildir;
 mod probe;
+mod roles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -396,7 +396,7 @@ impl<'c, 'a> Open<'c, 'a> {
     }
 
     fn pass_ended(&mut self, summary: &PassSummary) -> Result<()> {
-        let text = summary_to_json(summary.clone()).ok_or_else(|| damaged("a summary cannot be written"))?;
+        let text = summary_to_json(summary).ok_or_else(|| damaged("a summary cannot be written"))?;
         self.mailbox.last = Some(text);
         self.context.resting = Some(self.mailbox.row);
         if summary.complete {

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::PassSummary;
 
+/// The summary's fields as they are kept.
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "PassSummary")]
 struct Kept {
     complete: bool,
     stored: u64,
@@ -29,65 +31,16 @@ struct Kept {
 }
 
 /// The summary as JSON.
-pub(super) fn summary_to_json(summary: PassSummary) -> Option<String> {
-    let PassSummary { complete, stored, already, bytes, moved, removed, reflagged, gone, .. } = summary;
-    let PassSummary { recounted, source_trips, target_trips, verdict, reasons, began, ended, .. } = summary;
-    let PassSummary { planned, planned_bytes, .. } = summary;
-    let kept = Kept {
-        complete,
-        stored,
-        already,
-        bytes,
-        moved,
-        removed,
-        reflagged,
-        gone,
-        recounted,
-        source_trips,
-        target_trips,
-        verdict,
-        reasons,
-        began,
-        ended,
-        planned,
-        planned_bytes,
-    };
-    serde_json::to_string(&kept).ok()
+pub(super) fn summary_to_json(summary: &PassSummary) -> Option<String> {
+    let mut text = Vec::new();
+    Kept::serialize(summary, &mut serde_json::Serializer::new(&mut text)).ok()?;
+    String::from_utf8(text).ok()
 }
 
 /// From its JSON; `None` if it is none.
 pub(super) fn summary_from_json(text: &str) -> Option<PassSummary> {
-    let kept: Kept = serde_json::from_str(text).ok()?;
-    let Kept { complete, stored, already, bytes, moved, removed, reflagged, gone, .. } = kept;
-    let Kept {
-        recounted,
-        source_trips,
-        target_trips,
-        verdict,
-        reasons,
-        began,
-        ended,
-        planned,
-        planned_bytes,
-        ..
-    } = kept;
-    Some(PassSummary {
-        complete,
-        stored,
-        already,
-        bytes,
-        moved,
-        removed,
-        reflagged,
-        gone,
-        recounted,
-        source_trips,
-        target_trips,
-        verdict,
-        reasons,
-        began,
-        ended,
-        planned,
-        planned_bytes,
-    })
+    let mut json = serde_json::Deserializer::from_str(text);
+    let summary = Kept::deserialize(&mut json).ok()?;
+    json.end().ok()?;
+    Some(summary)
 }

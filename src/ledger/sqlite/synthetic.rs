@@ -106,7 +106,7 @@ fn one_mailbox(
         state: "complete".to_owned(),
         passes: 3,
         error: None,
-        last: super::summary::summary_to_json(drawn.last),
+        last: super::summary::summary_to_json(&drawn.last),
         next_folder: 1,
         folders: drawn.folders.len() as u64,
         messages: 0,

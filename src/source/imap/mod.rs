@@ -3,6 +3,7 @@
 //! A session belongs to one mailbox (it is logged in as it) and is leased from the endpoint's pool for each call.
 
 mod budget;
+mod changes;
 mod choose;
 mod config;
 mod fetch;

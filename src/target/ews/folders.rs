@@ -2,15 +2,7 @@
 //!
 //! Awkward truths: a listing also shows what is hidden and what holds no mail (calendars, settings), and a name is taken
 //! by those as well, compared without regard to case; the names of well-known folders depend on the mailbox's language,
-//! so they are reached by their distinguished ids. Which folder a source folder becomes depends on its path, its role
-//! and what is there, not on what was asked before:
-//!
-//! - the inbox is the well-known inbox, and what lies below it lies below it;
-//! - a role (`\Sent`, `\Trash` …) leads to the well-known folder, if the source folder lies at the root, or directly
-//!   below the inbox or Gmail's own parent; deeper ones are ordinary folders;
-//! - every other name is looked for by its mapped name (`transform::graph::folder_names`), and created if missing.
-//!
-//! In a place other than the root there are no well-known folders: every name is an ordinary one.
+//! so they are reached by their distinguished ids. Which folder a source folder becomes: see [`roles`].
 
 use std::collections::BTreeMap;
 
@@ -20,6 +12,7 @@ use super::session::{Call, Session, per_item};
 use super::tree::Element;
 use crate::env::Step;
 use crate::model::{Error, FolderPath, Kind, Result, Scope, SpecialUse};
+use crate::target::roles::{self, ARCHIVE};
 use crate::target::{FolderWanted, TargetFolderId};
 use crate::transform::graph::folder_names::{display_name, distinct, same};
 use crate::transform::xml;
@@ -27,10 +20,9 @@ use crate::transform::xml;
 const WHAT: &str = "a folder of the target";
 const STEP: Step = Step::TargetFolder;
 
-/// Asked for with the root when a mailbox is opened: every version of the protocol knows them.
+/// Asked for with the root when a mailbox is opened: every version of the protocol knows them. (The archive is asked
+/// for when a source has such a folder.)
 const ROLES: [&str; 5] = ["inbox", "drafts", "sentitems", "deleteditems", "junkemail"];
-/// Not every server knows it; asked for when a source has such a folder.
-const ARCHIVE: &str = "archive";
 
 /// The folders of one open mailbox.
 pub(super) struct Folders {
@@ -166,21 +158,14 @@ impl Folders {
         path: &'p FolderPath,
         special: Option<SpecialUse>,
     ) -> Result<(String, &'p [String])> {
-        let names = path.names();
         if self.top == self.identity {
-            if let Some(role) = role(path, special)
-                && let Some(id) = well_known(session, known, role).await?
-            {
-                return Ok((id, &[]));
-            }
-            if let [first, below @ ..] = names
-                && first.eq_ignore_ascii_case("INBOX")
-                && let Some(inbox) = well_known(session, known, "inbox").await?
-            {
-                return Ok((inbox, below));
+            for (role, below) in roles::ways(path, special) {
+                if let Some(id) = well_known(session, known, role).await? {
+                    return Ok((id, below));
+                }
             }
         }
-        Ok((self.top.clone(), names))
+        Ok((self.top.clone(), path.names()))
     }
 
     /// Finds or makes a folder by its source name below `parent`.
@@ -373,28 +358,6 @@ async fn rename(session: &Session, folder: &str, name: &str) -> Result<()> {
         out.push_str("</t:Folder></t:SetFolderField></t:Updates></t:FolderChange></m:FolderChanges>");
     });
     session.one(&call, |_| Some(())).await.map_err(of_folder)
-}
-
-/// The well-known folder for a source folder, if it has one at this level.
-fn role(path: &FolderPath, special: Option<SpecialUse>) -> Option<&'static str> {
-    if path.is_inbox() {
-        return Some("inbox");
-    }
-    let here = match path.names() {
-        [_] => true,
-        [above, _] => ["INBOX", "[Gmail]", "[Google Mail]"].iter().any(|p| above.eq_ignore_ascii_case(p)),
-        _ => false,
-    };
-    match special.filter(|_| here)? {
-        SpecialUse::Inbox => Some("inbox"),
-        SpecialUse::Archive => Some(ARCHIVE),
-        SpecialUse::Drafts => Some("drafts"),
-        SpecialUse::Junk => Some("junkemail"),
-        SpecialUse::Sent => Some("sentitems"),
-        SpecialUse::Trash => Some("deleteditems"),
-        // Views of other folders' messages: their messages go to a folder of their name.
-        SpecialUse::All | SpecialUse::Flagged => None,
-    }
 }
 
 /// A fault that concerns one folder.

@@ -4,14 +4,7 @@
 //! `ErrorFolderExists`, compared without regard to case and against hidden folders too; the names of well-known folders
 //! depend on the mailbox's language, so they are reached by their well-known ids.
 //!
-//! Which folder a source folder becomes depends on its path, its role and what is there, not on what was asked before:
-//! - the inbox is the well-known inbox, and what lies below it lies below it;
-//! - a role (`\Sent`, `\Trash` …) leads to the well-known folder, if the source folder lies at the root, or directly
-//!   below the inbox or Gmail's own parent; deeper ones are ordinary folders, so that two mailboxes merged into one do
-//!   not fall into each other;
-//! - every other name is looked for by its mapped name (`transform::graph::folder_names`), and created if missing.
-//!
-//! In a place other than the root there are no well-known folders: every name is an ordinary one.
+//! Which folder a source folder becomes: see [`roles`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +16,7 @@ use super::answer::{Fault, id};
 use super::session::{Session, segment, unreadable};
 use crate::env::Step;
 use crate::model::{Error, FolderPath, Kind, Result, Scope, SpecialUse};
-use crate::target::{FolderWanted, TargetFolderId};
+use crate::target::{FolderWanted, TargetFolderId, roles};
 use crate::transform::graph::folder_names::{display_name, distinct, same};
 use crate::transform::json::Object;
 
@@ -195,21 +188,14 @@ impl Folders {
         path: &'p FolderPath,
         special: Option<SpecialUse>,
     ) -> Result<(String, &'p [String])> {
-        let names = path.names();
         if self.top == self.identity {
-            if let Some(role) = role(path, special)
-                && let Some(id) = self.well_known(session, known, role).await?
-            {
-                return Ok((id, &[]));
-            }
-            if let [first, below @ ..] = names
-                && first.eq_ignore_ascii_case("INBOX")
-                && let Some(inbox) = self.well_known(session, known, "inbox").await?
-            {
-                return Ok((inbox, below));
+            for (role, below) in roles::ways(path, special) {
+                if let Some(id) = self.well_known(session, known, role).await? {
+                    return Ok((id, below));
+                }
             }
         }
-        Ok((self.top.clone(), names))
+        Ok((self.top.clone(), path.names()))
     }
 
     /// The id of a well-known folder; `None` if this mailbox has none (an archive folder that was never used).
@@ -320,28 +306,6 @@ impl Folders {
 struct Seen {
     name: String,
     parent: Option<String>,
-}
-
-/// The well-known folder for a source folder, if it has one at this level.
-fn role(path: &FolderPath, special: Option<SpecialUse>) -> Option<&'static str> {
-    if path.is_inbox() {
-        return Some("inbox");
-    }
-    let here = match path.names() {
-        [_] => true,
-        [above, _] => ["INBOX", "[Gmail]", "[Google Mail]"].iter().any(|p| above.eq_ignore_ascii_case(p)),
-        _ => false,
-    };
-    match special.filter(|_| here)? {
-        SpecialUse::Inbox => Some("inbox"),
-        SpecialUse::Archive => Some("archive"),
-        SpecialUse::Drafts => Some("drafts"),
-        SpecialUse::Junk => Some("junkemail"),
-        SpecialUse::Sent => Some("sentitems"),
-        SpecialUse::Trash => Some("deleteditems"),
-        // Views of other folders' messages: Graph has no such folder, their messages go to one of their name.
-        SpecialUse::All | SpecialUse::Flagged => None,
-    }
 }
 
 pub(super) fn object(key: &str, value: &str) -> Bytes {

@@ -6,31 +6,26 @@
 //!   sent*. Else, of several messages each is tried alone, so that only those are refused that must be;
 //! - no answer: *unknown* if octets of a message may have left, else *not sent*.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod draft;
+mod refused;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use self::refused::throttles;
 use super::append::{Draft, End, FREE_LITERALS, append, next_group};
 use super::flags::Kept;
-use super::oddities::Oddities;
-use super::session::{Live, gone};
+use super::session::Live;
 use super::shelf::{Numbers, Shelf, copy_id};
-use super::{ImapMailbox, arrivals, losses};
+use super::{ImapMailbox, arrivals};
 use crate::env::Step;
-use crate::imap::{Code, Done, Status, UidSet, WireError};
+use crate::imap::{Code, Done, UidSet};
 use crate::limit::{Answer, Ticket};
-use crate::model::{Error, Kind, Outcome, Result, Scope, Timestamp, WriteMode};
-use crate::target::dated::date_of;
+use crate::model::{Error, Kind, Outcome, Result, Scope, WriteMode};
 use crate::target::{StoreItem, TargetFolderId};
 
 /// Commands of one batch in flight at once.
 const IN_FLIGHT: usize = 16;
-/// Messages refused one after the other, without a reason, before it is the folder that is at fault.
-const IN_A_ROW: usize = 8;
-/// A message that was refused so often without a reason is.
-const STRIKES: u32 = 3;
-/// Messages whose strikes are remembered.
-const REMEMBERED: usize = 10_000;
-
 /// A batch being stored.
 pub(super) struct Batch {
     pub outcomes: Vec<Option<Outcome>>,
@@ -89,99 +84,6 @@ impl ImapMailbox {
         outcomes.resize(count, None);
         self.env.step(Step::TargetAnswer).await;
         outcomes.into_iter().map(|o| o.unwrap_or_else(|| Outcome::NotSent(rest.clone()))).collect()
-    }
-
-    /// The largest message a folder takes, in bytes. Where each folder has a limit of its own it is asked for once.
-    async fn largest(&self, folder: &str) -> Result<u64> {
-        let shelf = self.shelves.get(folder);
-        let mut told = shelf.append_limit();
-        if told.is_none() && self.limits_of_folders {
-            let live = self.line.live().await?;
-            let _alone = live.alone().await;
-            shelf.learn_status(&live.session.status(folder.as_bytes()).await?);
-            told = shelf.append_limit();
-        }
-        Ok(told.flatten().map_or(self.capabilities.max_message_bytes, |limit| {
-            self.capabilities.max_message_bytes.min(limit)
-        }))
-    }
-
-    /// Sorts out what cannot be sent.
-    fn prepare(&self, items: Vec<StoreItem>, most: u64) -> Batch {
-        let mut batch = Batch {
-            outcomes: vec![None; items.len()],
-            queue: VecDeque::new(),
-            stored: Vec::new(),
-            stop: None,
-            refused: 0,
-            singly: false,
-            asked: false,
-            bad: false,
-            doubted: Vec::new(),
-        };
-        for (at, item) in items.into_iter().enumerate() {
-            match self.draft(at, item, most) {
-                Ok(draft) => batch.queue.push_back(draft),
-                Err(outcome) => batch.settle(at, outcome),
-            }
-        }
-        batch
-    }
-
-    fn draft(&self, at: usize, item: StoreItem, most: u64) -> std::result::Result<Draft, Outcome> {
-        let refused = |kind, what: String, remedy: &str| {
-            Err(Outcome::Refused(Error::new(kind, Scope::Message, what).remedy(remedy)))
-        };
-        if item.body.is_empty() {
-            return refused(
-                Kind::Refused,
-                "a message without any octets cannot be stored over IMAP (RFC 3502 §3)".to_owned(),
-                "there is nothing in it that could be lost; approve the skip",
-            );
-        }
-        if item.body.len() > most {
-            return refused(
-                Kind::TooLarge,
-                format!("a message of {} bytes is larger than the target takes ({most})", item.body.len()),
-                "raise the server's limit and `max_message`, or approve the skip",
-            );
-        }
-        let oddities = if item.body.is_spooled() {
-            self.env.blocking(|| Oddities::of(&item.body))
-        } else {
-            Oddities::of(&item.body)
-        };
-        let oddities = oddities.map_err(|e| {
-            let what = format!("a message could not be read back from the spool directory ({})", e.kind());
-            Outcome::NotSent(
-                Error::temporary(Kind::Io, Scope::Message, what)
-                    .remedy("check the disk of the spool directory"),
-            )
-        })?;
-        let mut lost = BTreeSet::new();
-        let received = item.received.unwrap_or_else(|| {
-            lost.insert(losses::RECEIVED_MADE);
-            date_of(&item.body)
-        });
-        let (received, bent) = sendable(received, self.earliest);
-        if bent {
-            lost.insert(losses::DATE);
-        }
-        let (body, flags) = (item.body, item.flags);
-        Ok(Draft {
-            at,
-            body,
-            flags,
-            received,
-            oddities,
-            losses: lost,
-            bare: false,
-            plain: false,
-            mended: false,
-            utf8: false,
-            again: false,
-            asks_first: false,
-        })
     }
 
     async fn store_all(&self, folder: &str, batch: &mut Batch, ticket: &Ticket) -> Result<()> {
@@ -266,36 +168,6 @@ impl ImapMailbox {
             // Those to be tried again keep their places.
             batch.queue.make_contiguous().sort_by_key(|draft| draft.at);
         }
-    }
-
-    /// Several messages at once were refused. All or none of them is the rule; a server that stored some of them before
-    /// it said NO would get them twice. So it is asked whether anything came: then they must be looked for.
-    async fn part_or_nothing(&self, live: &Live, folder: &str, shelf: &Shelf, batch: &mut Batch) {
-        let doubted = std::mem::take(&mut batch.doubted);
-        let known = shelf.numbers();
-        let told = {
-            let _alone = live.alone().await;
-            live.session.status(folder.as_bytes()).await
-        };
-        let error = match told {
-            Err(error) => error,
-            Ok(told) if known.next > 0 && told.uid_next.is_some_and(|next| next > known.next) => {
-                Error::temporary(
-                    Kind::Protocol,
-                    Scope::Folder,
-                    "the server refused several messages, and something came into the folder",
-                )
-                .remedy("run again: they are looked for before they are stored again")
-            }
-            Ok(_) => {
-                doubted.into_iter().rev().for_each(|draft| batch.queue.push_front(draft));
-                return;
-            }
-        };
-        for draft in doubted {
-            batch.settle(draft.at, Outcome::Unknown(error.clone()));
-        }
-        batch.stop.get_or_insert(error);
     }
 
     /// Sends a group, as the gate allows.
@@ -420,142 +292,9 @@ impl ImapMailbox {
         }
         Ok((before.validity, uids))
     }
-
-    async fn refused(&self, live: &Live, folder: &str, batch: &mut Batch, group: Vec<Draft>, done: &Done) {
-        let what = "storing messages";
-        let named = |names: &[&str]| matches!(&done.code, Code::Named(n) if names.contains(&n.as_str()));
-        let coded = matches!(&done.code, Code::Named(_)) || done.backoff.is_some();
-        let mut missing = named(&["TRYCREATE", "NONEXISTENT"]);
-        if !coded && !batch.asked {
-            batch.asked = true;
-            missing = live.is_gone(folder).await.unwrap_or(false);
-        }
-        if missing {
-            self.folders.forget(folder).await;
-            self.shelves.forget(|name| name == folder);
-            return batch.not_sent(group, &gone());
-        }
-        if named(&["OVERQUOTA"]) {
-            let error =
-                Error::temporary(Kind::Quota, Scope::Mailbox, "the target mailbox is full (OVERQUOTA)")
-                    .remedy("give the mailbox more space, or migrate less of it; then run again");
-            return batch.not_sent(group, &error);
-        }
-        let keywords = group.iter().any(Draft::with_keywords);
-        if throttles(done) && !(named(&["LIMIT"]) && keywords)
-            || named(&["UNAVAILABLE", "INUSE", "SERVERBUG", "CONTACTADMIN", "NOPERM", "AUTHORIZATIONFAILED"])
-            || done.not_connected()
-        {
-            return batch.not_sent(group, &done.refusal(Scope::Folder, what));
-        }
-        let offer = live.session.capabilities();
-        if done.status == Status::Bad
-            && !coded
-            && FREE_LITERALS.iter().any(|name| offer.has(name))
-            && !self.line.host.manners.takes_free_literals()
-            && !group.iter().any(|draft| draft.asks_first)
-        {
-            // Perhaps it offers literals that it does not take.
-            let asked = group.into_iter().map(|draft| Draft { asks_first: true, ..draft });
-            asked.rev().for_each(|draft| batch.queue.push_front(draft));
-            return;
-        }
-        if group.len() > 1 {
-            // One of them is at fault, or several at once are.
-            batch.bad |= done.status == Status::Bad;
-            batch.singly = true;
-            return batch.doubted.extend(group);
-        }
-        let Some(mut draft) = group.into_iter().next() else { return };
-        if named(&["TOOBIG"]) {
-            let what = format!("a message of {} bytes is larger than the target takes", draft.body.len());
-            let error = Error::new(Kind::TooLarge, Scope::Message, what)
-                .remedy("raise the server's limit, or approve the skip");
-            return batch.settle(draft.at, Outcome::Refused(error));
-        }
-        if named(&["UNKNOWN-CTE", "BADBURL"]) && !draft.plain {
-            draft.plain = true;
-        } else if draft.oddities.utf8
-            && !draft.utf8
-            && !draft.again
-            && live.session.has_enabled("UTF8=ACCEPT")
-        {
-            // Some take UTF-8 in a header in this form only (RFC 6855 §4).
-            draft.utf8 = true;
-        } else if draft.mend() {
-            // Some servers take no bare LF at all.
-        } else if draft.with_keywords() {
-            draft.bare = true;
-        } else if !draft.again {
-            draft.again = true;
-            // Later standards do without that form (RFC 9755).
-            draft.utf8 = false;
-        } else {
-            batch.refused += 1;
-            let error = done.refusal(Scope::Message, what);
-            return self.strike(batch, draft, error);
-        }
-        batch.queue.push_front(draft);
-    }
-
-    /// A message was refused twice without a reason. Servers say a bare NO for anything from a bad message to a full
-    /// disk: it is the message if others are stored, or if it happens again and again.
-    fn strike(&self, batch: &mut Batch, draft: Draft, error: Error) {
-        let strikes = {
-            let mut strikes = self.strikes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if strikes.len() > REMEMBERED {
-                strikes.clear();
-            }
-            let strikes = strikes.entry(draft.body.digest()).or_default();
-            *strikes += 1;
-            *strikes
-        };
-        if batch.refused >= IN_A_ROW && batch.stored.is_empty() && strikes < STRIKES {
-            return batch.not_sent(vec![draft], &error.scoped(Scope::Folder));
-        }
-        if !batch.stored.is_empty() || strikes >= STRIKES {
-            let error = Error::new(
-                Kind::Refused,
-                Scope::Message,
-                "the target server refuses a message and does not say why",
-            )
-            .remedy("look at the message at the source; approve the skip if it can stay behind");
-            return batch.settle(draft.at, Outcome::Refused(error));
-        }
-        batch.settle(draft.at, Outcome::NotSent(error));
-    }
-
-    fn cut(&self, batch: &mut Batch, group: Vec<Draft>, error: WireError, begun: bool) {
-        if begun && matches!(error, WireError::Framing(_)) {
-            // It answered what it never was sent as a command: it may take the octets of a literal for some.
-            self.line.host.manners.learn_no_free_literals();
-        }
-        let error = error.into_error();
-        if !begun {
-            return batch.not_sent(group, &error);
-        }
-        for draft in group {
-            batch.settle(draft.at, Outcome::Unknown(error.clone()));
-        }
-        batch.stop.get_or_insert(error);
-    }
 }
 
 fn nowhere() -> Error {
     Error::temporary(Kind::Protocol, Scope::Message, "the server stored a message and did not tell where")
         .remedy("run again: it is looked for before it is stored again")
-}
-
-fn throttles(done: &Done) -> bool {
-    done.backoff.is_some() || ["THROTTLED", "LIMIT", "OVERQUOTA-TEMP"].iter().any(|name| done.code.is(name))
-}
-
-/// The date as IMAP can write it and the server keeps it, and whether it is another one.
-fn sendable(received: Timestamp, earliest: Option<Timestamp>) -> (Timestamp, bool) {
-    let year = received.civil().0;
-    match earliest {
-        Some(earliest) if received.seconds < earliest.seconds => (earliest, true),
-        _ if (1..=9999).contains(&year) => (received, false),
-        _ => (Timestamp::utc(0), true),
-    }
 }

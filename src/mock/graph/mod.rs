@@ -131,10 +131,7 @@ impl GraphMock {
 
     /// What it knows of one mailbox, late commits that are due included; `None`: there is none with this address.
     pub fn truth_of(&self, address: &str) -> Option<MailboxTruth> {
-        let now = self.world.now();
-        let mut core = self.core();
-        core.settle(now);
-        core.truth_of(&address.to_lowercase())
+        self.shell.settled().truth_of(&address.to_lowercase())
     }
 
     /// How well the windows of all mailboxes were used so far, while they were what bound.

@@ -170,14 +170,15 @@ mod tests {
             let mut dice = fastrand::Rng::with_seed(seed);
             let (mut agenda, mut heap) = (Agenda::new(), BinaryHeap::new());
             let (mut now, mut announced) = (0u64, 0u64);
-            let mut announce = |now: u64, agenda: &mut Agenda<u32>, heap: &mut BinaryHeap<_>, dice: &mut fastrand::Rng| {
-                // Now, within the span, within the ring, around its end, and far beyond it.
-                let most = [1, 1 << 10, 1 << 30, (RING as u64) << SPAN, 1 << 44][dice.usize(0..5)];
-                let (at, event) = (now + dice.u64(0..most), dice.u32(..));
-                announced += 1;
-                agenda.push(at, event);
-                heap.push(Reverse((at, announced, event)));
-            };
+            let mut announce =
+                |now: u64, agenda: &mut Agenda<u32>, heap: &mut BinaryHeap<_>, dice: &mut fastrand::Rng| {
+                    // Now, within the span, within the ring, around its end, and far beyond it.
+                    let most = [1, 1 << 10, 1 << 30, (RING as u64) << SPAN, 1 << 44][dice.usize(0..5)];
+                    let (at, event) = (now + dice.u64(0..most), dice.u32(..));
+                    announced += 1;
+                    agenda.push(at, event);
+                    heap.push(Reverse((at, announced, event)));
+                };
             for _ in 0..5_000 {
                 for _ in 0..dice.usize(0..3) {
                     announce(now, &mut agenda, &mut heap, &mut dice);

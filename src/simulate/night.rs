@@ -385,4 +385,3 @@ impl Night<'_> {
         self.lanes(Happened::Ended(m));
     }
 }
-

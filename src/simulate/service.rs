@@ -46,8 +46,7 @@ impl Service {
     ) -> Option<Duration> {
         let at = nanos(now);
         let Service { arrivals, first, .. } = self;
-        let lengths =
-            [model.requests_seconds, model.upload_seconds].map(|s| nanos(Duration::from_secs(s)));
+        let lengths = [model.requests_seconds, model.upload_seconds].map(|s| nanos(Duration::from_secs(s)));
         let windows: [(&mut Window, fn(&Arrival) -> u64, u64, u64); 2] = [
             (&mut self.requests, |a| a.requests, lengths[0], u64::from(model.requests)),
             (&mut self.upload, |a| a.bytes, lengths[1], model.upload),

@@ -14,6 +14,8 @@ mod list;
 mod places;
 mod plan;
 mod pool;
+#[cfg(test)]
+mod scenarios;
 mod walk;
 mod whole;
 

@@ -184,7 +184,8 @@ pub(super) struct SimulateArgs {
     /// In which order mailboxes are begun.
     #[arg(long, value_enum, default_value = "longest-first")]
     pub(super) order: SimulateOrder,
-    /// Instead: so many seeds, from --seed on, each in every order; tells how far longest-first is behind the best.
+    /// Instead: so many seeds, from --seed on, each in every order; tells how far longest-first is behind the best. Ends with 1 if
+    /// that is more than 0.5 % for any seed, or more than 1.05 times the least possible.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) compare: Option<u32>,
     /// Write the report of the night to this directory.

@@ -192,7 +192,7 @@ fn time(at: i64) -> String {
 }
 
 /// Shares to a thousandth.
-fn shares(shares: &Shares) -> Value {
+pub(super) fn shares(shares: &Shares) -> Value {
     let round = |share: f64| (share * 1000.0).round() / 1000.0;
     let causes = Bound::ALL.map(|cause| (cause.word().to_owned(), json!(round(shares.of(cause)))));
     json!({

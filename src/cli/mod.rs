@@ -3,6 +3,7 @@
 mod args;
 mod budgets;
 mod check;
+mod compare;
 mod control;
 mod descriptors;
 mod ews;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::Failure;
 use super::args::{SimulateArgs, SimulateOrder};
+use super::compare::compare;
 use super::exit::Exit;
+use super::live::shares;
 use super::talk::Talk;
 use crate::env::{Env, Tick};
 use crate::model::{Error, Kind, MailboxKey, Result, Scope};
@@ -115,14 +117,6 @@ impl<W: Write> Watch for Watching<W> {
     }
 }
 
-/// Sees nothing.
-struct Nobody;
-
-impl Watch for Nobody {
-    fn event(&mut self, _: Tick, _: fmt::Arguments<'_>) {}
-    fn second(&mut self, _: Tick, _: &Progress) {}
-}
-
 /// Names those that cannot end within the window.
 fn name(too_long: &[(MailboxKey, Duration)], talk: &Talk) {
     if too_long.is_empty() {
@@ -140,12 +134,12 @@ fn name(too_long: &[(MailboxKey, Duration)], talk: &Talk) {
     }
 }
 
-fn hours(d: Duration) -> String {
+pub(super) fn hours(d: Duration) -> String {
     let s = d.as_secs();
     format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
 
-fn refused_percent(outcome: &Outcome) -> f64 {
+pub(super) fn refused_percent(outcome: &Outcome) -> f64 {
     outcome.refused as f64 * 100.0 / outcome.requests.max(1) as f64
 }
 
@@ -178,6 +172,7 @@ fn json(
         "most_open": outcome.most_open,
         "events": outcome.events,
         "event_log": outcome.log.to_hex(),
+        "bound_by": { "run": shares(&outcome.bound_by) },
         "real_seconds": took.as_secs_f64(),
     })
 }
@@ -203,53 +198,8 @@ fn print(scenario: &Scenario, outcome: &Outcome, took: Duration, talk: &Talk) {
     ];
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     talk.data(&table(&[("the night", Align::Left), ("", Align::Right)], &rows));
+    if let Some(words) = outcome.bound_by.text() {
+        talk.say(&format!("Bound by: {words}"));
+    }
     talk.say(&format!("simulated in {:.1} s", took.as_secs_f64()));
-}
-
-/// Every order with every seed.
-fn compare(
-    scenario: &Scenario,
-    args: &SimulateArgs,
-    seeds: u32,
-    env: &Env,
-    talk: &Talk,
-) -> Result<Exit, Failure> {
-    let orders = [Ordering::LongestFirst, Ordering::AsListed, Ordering::Shuffled];
-    let mut rows = Vec::new();
-    let mut worst = f64::MIN;
-    for seed in (args.seed..).take(seeds as usize) {
-        let began = env.now();
-        let mut times = Vec::new();
-        for order in orders {
-            times.push(simulate::run(scenario, seed, order, &mut Nobody)?);
-        }
-        let best = times.iter().map(|o| o.took).min().unwrap_or_default().as_secs_f64();
-        let behind = times.first().map_or(0.0, |o| (o.took.as_secs_f64() / best.max(1e-9) - 1.0) * 100.0);
-        worst = worst.max(behind);
-        let mut row = vec![seed.to_string()];
-        row.extend(times.iter().map(|o| hours(o.took)));
-        row.extend(times.first().map(|o| format!("{:.4}", o.over_the_bound())));
-        row.push(format!("{behind:.3} %"));
-        row.push(format!("{:.4} %", times.iter().map(refused_percent).fold(0.0, f64::max)));
-        row.push(format!("{:.1}", env.now().saturating_sub(began).as_secs_f64() / times.len().max(1) as f64));
-        talk.say(&row.join("  "));
-        rows.push(row);
-    }
-    let header = [
-        ("seed", Align::Right),
-        ("longest first", Align::Right),
-        ("as listed", Align::Right),
-        ("shuffled", Align::Right),
-        ("× the bound", Align::Right),
-        ("behind the best", Align::Right),
-        ("refused, at most", Align::Right),
-        ("real seconds a night", Align::Right),
-    ];
-    if args.json {
-        talk.data(&serde_json::json!({"verb": "simulate", "rows": rows, "worst_percent": worst}).to_string());
-    } else {
-        talk.data(&table(&header, &rows));
-        talk.say(&format!("longest first is at most {worst:.3} % behind the best"));
-    }
-    Ok(Exit::Done)
 }

@@ -1,12 +1,14 @@
 //! Nights in which something is short, and nights whose rules are broken on purpose: these must not go on for ever.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::Ordering;
 use super::night::{Broken, Watch, run_by};
 use super::outcome::Outcome;
 use super::scenario::Scenario;
 use crate::env::Tick;
+use crate::limit::Bound;
 use crate::model::{Error, Kind};
 use crate::observe::Progress;
 
@@ -80,4 +82,31 @@ fn look_ups_find_what_was_stored_and_what_is_not_there_is_stored_again() {
     assert!(outcome.requests > quiet.requests, "looks and repeated stores are requests");
     let messages = |o: &Outcome| o.mailboxes.iter().map(|m| m.done.messages).sum::<u64>();
     assert_eq!(messages(&outcome), messages(&quiet), "each message is stored once");
+}
+
+#[test]
+fn what_is_short_is_what_binds_and_all_causes_add_up_to_the_time_of_open_mailboxes() {
+    const SOURCE: Change = (
+        "bytes_per_second = 2_500_000_000\nlatency_ms = 20",
+        "bytes_per_second = 3_000_000\nlatency_ms = 20",
+    );
+    const SLOW: Change = ("latency_ms = 300", "latency_ms = 5_000");
+    const FEW: Change = ("app_requests_per_second = 13_000", "app_requests_per_second = 40");
+    let cases: [(&[Change], Bound); 5] = [
+        (&[], Bound::Limit),
+        (&[SOURCE], Bound::Source),
+        (&[SLOW], Bound::Target),
+        (&[FEW], Bound::Limit),
+        (&[("memory = 16_000_000_000", "memory = 2_000_000"), SLOW], Bound::Memory),
+    ];
+    for (change, binds) in cases {
+        let outcome = night(change, None).expect("it ends");
+        let shares = outcome.bound_by;
+        let most = Bound::ALL.into_iter().max_by(|a, b| shares.of(*a).total_cmp(&shares.of(*b)));
+        assert_eq!(most, Some(binds), "{change:?}: {:?}", shares.text());
+        let open: Duration = outcome.mailboxes.iter().map(|m| m.at - m.began).sum();
+        assert_eq!(shares.lanes, open, "{change:?}");
+        let sum: f64 = Bound::ALL.into_iter().map(|cause| shares.of(cause)).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{change:?}: {sum}");
+    }
 }

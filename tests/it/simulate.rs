@@ -101,11 +101,38 @@ fn the_binary_tells_the_bounds_and_writes_the_report_of_a_real_run() {
     let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!(told["bounds_seconds"]["longest_mailbox"].as_f64().unwrap() > 60.0);
     assert_eq!(told["complete"].as_u64().unwrap() + told["failed"].as_u64().unwrap(), 40);
-    assert!(String::from_utf8_lossy(&out.stderr).contains("mailboxes "), "lines of progress");
+    let lines = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        lines.contains("mailboxes ") && lines.contains("; bound by: limit "),
+        "lines as of a run: {lines}"
+    );
+    let shares = told["bound_by"]["run"]["shares"].as_object().unwrap();
+    assert!((shares.values().filter_map(serde_json::Value::as_f64).sum::<f64>() - 1.0).abs() < 0.01);
     let report = std::fs::read_to_string(dir.path().join("report/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["mailboxes"].as_array().unwrap().len(), 40);
     let wrong = mailwave(dir.path(), &["simulate", "no-such"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("rate-bound, full-tail"));
+}
+
+#[test]
+fn orders_are_compared_with_one_command_whose_end_and_exit_tell_the_worst() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = |mailboxes: &str, open: &str| {
+        let small = RATE_BOUND.replace("mailboxes = 22000", mailboxes).replace("open_mailboxes = 5000", open);
+        std::fs::write(dir.path().join("small.toml"), small).unwrap();
+        let out = mailwave(dir.path(), &["simulate", "small.toml", "--compare", "2"]).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap())
+    };
+    // One at a time takes as long in any order, and many times as long as the longest by itself.
+    let (code, table) = ends("mailboxes = 4", "open_mailboxes = 1");
+    assert_eq!(code, Some(1), "{table}");
+    let last = table.lines().last().unwrap();
+    assert!(last.contains("longest first is at worst") && last.contains("× the least possible"), "{table}");
+    assert_eq!(
+        table.lines().filter(|line| line.contains(" %")).count(),
+        3,
+        "two seeds and the worst: {table}"
+    );
 }

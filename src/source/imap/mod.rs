@@ -15,6 +15,8 @@ mod list;
 mod places;
 mod plan;
 mod pool;
+#[cfg(test)]
+mod scenarios;
 mod turns;
 mod walk;
 mod whole;

@@ -15,7 +15,7 @@ use crate::env::Tick;
 use crate::imap::Session;
 use crate::limit::machine::{Bounds, Ended, Learner};
 
-/// After a server took no more connections, one more is tried after this.
+/// After a server took no more connections, one more is tried after this, and if it is taken, twice as many after that.
 const GROW: Duration = Duration::from_secs(120);
 
 /// Calls at once when nothing is known of the host yet.
@@ -140,8 +140,11 @@ impl Places {
     /// Connections at once, now: the operator's limit, or what the server was found to take.
     fn cap(&self, now: Tick) -> usize {
         let Some((taken, at)) = self.taken else { return self.most };
-        let grown = now.saturating_sub(at).as_secs() / GROW.as_secs();
-        taken.saturating_add(usize::try_from(grown).unwrap_or(usize::MAX)).min(self.most)
+        // One more at first, then as many more as were taken since, and one: a host that takes thirty again is not found out
+        // about for an hour, and one that does not refuses hardly more for it.
+        let grown = u32::try_from(now.saturating_sub(at).as_secs() / GROW.as_secs()).unwrap_or(u32::MAX);
+        let more = 1usize.checked_shl(grown).map_or(usize::MAX, |twice| twice - 1);
+        taken.saturating_add(more).min(self.most)
     }
 
     /// Sessions of one mailbox at once, now.

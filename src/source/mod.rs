@@ -8,6 +8,7 @@ pub mod imap;
 mod label;
 pub mod maildir;
 pub mod mbox;
+mod shelved;
 
 use async_trait::async_trait;
 

@@ -5,6 +5,7 @@ mod batches;
 mod exchange_mock;
 mod import_mime;
 mod import_stream;
+mod trials;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -9,7 +9,8 @@ use std::path::Path;
 use crate::guard::files::{file_text, say};
 use crate::model::{Error, FolderPath, Kind, Result, Scope};
 use crate::source::SourceFolder;
-use crate::transform::names::{Layout, decode, roles, unique};
+use crate::source::shelved::{self, Row};
+use crate::transform::names::{Layout, decode};
 
 use super::MaildirSettings;
 
@@ -36,27 +37,11 @@ pub(super) fn folders(root: &Path, settings: &MaildirSettings) -> Result<Vec<Sou
         Layout::PlusPlus => plus_plus(root, settings, &mut found)?,
         Layout::Fs => nested(root, "", &[], settings, &mut found)?,
     }
-    let rows: Vec<(String, FolderPath, bool)> = std::iter::once((".".to_owned(), FolderPath::inbox(), true))
-        .chain(found.into_iter().filter_map(|(handle, (names, selectable))| {
-            FolderPath::new(names).map(|path| (handle, path, selectable))
-        }))
-        .collect();
-    let paths = unique(rows.iter().map(|(_, path, _)| path.clone()).collect());
-    let special = roles(&paths);
-    Ok(rows
-        .into_iter()
-        .zip(paths)
-        .zip(special)
-        .map(|(((handle, _, selectable), path), special)| SourceFolder {
-            path,
-            special,
-            selectable,
-            subscribed: None,
-            object_id: None,
-            counters: None,
-            handle,
-        })
-        .collect())
+    let inbox = Row { handle: ".".to_owned(), path: FolderPath::inbox(), selectable: true };
+    let others = found.into_iter().filter_map(|(handle, (names, selectable))| {
+        Some(Row { handle, path: FolderPath::new(names)?, selectable })
+    });
+    Ok(shelved::folders(std::iter::once(inbox).chain(others).collect()))
 }
 
 type Found = BTreeMap<String, (Vec<String>, bool)>;

@@ -25,11 +25,11 @@ use tokio::sync::Mutex;
 use crate::env::{Env, Step};
 use crate::guard::files::{Place, confined, say};
 use crate::model::{Bodies, Error, FolderPath, Kind, Listed, Result, Scope, SourceId};
+use crate::source::shelved::{self, Row};
 use crate::source::{
     Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted,
 };
 pub use crate::transform::names::Coding;
-use crate::transform::names::{roles, unique};
 
 use self::deliver::Failure;
 use self::index::{Content, Index};
@@ -317,37 +317,24 @@ impl SourceMailbox for Shared {
     async fn folders(&self) -> Result<Vec<SourceFolder>> {
         let this = &mut *self.0.lock().await;
         this.env.step(Step::SourceList).await;
-        let mut rows: Vec<(String, Vec<String>, bool)> = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
+        let row = |handle, names, selectable| Some(Row { handle, path: FolderPath::new(names)?, selectable });
         let mut labels: Vec<Vec<String>> = Vec::new();
         for (found, labelled) in this.files()? {
             if labelled {
                 labels.extend(this.index(&found.handle).await?.folders.iter().cloned());
             } else {
-                rows.push((found.handle, found.names, found.mail));
+                rows.extend(row(found.handle, found.names, found.mail));
             }
         }
         labels.sort();
         labels.dedup();
         rows.extend(
-            labels.into_iter().map(|names| (format!("{LABELS}{}", names.join("\u{1f}")), names, true)),
+            labels
+                .into_iter()
+                .filter_map(|names| row(format!("{LABELS}{}", names.join("\u{1f}")), names, true)),
         );
-        let paths = rows.iter().filter_map(|(_, names, _)| FolderPath::new(names.clone())).collect();
-        let paths = unique(paths);
-        let special = roles(&paths);
-        Ok(rows
-            .into_iter()
-            .zip(paths)
-            .zip(special)
-            .map(|(((handle, _, selectable), path), special)| SourceFolder {
-                path,
-                special,
-                selectable,
-                subscribed: None,
-                object_id: None,
-                counters: None,
-                handle,
-            })
-            .collect())
+        Ok(shelved::folders(rows))
     }
 
     async fn list(

@@ -1,5 +1,7 @@
 //! Deltas of messages and of folders, copies, translated ids, and a person's own mailbox.
 
+use mailwave::mock::graph::DeltaExpired;
+
 use super::*;
 
 /// One page: what it tells as (id, reason), the link to go on, and whether that is the last.

@@ -1,5 +1,8 @@
 //! Faults one by one, as scripts in JSON have them; windows of both kinds and the scale of time, through `handle`.
 
+use mailwave::mock::graph::{Latency, Limits, RetryAfter, Windows};
+
+use super::tcp::tcp_token;
 use super::*;
 
 /// A script as an operator writes it.

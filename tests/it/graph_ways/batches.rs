@@ -1,17 +1,15 @@
 //! Several requests in one: fewer round trips, the same results, the same limits.
 
-use mailwave::mock::graph::{Fault, FaultRule, FaultScript, Latency, When};
+use mailwave::mock::graph::{Fault, FaultScript, Latency, When};
 use mailwave::model::Kind;
 use mailwave::target::CopyRef;
 
+use super::trials::rule;
 use super::*;
 
-fn rule(method: &str, path: &str, when: When, fault: Fault) -> FaultScript {
-    let (method, path) = (method.to_owned(), path.to_owned());
-    FaultScript {
-        seed: 1,
-        rules: vec![FaultRule { name: "it".into(), method, path, when, at_most: 0, fault }],
-    }
+/// A fault of each of these requests.
+fn each(method: &str, path: &str, when: When, fault: Fault) -> FaultScript {
+    FaultScript { seed: 1, rules: vec![rule(method, path, when, fault)] }
 }
 
 /// A mailbox with so many copies.
@@ -72,7 +70,7 @@ async fn changes_of_many_copies_take_few_round_trips_and_each_has_its_own_result
 async fn a_throttled_part_waits_as_long_as_it_was_told_and_the_others_are_done() {
     let (desk, mailbox, _, refs) = filled(GraphOptions::default(), 20).await;
     let fault = Fault::Status { status: 429, retry_after: Some(9) };
-    desk.mock.faults(rule("PATCH", "/messages/", When::Nth(vec![3, 4]), fault));
+    desk.mock.faults(each("PATCH", "/messages/", When::Nth(vec![3, 4]), fault));
     let changes: Vec<(CopyRef, Flags)> = refs.iter().map(|r| (r.clone(), Flags::decode("S"))).collect();
     let before = desk.env.now();
     assert!(mailbox.set_flags(&changes).await.iter().all(Result::is_ok));
@@ -98,7 +96,7 @@ async fn whatever_becomes_of_a_part_the_copies_are_as_they_were_meant_to_be() {
         for (method, path) in [("PATCH", "/messages/"), ("POST", "/move"), ("DELETE", "/messages/")] {
             let (desk, mailbox, _, refs) = filled(GraphOptions::default(), 25).await;
             let other = mailbox.folder(&wanted(&["Done"])).await.expect("a folder");
-            desk.mock.faults(rule(method, path, When::Nth(vec![2, 19, 21]), fault.clone()));
+            desk.mock.faults(each(method, path, When::Nth(vec![2, 19, 21]), fault.clone()));
             let changes: Vec<_> = refs.iter().map(|r| (r.clone(), Flags::decode("S"))).collect();
             let context = format!("{method} {fault:?}");
             assert!(mailbox.set_flags(&changes).await.iter().all(Result::is_ok), "{context}");

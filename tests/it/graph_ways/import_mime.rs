@@ -1,9 +1,9 @@
 //! Write mode `import-mime`: what it keeps, what it leaves to the next mode, and that nothing is lost or doubled by a cut.
 
-use mailwave::mock::graph::{Fault, FaultRule, FaultScript, When};
+use mailwave::mock::graph::Fault;
 use mailwave::model::WriteMode;
-use mailwave::target::{Copy, CopyRef};
 
+use super::trials::{cut_after, once, settle, store_with};
 use super::*;
 
 const HEADER: &str = "String {00020386-0000-0000-c000-000000000046} Name x-mailwave-stamp";
@@ -115,16 +115,8 @@ async fn what_the_mode_does_not_take_goes_by_the_next_one_and_bare_line_ends_are
     let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");
     let large = [plain(2), b"0123456789abcdef".repeat(200_000)].concat();
     let bare = b"Subject: bare\nDate: Thu, 1 Jan 2015 00:00:00 +0000\n\na\rb\r\nc\n";
-    let fault = Fault::Status { status: 400, retry_after: None };
-    let poison = FaultRule {
-        name: "poison".into(),
-        method: "POST".into(),
-        path: "/importMime".into(),
-        when: When::Nth(vec![3]),
-        at_most: 0,
-        fault,
-    };
-    desk.mock.faults(FaultScript { seed: 1, rules: vec![poison] });
+    let poison = Fault::Status { status: 400, retry_after: None };
+    desk.mock.faults(once("POST", "/importMime", 3, poison));
     let items = vec![
         item(1, &plain(1), "DS"),
         item(2, &large, "S"),
@@ -174,20 +166,8 @@ async fn where_the_mode_is_not_there_not_allowed_or_not_found_again_every_messag
     }
 }
 
-/// What the engine does about a message whose outcome is unknown: look, remove what is incomplete, store again.
-async fn settle(desk: &Desk, folder: &TargetFolderId, number: u64, octets: &[u8]) {
-    let (mailbox, gate) = desk.open(both()).await;
-    for _ in 0..4 {
-        let found = mailbox.find(&StampPrefix::exactly(&stamp(number))).await.expect("complete");
-        let (complete, incomplete): (Vec<Copy>, Vec<Copy>) = found.into_iter().partition(|c| c.complete);
-        let incomplete: Vec<CopyRef> = incomplete.iter().map(Copy::to_ref).collect();
-        assert!(mailbox.remove(&incomplete).await.iter().all(Result::is_ok));
-        if !complete.is_empty() {
-            return;
-        }
-        store(&mailbox, &gate, folder, vec![item(number, octets, "FS")]).await;
-    }
-    panic!("it does not converge");
+fn flagged(number: u64) -> StoreItem {
+    item(number, &plain(number), "FS")
 }
 
 #[track_caller]
@@ -221,41 +201,10 @@ async fn whatever_goes_wrong_with_one_request_every_message_ends_with_one_whole_
             ("PATCH", "/messages/", 2),
         ] {
             let desk = Desk::new(importing());
-            let (mailbox, gate) = desk.open(both()).await;
-            let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");
-            let rule = FaultRule {
-                name: "it".into(),
-                method: method.into(),
-                path: path.into(),
-                when: When::Nth(vec![nth]),
-                at_most: 1,
-                fault: fault.clone(),
-            };
-            desk.mock.faults(FaultScript { seed: 1, rules: vec![rule] });
-            let items = (1..=6).map(|n| item(n, &plain(n), "FS")).collect();
-            let outcomes = store(&mailbox, &gate, &folder, items).await;
-            let context = format!("{method} {path} {nth} {fault:?}: {outcomes:?}");
-            assert_eq!(desk.mock.fault_counts()["it"], 1, "{context}");
-            for (n, outcome) in (1..=6).zip(&outcomes) {
-                // A lost write is found by the recount, not by the store.
-                if !matches!(outcome, Outcome::Stored { .. }) || fault == Fault::Lost {
-                    tokio::time::sleep(Duration::from_secs(5)).await;
-                    settle(&desk, &folder, n, &plain(n)).await;
-                }
-            }
+            let items: Vec<StoreItem> = (1..=6).map(flagged).collect();
+            let (context, _) = store_with(&desk, both, &items, (method, path, nth), &fault).await;
             one_whole_copy_each(&desk, 1..=6, &context);
         }
-    }
-}
-
-/// Lets so many steps pass.
-struct Cut(Mutex<usize>);
-
-impl StepObserver for Cut {
-    fn pass(&self, _: Step) -> bool {
-        let mut left = self.0.lock().unwrap();
-        *left = left.saturating_sub(1);
-        *left > 0
     }
 }
 
@@ -266,19 +215,10 @@ async fn a_cut_before_any_request_leaves_what_can_be_found_and_finished() {
         let desk = Desk::new(importing());
         let (mailbox, _) = desk.open(both()).await;
         let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");
-        // Another client of the same mailbox, whose world ends after so many steps.
-        let env = Env::simulated(7, BEGIN, Arc::new(Cut(Mutex::new(steps))));
-        let target = GraphTarget::new(&env, desk.http.clone(), both()).expect("settings");
-        let gate = Gate::unlimited(&env);
-        let items: Vec<StoreItem> = (1..=3).map(|n| item(n, &plain(n), "FS")).collect();
-        let work = async {
-            let mailbox = target.open(ANN, "", gate.clone()).await.expect("opens");
-            mailbox.store(&folder, items, gate.lookup()).await
-        };
-        let whole = tokio::time::timeout(Duration::from_secs(3600), work).await;
-        ended += usize::from(whole.is_ok());
-        for n in 1..=3 {
-            settle(&desk, &folder, n, &plain(n)).await;
+        let items: Vec<StoreItem> = (1..=3).map(flagged).collect();
+        ended += usize::from(cut_after(steps, &desk, both(), &folder, &items).await);
+        for item in &items {
+            settle(&desk, both(), &folder, item).await;
         }
         one_whole_copy_each(&desk, 1..=3, &format!("cut after {steps}"));
     }

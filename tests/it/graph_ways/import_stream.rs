@@ -1,9 +1,10 @@
 //! Write mode `import-stream`: items as opaque streams, exactly once, whatever is cut; and its secret stays one.
 
-use mailwave::mock::graph::{Fault, FaultRule, FaultScript, Latency, Sizes, When};
+use mailwave::mock::graph::{Fault, FaultScript, Latency, Sizes, When};
 use mailwave::model::{Kind, Scope, WriteMode};
-use mailwave::target::{Copy, CopyRef};
+use mailwave::target::CopyRef;
 
+use super::trials::{cut_after, once, rule, settle, store_with};
 use super::*;
 
 const STAGING: &str = "mailwave staging";
@@ -84,18 +85,6 @@ fn tells_nothing(told: &impl std::fmt::Debug) {
     for word in ["authtoken", "importItem", "outlook.test", "MBX:"] {
         assert!(!told.contains(word), "{told}");
     }
-}
-
-fn rule(method: &str, path: &str, nth: u64, fault: Fault) -> FaultScript {
-    let rule = FaultRule {
-        name: "it".into(),
-        method: method.into(),
-        path: path.into(),
-        when: When::Nth(vec![nth]),
-        at_most: 1,
-        fault,
-    };
-    FaultScript { seed: 1, rules: vec![rule] }
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,14 +314,8 @@ async fn a_session_that_is_never_taken_ends_the_batch_and_is_told_by_its_role() 
     let desk = Desk::new(importing());
     let (mailbox, gate) = desk.open(streams()).await;
     let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");
-    let never = FaultRule {
-        name: "it".into(),
-        method: "POST".into(),
-        path: "/importItem".into(),
-        when: When::Always,
-        at_most: 0,
-        fault: Fault::Status { status: 401, retry_after: None },
-    };
+    let denied = Fault::Status { status: 401, retry_after: None };
+    let never = rule("POST", "/importItem", When::Always, denied);
     desk.mock.faults(FaultScript { seed: 1, rules: vec![never] });
     let outcomes = store(&mailbox, &gate, &folder, vec![piece(1, "IPM.Note"), piece(2, "IPM.Note")]).await;
     for outcome in &outcomes {
@@ -355,22 +338,6 @@ async fn an_export_that_was_cut_is_no_export() {
     assert!(error.may_pass() && error.what.contains("cut"), "{error:?}");
     assert!(mailbox.remove(std::slice::from_ref(&copy)).await.iter().all(Result::is_ok));
     assert_eq!(mailbox.export(&copy).await.expect_err("gone").kind, Kind::NotFound);
-}
-
-/// What the engine does about an item whose outcome is unknown: look, remove what is incomplete, store again.
-async fn settle(desk: &Desk, folder: &TargetFolderId, number: u64) {
-    let (mailbox, gate) = desk.open(streams()).await;
-    for _ in 0..4 {
-        let found = mailbox.find(&StampPrefix::exactly(&stamp(number))).await.expect("complete");
-        let (complete, incomplete): (Vec<Copy>, Vec<Copy>) = found.into_iter().partition(|c| c.complete);
-        let incomplete: Vec<CopyRef> = incomplete.iter().map(Copy::to_ref).collect();
-        assert!(mailbox.remove(&incomplete).await.iter().all(Result::is_ok));
-        if !complete.is_empty() {
-            return;
-        }
-        store(&mailbox, &gate, folder, vec![piece(number, "IPM.Note")]).await;
-    }
-    panic!("it does not converge");
 }
 
 /// What is left in staging is removed by whoever opens the mailbox later.
@@ -408,21 +375,9 @@ async fn whatever_goes_wrong_with_one_request_every_item_ends_with_one_whole_cop
             ("POST", "/move", 2),
         ] {
             let desk = Desk::new(importing());
-            let (mailbox, gate) = desk.open(streams()).await;
-            let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");
-            desk.mock.faults(rule(method, path, nth, fault.clone()));
-            let items = (1..=6).map(|n| piece(n, "IPM.Note")).collect();
-            let outcomes = store(&mailbox, &gate, &folder, items).await;
-            let context = format!("{method} {path} {nth} {fault:?}: {outcomes:?}");
-            assert_eq!(desk.mock.fault_counts()["it"], 1, "{context}");
+            let items: Vec<StoreItem> = (1..=6).map(|n| piece(n, "IPM.Note")).collect();
+            let (context, outcomes) = store_with(&desk, streams, &items, (method, path, nth), &fault).await;
             tells_nothing(&outcomes);
-            for (n, outcome) in (1..=6).zip(&outcomes) {
-                // A lost write is found by the recount, not by the store.
-                if !matches!(outcome, Outcome::Stored { .. }) || fault == Fault::Lost {
-                    tokio::time::sleep(Duration::from_secs(5)).await;
-                    settle(&desk, &folder, n).await;
-                }
-            }
             one_whole_copy_each(&desk, 1..=6, &context);
             tidied(&desk, &context).await;
             one_whole_copy_each(&desk, 1..=6, &context);
@@ -436,10 +391,10 @@ async fn an_import_that_arrives_late_stays_in_staging_and_is_swept() {
     let (mailbox, gate) = desk.open(streams()).await;
     let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");
     let late = Fault::LateCommit { after_ms: 1_800_000, gateway_timeout: true };
-    desk.mock.faults(rule("POST", "/importItem", 1, late));
+    desk.mock.faults(once("POST", "/importItem", 1, late));
     let outcomes = store(&mailbox, &gate, &folder, vec![piece(1, "IPM.Note")]).await;
     assert!(matches!(&outcomes[0], Outcome::Unknown(_)), "{outcomes:?}");
-    settle(&desk, &folder, 1).await;
+    settle(&desk, streams(), &folder, &piece(1, "IPM.Note")).await;
     tokio::time::sleep(Duration::from_secs(1_900)).await;
     assert_eq!(staged(&desk).len(), 1, "it is there, and unstamped");
     // Who opens the mailbox now must not touch it: another process could be at work on it.
@@ -462,7 +417,7 @@ async fn a_sweep_in_one_lane_does_not_take_what_others_are_at_work_on() {
         (target.open(ANN, "", gate.clone()).await, target.open("Ann@Example.org", "", gate.clone()).await);
     let (one, two) = (one.expect("opens"), two.expect("opens"));
     let folder = one.folder(&wanted(&["Work"])).await.expect("a folder");
-    desk.mock.faults(rule("POST", "/importItem", 4, Fault::ResetAfter));
+    desk.mock.faults(once("POST", "/importItem", 4, Fault::ResetAfter));
     let items = |from: u64| (from..from + 5).map(|n| piece(n, "IPM.Note")).collect::<Vec<_>>();
     let lane = |mailbox: &Arc<dyn TargetMailbox>, from: u64| {
         let (mailbox, gate, folder) = (mailbox.clone(), gate.clone(), folder.clone());
@@ -478,19 +433,8 @@ async fn a_sweep_in_one_lane_does_not_take_what_others_are_at_work_on() {
         all.iter().filter(|(_, o)| !matches!(o, Outcome::Stored { .. })).map(|(n, _)| *n).collect();
     assert_eq!(unknown.len(), 1, "{all:?}");
     assert!(staged(&desk).is_empty(), "whoever came out last has swept");
-    settle(&desk, &folder, unknown[0]).await;
+    settle(&desk, streams(), &folder, &piece(unknown[0], "IPM.Note")).await;
     one_whole_copy_each(&desk, 1..=10, "lanes");
-}
-
-/// Lets so many steps pass.
-struct Cut(Mutex<usize>);
-
-impl StepObserver for Cut {
-    fn pass(&self, _: Step) -> bool {
-        let mut left = self.0.lock().unwrap();
-        *left = left.saturating_sub(1);
-        *left > 0
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -501,17 +445,8 @@ async fn a_cut_before_any_request_leaves_what_can_be_found_and_finished() {
         let (mailbox, _) = desk.open(streams()).await;
         let folder = mailbox.folder(&wanted(&["Work"])).await.expect("a folder");
         drop(mailbox);
-        // Another client of the same mailbox, whose world ends after so many steps.
-        let env = Env::simulated(7, BEGIN, Arc::new(Cut(Mutex::new(steps))));
-        let target = GraphTarget::new(&env, desk.http.clone(), streams()).expect("settings");
-        let gate = Gate::unlimited(&env);
         let items: Vec<StoreItem> = (1..=3).map(|n| piece(n, "IPM.Note")).collect();
-        let work = async {
-            let mailbox = target.open(ANN, "", gate.clone()).await.expect("opens");
-            mailbox.store(&folder, items, gate.lookup()).await
-        };
-        let whole = tokio::time::timeout(Duration::from_secs(1800), work).await;
-        ended += usize::from(whole.is_ok());
+        ended += usize::from(cut_after(steps, &desk, streams(), &folder, &items).await);
         // Also where the mode was taken out of the settings meanwhile, nothing in staging counts as a copy.
         let without = GraphSettings { modes: vec![WriteMode::Json], ..streams() };
         let (other, _) = desk.open(without).await;
@@ -520,8 +455,8 @@ async fn a_cut_before_any_request_leaves_what_can_be_found_and_finished() {
             assert_eq!(copy.complete, Some(&copy.folder.0) != staging.as_ref(), "cut after {steps}");
             incomplete += usize::from(!copy.complete);
         }
-        for n in 1..=3 {
-            settle(&desk, &folder, n).await;
+        for item in &items {
+            settle(&desk, streams(), &folder, item).await;
         }
         let context = format!("cut after {steps}");
         one_whole_copy_each(&desk, 1..=3, &context);

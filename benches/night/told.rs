@@ -45,6 +45,18 @@ fn shares(came: &Came) -> Vec<(String, f64)> {
     shares.into_iter().flatten().map(|(word, share)| (word.clone(), share.as_f64().unwrap_or(0.0))).collect()
 }
 
+/// The same, by whose doing it was: a limit, the engine's own (memory, ledger), the mock of the source, that of the target.
+fn parts(came: &Came) -> [(&'static str, f64); 4] {
+    let all = shares(came);
+    let of = |words: &[&str]| all.iter().filter(|(w, _)| words.contains(&w.as_str())).map(|(_, s)| s).sum();
+    [
+        ("limit", of(&["limit", "throttle"])),
+        ("engine", of(&["memory", "ledger"])),
+        ("source", of(&["source"])),
+        ("target", of(&["target"])),
+    ]
+}
+
 /// Round trips of the whole run: to the source as the engine counts them, to the target its requests (parts of a `$batch`
 /// counted one by one).
 fn trips(came: &Came) -> (f64, f64) {
@@ -142,7 +154,7 @@ pub fn print(plan: &Plan, settings: &Settings, came: &Came) {
         None => println!("no window of a limit ever bound"),
     }
     let by: Vec<String> =
-        shares(came).iter().map(|(word, share)| format!("{word} {:.1} %", share * 100.0)).collect();
+        parts(came).iter().map(|(word, share)| format!("{word} {:.1} %", share * 100.0)).collect();
     println!("bound by, of the time of open mailboxes: {}", by.join(", "));
     println!(
         "ledger {:.2} bytes a message, facts {:.2}, together {:.2}",
@@ -211,6 +223,7 @@ pub fn json(plan: &Plan, settings: &Settings, came: &Came) -> Value {
         "refused_share": refused(came),
         "pace": came.pace,
         "share_of_the_allowed_rate": allowed(came),
+        "bound_by_parts": parts(came).iter().map(|(w, s)| ((*w).to_owned(), json!(s))).collect::<serde_json::Map<_, _>>(),
         "bound_by": came.said["bound_by"]["run"],
         "stages": came.said["stages"],
         "ledger_bytes_per_message": came.ledger as f64 / messages,

@@ -17,6 +17,8 @@ pub const LATENCY_MS: f64 = 300.0;
 /// Mailboxes of a night and of a weekend, and their windows in seconds.
 pub const NIGHT: (u64, f64) = (22_000, 36_000.0);
 pub const WEEKEND: (u64, f64) = (83_000, 216_000.0);
+/// Mailboxes open at once, at most.
+const MOST_OPEN: u64 = 5_000;
 /// Draws from which the median size is found.
 const SAMPLE: u64 = 20_000;
 
@@ -84,9 +86,10 @@ impl Plan {
             folders += law.folders(n).len() as u64;
         }
         let mut plan = Plan { name, law, whole, time, open: 0, octets, messages: many, folders };
-        // Twice as many as could be done one after the other in the window, were all at their limits.
-        let needed = 2.0 * mailboxes as f64 * plan.least_seconds() / plan.window();
-        let open = open.unwrap_or((needed.ceil() as u64).max(220));
+        // Four times as many as must move at once if each did at its limits: a window here holds three messages and the fixed
+        // requests of half a mailbox, so that none of them is at its limits all the time.
+        let needed = 4.0 * mailboxes as f64 * plan.least_seconds() / plan.window();
+        let open = open.unwrap_or((needed.ceil() as u64).clamp(220, MOST_OPEN));
         plan.open = open.min(mailboxes).max(1);
         plan
     }
@@ -140,19 +143,16 @@ impl Plan {
                 MAILBOX_OCTETS / UPLOAD.0,
                 octets / limits.upload as f64,
             ),
-            (
-                "request windows that a mailbox's messages fill",
-                MAILBOX_MESSAGES / REQUESTS.0,
-                messages / limits.requests as f64,
-            ),
             ("upload windows in the window of time", self.whole.1 / UPLOAD.1, {
                 self.window() / window(limits.upload_seconds)
             }),
-            ("request windows in the window of time", self.whole.1 / REQUESTS.1, {
-                self.window() / window(limits.requests_seconds)
-            }),
             (
-                "least time of a mailbox ÷ window of time",
+                "least time of a mailbox by its requests ÷ window of time",
+                (MAILBOX_MESSAGES / REQUESTS.0 * REQUESTS.1) / self.whole.1,
+                messages / limits.requests as f64 * window(limits.requests_seconds) / self.window(),
+            ),
+            (
+                "least time of a mailbox by its octets ÷ window of time",
                 (MAILBOX_OCTETS / UPLOAD.0 * UPLOAD.1) / self.whole.1,
                 self.least_seconds() / self.window(),
             ),

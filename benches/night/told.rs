@@ -45,11 +45,24 @@ fn shares(came: &Came) -> Vec<(String, f64)> {
     shares.into_iter().flatten().map(|(word, share)| (word.clone(), share.as_f64().unwrap_or(0.0))).collect()
 }
 
-/// (source, target) round trips of the whole run.
+/// The same, by whose doing it was: a limit, the engine's own (memory, ledger), the mock of the source, that of the target.
+fn parts(came: &Came) -> [(&'static str, f64); 4] {
+    let all = shares(came);
+    let of = |words: &[&str]| all.iter().filter(|(w, _)| words.contains(&w.as_str())).map(|(_, s)| s).sum();
+    [
+        ("limit", of(&["limit", "throttle"])),
+        ("engine", of(&["memory", "ledger"])),
+        ("source", of(&["source"])),
+        ("target", of(&["target"])),
+    ]
+}
+
+/// Round trips of the whole run: to the source as the engine counts them, to the target its requests (parts of a `$batch`
+/// counted one by one).
 fn trips(came: &Came) -> (f64, f64) {
     let stages = came.said["stages"].as_object();
-    let sum = |what: &str| stages.into_iter().flatten().filter_map(|(_, s)| s[what].as_f64()).sum();
-    (sum("source_round_trips"), sum("target_round_trips"))
+    let source = stages.into_iter().flatten().filter_map(|(_, stage)| stage["source_round_trips"].as_f64());
+    (source.sum(), came.counters.requests as f64)
 }
 
 /// What part of the allowed rate was used while windows bound; `None`: none ever did.
@@ -117,16 +130,15 @@ pub fn print(plan: &Plan, settings: &Settings, came: &Came) {
     );
     let (source, target) = trips(came);
     println!(
-        "round trips: source {:.2} a message, {:.1} a mailbox; target {:.2} a message, {:.1} a mailbox",
+        "round trips: source {:.2} a message, {:.1} a mailbox; target (requests) {:.2} a message, {:.1} a mailbox",
         source / messages,
         source / mailboxes,
         target / messages,
         target / mailboxes
     );
     println!(
-        "requests: {} ({:.2} a message), {} refused ({:.4} %); most connections: source {}, target {}",
+        "requests: {}, {} refused ({:.4} %); most connections: source {}, target {}",
         came.counters.requests,
-        came.counters.requests as f64 / messages,
         came.counters.throttled,
         refused(came) * 100.0,
         came.most_source_connections,
@@ -142,7 +154,7 @@ pub fn print(plan: &Plan, settings: &Settings, came: &Came) {
         None => println!("no window of a limit ever bound"),
     }
     let by: Vec<String> =
-        shares(came).iter().map(|(word, share)| format!("{word} {:.1} %", share * 100.0)).collect();
+        parts(came).iter().map(|(word, share)| format!("{word} {:.1} %", share * 100.0)).collect();
     println!("bound by, of the time of open mailboxes: {}", by.join(", "));
     println!(
         "ledger {:.2} bytes a message, facts {:.2}, together {:.2}",
@@ -211,6 +223,7 @@ pub fn json(plan: &Plan, settings: &Settings, came: &Came) -> Value {
         "refused_share": refused(came),
         "pace": came.pace,
         "share_of_the_allowed_rate": allowed(came),
+        "bound_by_parts": parts(came).iter().map(|(w, s)| ((*w).to_owned(), json!(s))).collect::<serde_json::Map<_, _>>(),
         "bound_by": came.said["bound_by"]["run"],
         "stages": came.said["stages"],
         "ledger_bytes_per_message": came.ledger as f64 / messages,

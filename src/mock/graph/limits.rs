@@ -51,11 +51,11 @@ impl Window {
         if length.kind == Windows::Fixed {
             return if self.total + room <= limit { 0 } else { length.ms - now.rem_euclid(length.ms) };
         }
+        if self.total + room <= limit {
+            return 0;
+        }
         let mut total = self.total;
         for (at, n) in &self.entries {
-            if total + room <= limit {
-                return 0;
-            }
             total -= n;
             if total + room <= limit {
                 return (at + length.ms - now).max(0);
@@ -287,7 +287,8 @@ mod tests {
         let limits = Limits { upload_bytes: 100, upload_window_seconds: 10, ..Limits::default() };
         let options = of(Limits { concurrent: 99, ..limits });
         let mut meter = Meter::default();
-        assert!(meter.enter(&options, 0, 60).is_ok());
+        assert!(meter.enter(&options, 0, 0).is_ok());
+        assert!(meter.enter(&options, 0, 60).is_ok(), "nothing was uploaded yet");
         assert!(meter.enter(&options, 1_000, 40).is_ok(), "fits: no window kept it");
         assert_eq!(meter.pace, Pace::default());
         // The first 60 leave at ten seconds, nine after the last request.

@@ -11,6 +11,7 @@ use super::mirror::Candidates;
 use super::moves::Moves;
 use super::options::Parts;
 use super::retry::{self, Next};
+use super::rollback::Looked;
 use super::settle::Reopened;
 use super::{Event, MailboxResult, Stop, Watcher};
 use crate::guard::Shown;
@@ -39,6 +40,8 @@ pub(super) struct Book {
     pub state: MailboxState,
     /// It goes on: the ledger knew the mailbox and its target before this pass.
     pub continued: bool,
+    /// Where earlier tries of this run have looked for copies that the ledger did not know.
+    pub looked: Arc<Looked>,
     /// The marks of the target's folders before anything was written, if they were asked for.
     pub marks: BTreeMap<TargetFolderId, String>,
     pub folders: BTreeMap<FolderId, FolderWork>,
@@ -167,6 +170,16 @@ fn left() -> Error {
         .remedy("run the same command to go on: it looks for what was under way before it stores anything")
 }
 
+/// One of several tries of a mailbox's pass in a run.
+pub(super) struct Try {
+    /// It is the first.
+    pub first: bool,
+    /// What is recorded when it came to its end.
+    pub walked: Option<Walked>,
+    /// What earlier ones looked at.
+    pub looked: Arc<Looked>,
+}
+
 /// Runs one pass. Never fails as a whole: how it ended is in the result. The claim is for what is left to record of it.
 ///
 /// The spans of the log are made here, at the call: the task that carries it out has no span around it.
@@ -175,15 +188,16 @@ pub(super) fn run(
     mailbox: Mailbox,
     watcher: Arc<dyn Watcher>,
     stop: Stop,
-    (first_try, walked): (bool, Option<Walked>),
+    this: Try,
 ) -> impl Future<Output = (MailboxResult, Option<Claim>)> + Send + 'static {
     let wave = tracing::info_span!("wave", wave = %Shown(&mailbox.wave));
     let span = tracing::info_span!(parent: &wave, "mailbox", mailbox = %mailbox.key);
-    let pass = tracing::debug_span!(parent: &span, "pass", number = tracing::field::Empty, first_try);
-    if let Some(walked) = &walked {
+    let pass =
+        tracing::debug_span!(parent: &span, "pass", number = tracing::field::Empty, first_try = this.first);
+    if let Some(walked) = &this.walked {
         pass.record("number", walked.pass);
     }
-    one(parts, mailbox, watcher, stop, (first_try, walked)).instrument(pass)
+    one(parts, mailbox, watcher, stop, this).instrument(pass)
 }
 
 async fn one(
@@ -191,10 +205,11 @@ async fn one(
     mailbox: Mailbox,
     watcher: Arc<dyn Watcher>,
     stop: Stop,
-    (first_try, walked): (bool, Option<Walked>),
+    this: Try,
 ) -> (MailboxResult, Option<Claim>) {
+    let Try { first: first_try, walked, looked } = this;
     let began = parts.env.wall();
-    let mut book = Book { tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
+    let mut book = Book { looked, tally: PassSummary { began, ..PassSummary::default() }, ..Book::default() };
     let mut claim = None;
     let lane = parts.limits.accounts().open(&mailbox.wave);
     tracing::debug!("begins");

@@ -61,6 +61,16 @@ pub(super) fn full(error: &Error, attempt: u32, tries: u32) -> Option<Duration> 
     (error.kind == Kind::Quota && error.scope == Scope::Mailbox && attempt < tries).then_some(FULL)
 }
 
+/// How long a mailbox is left alone whose host cannot be reached: by then a server is started again, or somebody knows.
+const AWAY: Duration = Duration::from_secs(600);
+
+/// The wait for a host that is not there, after the `attempt`-th time (from 1): once the quick tries are used up as often as
+/// there are tries, slowly.
+pub(super) fn away(error: &Error, attempt: u32, tries: u32) -> Option<Duration> {
+    let away = error.kind == Kind::Unreachable && error.scope == Scope::Endpoint && error.may_pass();
+    (away && (tries..tries.saturating_mul(2)).contains(&attempt)).then_some(AWAY)
+}
+
 /// As [`after`], for a pass that ended so: what it was refused inside it has tried often enough already. A pass that got
 /// on is the first of a new count.
 pub(super) fn after_pass(error: &Error, attempt: u32, tries: u32, dice: u64) -> Next {
@@ -93,6 +103,14 @@ mod tests {
         assert_eq!([1, 4, 5].map(|n| full(&full_one, n, 5)), [Some(FULL), Some(FULL), None]);
         assert_eq!(full(&Error::new(Kind::Quota, Scope::Message, "x"), 1, 5), None);
         assert_eq!(full(&Error::new(Kind::Denied, Scope::Mailbox, "x"), 1, 5), None);
+    }
+
+    #[test]
+    fn a_host_that_is_not_there_is_tried_quickly_and_then_every_ten_minutes_a_bounded_number_of_times() {
+        let gone = Error::temporary(Kind::Unreachable, Scope::Endpoint, "x");
+        assert_eq!([1, 4, 5, 9, 10].map(|n| away(&gone, n, 5)), [None, None, Some(AWAY), Some(AWAY), None]);
+        assert_eq!(away(&Error::temporary(Kind::Unreachable, Scope::Mailbox, "x"), 5, 5), None);
+        assert_eq!(away(&Error::new(Kind::Unreachable, Scope::Endpoint, "x"), 5, 5), None, "for good");
     }
 
     #[test]

@@ -5,8 +5,13 @@
 //! prove nothing: numbers and ids that the ledger gives out itself (of named messages, of folders it sees for the first
 //! time) may have been given to others by the runs that were forgotten. There octets decide. Where copies carry no stamp,
 //! what came into a folder since its copies were counted last and is not on record is compared with what is to be stored.
+//!
+//! That a ledger was *not* put back cannot be proven from within (a machine's snapshot takes all there is back with it), so
+//! every run looks. It looks once: its ledger is in nobody else's hands meanwhile. Only a look that left nothing open counts,
+//! and only when what it found is durable; where it ended otherwise, the next try looks again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 
@@ -31,6 +36,24 @@ const AT_ONCE: usize = 64;
 /// Copies read back at once.
 const READ_AT_ONCE: usize = 4;
 
+/// Where a run has looked through one mailbox.
+#[derive(Debug, Default)]
+pub(super) struct Looked(Mutex<Places>);
+
+#[derive(Debug, Default)]
+struct Places {
+    /// No copy in the whole mailbox is unknown any more.
+    all: bool,
+    /// Folders in which copies carry no stamp: what lay there then and was not put on record is somebody's own.
+    folders: BTreeSet<TargetFolderId>,
+}
+
+impl Looked {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Finds copies that this ledger should know and does not. What was found is on record, and no longer among what is to be
 /// copied.
 pub(super) async fn adopt(
@@ -40,7 +63,7 @@ pub(super) async fn adopt(
     watched: &[Watch],
 ) -> Result<()> {
     // A mailbox that was bound to its target in this very pass was looked at then.
-    if !book.continued || book.folders.values().all(|work| work.new.is_empty()) {
+    if !book.continued || book.looked.places().all || book.folders.values().all(|work| work.new.is_empty()) {
         return Ok(());
     }
     let mut told = Told::default();
@@ -119,7 +142,8 @@ async fn by_stamp(
         book.reopened.iter().map(|r| core.stamp(r.folder, r.epoch, r.item.number)).collect();
     let new: u64 = book.folders.values().map(|work| work.new.len()).sum();
     core.parts.env.step(Step::TargetFind).await;
-    let copies = if new > FEW || busy.iter().any(|b| b.named || b.fresh) {
+    let whole = new > FEW || busy.iter().any(|b| b.named || b.fresh);
+    let copies = if whole {
         core.find(&core.all_stamps()).await?
     } else {
         let stamps = busy.iter().flat_map(|b| {
@@ -147,6 +171,7 @@ async fn by_stamp(
         }
     }
     if lost.is_empty() {
+        book.looked.places().all |= whole;
         return Ok(());
     }
     by_key(core, source, book, &busy, &mut lost, told).await?;
@@ -154,6 +179,8 @@ async fn by_stamp(
     renumber(core, book, &doubtful_ids, &lost).await?;
     pair_rest(core, source, book, &doubtful_ids, &mut lost, told).await?;
     told.strangers = lost.len() as u64;
+    // One that is of no message here may be of one that comes into sight later.
+    book.looked.places().all |= whole && lost.is_empty() && told.doubtful == 0;
     forget(core, book, lost.into_keys()).await
 }
 
@@ -436,6 +463,9 @@ async fn by_octets(core: &Core, source: &dyn SourceMailbox, book: &mut Book, tol
     let busy = busy(book);
     let places: BTreeSet<&TargetFolderId> = busy.iter().map(|b| &b.target).collect();
     for place in places {
+        if book.looked.places().folders.contains(place) {
+            continue;
+        }
         let state = &book.state;
         let Some(since) = mark_before(book, place).cloned() else { continue };
         let known = core.ids_in(state, place).await?;
@@ -449,7 +479,10 @@ async fn by_octets(core: &Core, source: &dyn SourceMailbox, book: &mut Book, tol
                 Err(error) => core.wait_or_give_up(error, &mut attempt).await?,
             }
         };
+        // A folder that could not be read may hold messages that have copies here.
+        let looked = book.left.is_empty() && book.hold.is_none();
         if arrivals.is_empty() {
+            book.looked.places().folders.extend(looked.then(|| place.clone()));
             continue;
         }
         let mut open = Vec::new();
@@ -480,6 +513,7 @@ async fn by_octets(core: &Core, source: &dyn SourceMailbox, book: &mut Book, tol
         for (at, found) in found {
             record(core, book, (busy[at].id, busy[at].epoch), found, told).await?;
         }
+        book.looked.places().folders.extend(looked.then(|| place.clone()));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::expect::{self, Size, expected};
 use super::lanes::{Do, Happened, Lanes, Whom};
 use super::order::{Expected, longest_first};
 use super::retry::{self, Next};
+use super::rollback::Looked;
 use super::width::Width;
 use super::windows::{Waits, Windows};
 use super::{
@@ -141,6 +142,8 @@ struct Run {
     done: BTreeMap<usize, PassSummary>,
     /// Mailboxes that wait to go on: what they ended with, should the run end before they do.
     parked: BTreeMap<usize, MailboxResult>,
+    /// What earlier tries of mailboxes that come back have looked at.
+    looked: BTreeMap<usize, Arc<Looked>>,
     /// Failures being recorded.
     closing: Vec<Task<Result<Applied>>>,
     wake: Option<Tick>,
@@ -184,6 +187,7 @@ impl Run {
             attempts: BTreeMap::new(),
             done: BTreeMap::new(),
             parked: BTreeMap::new(),
+            looked: BTreeMap::new(),
             closing: Vec::new(),
             wake: None,
             result: WaveResult::default(),
@@ -281,10 +285,10 @@ impl Run {
         self.stops.insert(i, stop.clone());
         // A mailbox that was halted was begun too.
         let first_try = !self.attempts.contains_key(&i) && !self.done.contains_key(&i);
-        let walked = self.walked(wave, true);
+        let looked = self.looked.entry(i).or_default().clone();
+        let this = pass::Try { first: first_try, walked: self.walked(wave, true), looked };
         let (parts, watcher) = (self.parts.clone(), self.watcher.clone());
-        let task =
-            self.parts.env.spawn(pass::run(parts, mailbox.clone(), watcher, stop, (first_try, walked)));
+        let task = self.parts.env.spawn(pass::run(parts, mailbox.clone(), watcher, stop, this));
         self.running.push(Box::pin(async move {
             (i, task.await.unwrap_or_else(|panicked| (broken(mailbox, panicked.to_string()), None)))
         }));
@@ -330,10 +334,12 @@ impl Run {
                 }
             }
             (Some(e), None)
-                if let Some(wait) = retry::full(e, *attempt, options.tries).filter(|wait| {
-                    let then = wall.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
-                    self.windows.reaches(wave, wall, then)
-                }) =>
+                if let Some(wait) = retry::full(e, *attempt, options.tries)
+                    .or_else(|| retry::away(e, *attempt, options.tries))
+                    .filter(|wait| {
+                        let then = wall.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+                        self.windows.reaches(wave, wall, then)
+                    }) =>
             {
                 Next::Again(wait)
             }
@@ -350,6 +356,7 @@ impl Run {
                 self.step(Happened::ComesBack(i, now + wait))
             }
             Next::GiveUp => {
+                self.looked.remove(&i);
                 if ended.error.as_ref().is_some_and(|e| e.scope == Scope::Run) {
                     self.stop.ask(); // nothing can go on without the ledger, or we were asked to stop
                 }

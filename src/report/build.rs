@@ -222,7 +222,8 @@ impl Report {
     }
 
     /// Adds what the copies lost, counted from the facts: everything on record of a mailbox with losses is read once, a
-    /// folder at a time. `meanings` tells what the short names mean.
+    /// page at a time, so that memory does not grow with the mailbox. The ledger knows how many copies have losses, not
+    /// which ones; mailboxes without any are not read. `meanings` tells what the short names mean.
     ///
     /// # Errors
     /// `Kind::Ledger`.

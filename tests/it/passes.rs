@@ -300,8 +300,15 @@ fn a_folder_its_user_removed_at_the_target_is_made_again_for_new_mail() {
 }
 
 /// A server with CONDSTORE or better.
-const MODSEQ: Habits =
-    Habits { counters: true, modseq: true, headers: false, objects: false, silent: false, fetches: 1 };
+const MODSEQ: Habits = Habits {
+    counters: true,
+    modseq: true,
+    headers: false,
+    objects: false,
+    silent: false,
+    fetches: 1,
+    fails: (0, 0),
+};
 
 #[test]
 fn a_pass_without_changes_lists_no_folder_and_fetches_nothing() {

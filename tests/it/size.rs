@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::bad_input::desk::{Desk, Imap, MAILDIR_TARGET, mail};
 use crate::cli::mailwave;
+use crate::support::process::Running;
 
 const LOGIN: &str = "password = { file = \"pw\" }\n";
 
@@ -121,4 +122,98 @@ fn of_a_list_of_a_thousand_empty_mailboxes_each_is_walked_and_the_last_ones_mail
     assert_eq!((ran.count("stored"), ran.json["mailboxes"].as_u64()), (3, Some(rows)), "{}", ran.json);
     assert_eq!(desk.arrived(&format!("box{}", rows - 1)).len(), 3);
     assert_eq!(desk.run().count("stored"), 0);
+}
+
+/// What a run took at most: memory that was resident, in bytes, and open files.
+#[derive(Debug, Default, Clone, Copy)]
+struct Most {
+    resident: u64,
+    files: usize,
+}
+
+impl Most {
+    /// Looks at a process, if it is still there.
+    fn see(&mut self, pid: u32) {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        // The kernel keeps the most itself.
+        self.resident = self.resident.max(kib.unwrap_or(0) * 1024);
+        self.files = self.files.max(fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count));
+    }
+}
+
+/// Runs to the end, which must be a good one; how many were stored, and what it took.
+fn watched(desk: &Desk, before: &[&str]) -> (u64, Most) {
+    let mut run = Running::behind(&desk.path(""), before);
+    let mut most = Most::default();
+    while run.ended().is_none() {
+        most.see(run.id());
+        std::thread::sleep(Duration::from_millis(2)); // between two looks
+    }
+    let (code, json, talk) = run.end();
+    assert_eq!(code, 0, "{json}\n{talk}");
+    assert!(most.resident > 0 && most.files > 0, "nothing was seen of it");
+    (json["messages"]["stored"].as_u64().unwrap(), most)
+}
+
+/// So many mailboxes, each with so many messages of a size.
+fn filled(mailboxes: usize, messages: usize, size: usize, run: &str) -> (Imap, Desk) {
+    let imap = Imap::start(ImapOptions::default());
+    let mut rows = "source,target\n".to_owned();
+    for m in 0..mailboxes {
+        let user = format!("canary{m:02}");
+        rows.push_str(&format!("{user},{user}\n"));
+        let mut store = imap.mock.store();
+        for n in 0..messages {
+            let mut octets = mail(&user, n);
+            octets.resize(octets.len().max(size), b'x');
+            store.add(&user, "INBOX", octets, &[], InternalDate::utc(1_200_000_000));
+        }
+    }
+    let desk = desk(&imap, "max_connections = 64\nlogin_interval = \"0ms\"\n", &rows);
+    let config = fs::read_to_string(desk.path("mailwave.toml")).unwrap();
+    fs::write(desk.path("mailwave.toml"), config.replace("tries = 2", &format!("tries = 5\n{run}"))).unwrap();
+    (imap, desk)
+}
+
+#[test]
+fn large_messages_of_many_mailboxes_at_once_take_no_more_memory_than_they_may() {
+    const MAILBOXES: usize = 12;
+    const SIZE: usize = 24 << 20;
+    const MEMORY: usize = 64 << 20;
+    // The same run with small messages tells what the process takes of itself.
+    let (_small, desk) = filled(MAILBOXES, 1, 1_000, "memory = \"64MiB\"\nspool_above = \"32MiB\"");
+    let (stored, own) = watched(&desk, &[]);
+    assert_eq!(stored, MAILBOXES as u64);
+    // Each fits into the memory, all together by far not.
+    let (_imap, desk) = filled(MAILBOXES, 1, SIZE, "memory = \"64MiB\"\nspool_above = \"32MiB\"");
+    let (stored, most) = watched(&desk, &[]);
+    assert_eq!(stored, MAILBOXES as u64);
+    println!("{most:?}; of its own {own:?}");
+    let bound = own.resident + MEMORY as u64 + (32 << 20);
+    assert!(bound < own.resident + (MAILBOXES * SIZE) as u64 / 2, "the bound would bear half of all octets");
+    assert!(most.resident < bound, "{most:?}, and {own:?} with small messages");
+    assert!(most.files <= own.files + MAILBOXES, "{most:?}, and {own:?} with small messages");
+}
+
+#[test]
+fn one_processor_and_a_quarter_of_a_gigabyte_are_enough() {
+    const MAILBOXES: usize = 16;
+    const MESSAGES: usize = 20;
+    let before = ["taskset", "-c", "0", "prlimit", "--data=268435456"];
+    let tools =
+        |tool: &&str| Command::new(tool).arg("--version").output().is_ok_and(|out| out.status.success());
+    if !["taskset", "prlimit"].iter().all(tools) {
+        println!("skipped: one processor and less memory need taskset and prlimit");
+        return;
+    }
+    let (_imap, desk) = filled(MAILBOXES, MESSAGES, 75_000, "memory = \"32MiB\"");
+    let (stored, most) = watched(&desk, &before);
+    println!("{most:?}");
+    assert_eq!(stored, (MAILBOXES * MESSAGES) as u64);
+    assert!(most.resident < 256 << 20, "{most:?}");
+    for m in 0..MAILBOXES {
+        assert_eq!(desk.arrived(&format!("canary{m:02}")).len(), MESSAGES);
+    }
 }

@@ -1,4 +1,8 @@
 //! `mailwave ledger rebuild`: a new ledger from what source and target hold.
+//!
+//! Every message of the source is read once. A folder whose counts and header digests fit would not have to be to know its
+//! copies by their stamps, but two messages with one header may differ in their text, and later passes know a message that
+//! moved, or whose folder was numbered anew, by the digest of all its octets: a fact without it could bind the wrong copy.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use mailwave::engine::{self, MailboxResult, Options, Parts, Stop, Unwatched};
+use mailwave::engine::{self, Conduct, MailboxResult, Options, Parts, Stop, Unwatched, Waits, Wave};
 use mailwave::env::Env;
 use mailwave::http::{Delivery, InProcess};
 use mailwave::ledger::sqlite::{LedgerOptions, SqliteLedger};
@@ -15,6 +15,7 @@ use mailwave::limit::{LimitSettings, Limits};
 use mailwave::mock::Wire;
 use mailwave::mock::graph::{Fault, FaultRule, FaultScript, GraphMock, GraphOptions, Sizes, When};
 use mailwave::model::{Bodies, Mailbox, MailboxKey, SourceName};
+use mailwave::source::Source;
 use mailwave::target::Target;
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 use mailwave::transform::graph::Bounds;
@@ -39,6 +40,9 @@ pub enum Trick {
     Afterwards(Delivery),
 }
 
+/// Puts something before a source.
+pub type BeforeSource = fn(&Env, Arc<dyn Source>) -> Arc<dyn Source>;
+
 type Tricks = dyn Fn(&Request<Bytes>) -> Option<Trick> + Send + Sync;
 
 /// See the module.
@@ -59,6 +63,10 @@ pub struct Ward {
     /// So long after the beginning of a run, wall clocks jump by so many milliseconds, the service's as well: it went on
     /// while we stood still.
     pub suspended: Option<(Duration, i64)>,
+    /// For which windows a run waits. It has none: `Always` is a run that may last as long as it takes.
+    pub waits: Waits,
+    /// What stands between the engine and the source, if anything does.
+    pub before_source: Option<BeforeSource>,
     /// Every request: method, host and path.
     pub asked: Arc<Mutex<Vec<(Method, String)>>>,
 }
@@ -100,6 +108,8 @@ impl Ward {
             our_clock: 0,
             clock_set: Vec::new(),
             suspended: None,
+            waits: Waits::default(),
+            before_source: None,
             asked: Arc::default(),
         }
     }
@@ -142,6 +152,11 @@ impl Ward {
     pub fn calm(&mut self) {
         self.mock.faults(FaultScript::default());
         self.tricks = Arc::new(|_| None);
+    }
+
+    /// Where the ledger lies.
+    pub fn ledger(&self) -> std::path::PathBuf {
+        self.dir.path().join("ledger")
     }
 
     fn target(&self, env: &Env) -> Arc<dyn Target> {
@@ -210,13 +225,12 @@ impl Ward {
                 priority: 0,
             };
             let mailboxes = self.names.iter().map(mailbox).collect();
+            let source: Arc<dyn Source> = Arc::new(MemorySource(self.store.clone()));
+            let source = self.before_source.map_or(source.clone(), |before| before(&env, source));
             let parts = Parts {
                 env: env.clone(),
                 source_name,
-                sources: BTreeMap::from([(
-                    "memory".to_owned(),
-                    Arc::new(MemorySource(self.store.clone())) as _,
-                )]),
+                sources: BTreeMap::from([("memory".to_owned(), source)]),
                 targets: BTreeMap::from([("graph".to_owned(), self.target(&env))]),
                 limits: Limits::new(&env, self.limits.clone()),
                 ledger: Arc::new(ledger),
@@ -227,7 +241,11 @@ impl Ward {
                 },
                 options: self.options.clone(),
             };
-            let result = engine::run(Arc::new(parts), mailboxes, Arc::new(Unwatched), Stop::default()).await;
+            let wave = Wave { mailboxes, ..Wave::default() };
+            let conduct = Conduct { waits: self.waits, desk: None };
+            let result =
+                engine::run_waves(Arc::new(parts), vec![wave], conduct, Arc::new(Unwatched), Stop::default())
+                    .await;
             let took = began.elapsed();
             self.clock.end(Duration::from_secs(60));
             (result.mailboxes.into_iter().map(|m| (m.mailbox.source.clone(), m)).collect(), took)

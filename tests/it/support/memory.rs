@@ -52,6 +52,8 @@ pub struct Habits {
     pub silent: bool,
     /// Fetches at once; 0 counts as 1.
     pub fetches: usize,
+    /// Once more than the first number of messages were asked for, fetches fail, until it is more than the second.
+    pub fails: (u64, u64),
 }
 
 /// What was asked of the source.
@@ -287,12 +289,19 @@ impl SourceMailbox for MemoryMailbox {
             let now = asked.fetching.0 + 1;
             asked.fetching = (now, asked.fetching.1.max(now));
         }
+        let fails = {
+            let store = self.store.lock().unwrap();
+            store.2.bodies > store.1.fails.0 && store.2.bodies <= store.1.fails.1
+        };
         // Others may ask meanwhile.
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
         let mut store = self.store.lock().unwrap();
         store.2.fetching.0 -= 1;
+        if fails {
+            return Err(Error::temporary(Kind::Unreachable, Scope::Mailbox, "the connection is lost"));
+        }
         let folder = store.0.get(&self.mailbox).and_then(|m| m.get(&folder.handle)).ok_or_else(gone)?;
         if folder.epoch != epoch {
             return Err(Error::temporary(Kind::Conflict, Scope::Folder, "the folder was made anew"));

@@ -187,6 +187,24 @@ impl Running {
         Running { child, out, err }
     }
 
+    /// Behind these words of another program, which becomes it.
+    pub fn behind(dir: &Path, words: &[&str]) -> Running {
+        let own = mailwave(dir, &["run", "mailwave.toml", "--json"]);
+        let (out, err) = (dir.join("run.out"), dir.join("run.err"));
+        let all = words.iter().map(std::ffi::OsStr::new).chain([own.get_program()]).chain(own.get_args());
+        let all: Vec<_> = all.map(std::ffi::OsStr::to_owned).collect();
+        let mut command = Command::new(&all[0]);
+        command.args(&all[1..]).current_dir(dir).stdin(Stdio::null());
+        for (name, value) in own.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+        Running { child: command.spawn().unwrap(), out, err }
+    }
+
     /// What it said on stderr so far.
     pub fn talk(&self) -> String {
         fs::read_to_string(&self.err).unwrap()

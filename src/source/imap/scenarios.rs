@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::config::ImapSettings;
-use super::places::{Places, Told, Turn};
+use super::places::{Call, Places, Told};
 use super::pool::Holds;
 use crate::env::Tick;
 use crate::imap::script::{on_a_runtime, session};
@@ -225,14 +225,14 @@ impl World<'_> {
     }
 
     fn turn(&mut self, fetch: Fetch, first: bool) -> Went {
-        match self.places.turn(fetch.owner, self.now, first, Holds::Memory) {
-            Turn::Resume { place, .. } => self.send(place, fetch),
-            Turn::LogIn { place, evicted } => {
+        match self.places.call(fetch.owner, self.now, first, Holds::Memory) {
+            Call::Resume { place, .. } => self.send(place, fetch),
+            Call::LogIn { place, evicted } => {
                 self.connections -= usize::from(evicted.is_some());
                 self.log_in(place, fetch);
             }
-            Turn::WaitForOwn => return Went::ForOwn,
-            Turn::Wait(until) => {
+            Call::WaitForOwn => return Went::ForOwn,
+            Call::Wait(until) => {
                 if let Some(until) = until
                     && self.looks.is_none_or(|at| until < at)
                 {

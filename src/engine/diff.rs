@@ -204,22 +204,14 @@ mod tests {
         let mut set = RunSet::default();
         done.iter().for_each(|(a, b)| set.insert(*a, *b));
         FolderState {
-            id: FolderId(1),
-            path: FolderPath::inbox(),
-            special: None,
-            object_id: None,
             epoch: 7,
             target_folder: "t".into(),
             done: set,
             flags,
             live,
-            orphans: 0,
-            next_number: 1,
-            modseq: 0,
             uidnext: 6,
             messages: live,
-            mark: String::new(),
-            missing: false,
+            ..FolderState::blank(FolderId(1), FolderPath::inbox())
         }
     }
 

@@ -126,31 +126,14 @@ fn holds_the_same(epoch: u64, listed: &Roll, facts: &[Fact]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FlagMap, Flags, FolderId, Listed, RunSet};
+    use crate::model::{Flags, FolderId, Listed};
 
     fn path(name: &str) -> FolderPath {
         FolderPath::new(vec![name.to_owned()]).expect("a name")
     }
 
     fn state(id: u32, name: &str, epoch: u64) -> FolderState {
-        FolderState {
-            id: FolderId(id),
-            path: path(name),
-            special: None,
-            object_id: None,
-            epoch,
-            target_folder: String::new(),
-            done: RunSet::default(),
-            flags: FlagMap::default(),
-            live: 0,
-            orphans: 0,
-            next_number: 1,
-            modseq: 0,
-            uidnext: 0,
-            messages: 0,
-            mark: String::new(),
-            missing: false,
-        }
+        FolderState { epoch, ..FolderState::blank(FolderId(id), path(name)) }
     }
 
     fn fact(epoch: u64, number: u64, size: u64) -> Fact {

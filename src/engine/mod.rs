@@ -3,9 +3,8 @@
 //! Per batch: reserve → intent → fetch → store → outcome. Nothing is fetched before it may be sent; nothing is sent
 //! before its intent is durable; nothing is stored again before it was looked for.
 //!
-//! Deciding is apart from doing: `lanes`, `windows`, `retry`, `batches`, `matching`, `proof`, `diff` and `arrivals` are plain
-//! functions and state machines over values; `wave`, `pass`, `copy`, `settle`, `anchored` and `mirror` carry out what
-//! they decide.
+//! Deciding is apart from doing: `lanes`, `windows`, `order`, `expect`, `width`, `matching`, `proof`, `diff`, `batches`,
+//! `retry`, `arrivals` and `pairing` are plain functions and state machines over values; the others carry out what they decide.
 
 mod anchored;
 mod arrivals;

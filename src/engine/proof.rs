@@ -119,28 +119,19 @@ fn worth_a_try(skip: &Skip, limit: u64, final_pass: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FlagMap, FolderId, FolderPath, SourceId};
+    use crate::model::{FolderId, FolderPath, SourceId};
 
     const THEN: Counters = Counters { epoch: 7, next: 11, messages: 4, modseq: 50 };
 
     fn recorded() -> FolderState {
         FolderState {
-            id: FolderId(1),
-            path: FolderPath::inbox(),
-            special: None,
-            object_id: None,
             epoch: 7,
             target_folder: "t".into(),
-            done: RunSet::default(),
-            flags: FlagMap::default(),
             live: 4,
-            orphans: 0,
-            next_number: 1,
             modseq: 50,
             uidnext: 11,
             messages: 4,
-            mark: String::new(),
-            missing: false,
+            ..FolderState::blank(FolderId(1), FolderPath::inbox())
         }
     }
 

@@ -95,6 +95,31 @@ pub struct FolderState {
     pub missing: bool,
 }
 
+#[cfg(test)]
+impl FolderState {
+    /// A folder of which nothing is on record yet.
+    pub(crate) fn blank(id: FolderId, path: FolderPath) -> FolderState {
+        FolderState {
+            id,
+            path,
+            special: None,
+            object_id: None,
+            epoch: 0,
+            target_folder: String::new(),
+            done: RunSet::default(),
+            flags: FlagMap::default(),
+            live: 0,
+            orphans: 0,
+            next_number: 1,
+            modseq: 0,
+            uidnext: 0,
+            messages: 0,
+            mark: String::new(),
+            missing: false,
+        }
+    }
+}
+
 /// A batch without a recorded outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenBatch {

@@ -40,6 +40,7 @@ mod stream;
 mod sync;
 mod token;
 mod truth;
+mod well_known;
 mod xml;
 
 pub use faults::{Fault, FaultRule, FaultScript, When};

@@ -40,6 +40,7 @@ mod spoiled;
 mod state;
 mod token;
 mod truth;
+mod well_known;
 mod work;
 
 pub use faults::{Fault, FaultRule, FaultScript, When};

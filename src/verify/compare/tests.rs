@@ -1,7 +1,7 @@
 use super::*;
 use crate::ledger::{FactsCursor, FolderState, IntentItem, MailboxLine, MailboxState, OpenBatch, SkipLine};
 use crate::limit::{Cost, Ticket};
-use crate::model::{Fact, FlagMap, Flags, FolderPath, Outcome, RunSet, SourceId};
+use crate::model::{Fact, Flags, FolderPath, Outcome, SourceId};
 use crate::target::{Copy, FolderWanted, StoreItem, TargetCapabilities};
 
 /// Tells copies by stamp; by id, those that have one.
@@ -73,22 +73,9 @@ impl LedgerView for View {
     }
     fn state(&self, _: &MailboxKey) -> Result<Option<MailboxState>> {
         let folder = FolderState {
-            id: FolderId(1),
-            path: FolderPath::inbox(),
-            special: None,
-            object_id: None,
             epoch: 7,
             target_folder: "inbox".into(),
-            done: RunSet::default(),
-            flags: FlagMap::default(),
-            live: 0,
-            orphans: 0,
-            next_number: 0,
-            modseq: 0,
-            uidnext: 0,
-            messages: 0,
-            mark: String::new(),
-            missing: false,
+            ..FolderState::blank(FolderId(1), FolderPath::inbox())
         };
         let open = OpenBatch {
             id: crate::ledger::BatchId(1),

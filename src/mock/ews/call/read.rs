@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use super::{Call, Conflict, Delete, FolderRef, ItemRef, Upload, View};
 use crate::mock::ews::input;
-use crate::mock::ews::mailbox::DISTINGUISHED;
 use crate::mock::ews::reply::{Fail, Refusal};
 use crate::mock::ews::restriction;
 use crate::mock::ews::schema::{self, Violation, one, opt};
 use crate::mock::ews::shape::{self, Shape};
+use crate::mock::ews::well_known::DISTINGUISHED;
 use crate::mock::ews::xml::{Element, Space};
 
 const DELETES: &[&str] = &["HardDelete", "SoftDelete", "MoveToDeletedItems"];

@@ -3,7 +3,7 @@
 //! scripts/README-bench.md.
 //!
 //! ```text
-//! cargo bench --bench night                     a hundredth of a night, about a minute; its figures mean little
+//! cargo bench --bench night                     a hundredth of a night; its figures mean little
 //! scripts/bench-night | scripts/bench-weekend   all of it
 //! ```
 //! It fails on what is lost, doubled or altered, on refusals and on an engine that fails; never on time.

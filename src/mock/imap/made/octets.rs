@@ -104,7 +104,7 @@ impl Made {
     pub fn flags(&self) -> impl Iterator<Item = &'static str> {
         let draw = mix(self.seed);
         let seen = self.seen().then_some("\\Seen");
-        seen.into_iter().chain((draw.is_multiple_of(30)).then_some("\\Flagged"))
+        seen.into_iter().chain(draw.is_multiple_of(30).then_some("\\Flagged"))
     }
 
     fn seen(&self) -> bool {

@@ -74,8 +74,8 @@ fn a_full_target_mailbox_is_tried_hour_by_hour_and_goes_on_when_there_is_room() 
 #[test]
 fn a_target_mailbox_that_is_locked_while_it_is_moved_is_waited_for() {
     let moved = || error(503, &[], "ErrorMailboxMoveInProgress");
-    let mut ward = trouble(20 * MINUTE, |request| about(request, "ben"), moved);
-    comes_back(&mut ward, "ben", (20 * MINUTE, 3 * HOUR));
+    let mut ward = trouble(2 * MINUTE, |request| about(request, "ben"), moved);
+    comes_back(&mut ward, "ben", (2 * MINUTE, HOUR));
 }
 
 #[test]

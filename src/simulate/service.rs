@@ -16,6 +16,9 @@ struct Arrival {
     bytes: u64,
 }
 
+/// What a window counts of an arrival.
+type Amount = fn(&Arrival) -> u64;
+
 /// What still counts in one window.
 #[derive(Debug, Default)]
 struct Window {
@@ -47,7 +50,7 @@ impl Service {
         let at = nanos(now);
         let Service { arrivals, first, .. } = self;
         let lengths = [model.requests_seconds, model.upload_seconds].map(|s| nanos(Duration::from_secs(s)));
-        let windows: [(&mut Window, fn(&Arrival) -> u64, u64, u64); 2] = [
+        let windows: [(&mut Window, Amount, u64, u64); 2] = [
             (&mut self.requests, |a| a.requests, lengths[0], u64::from(model.requests)),
             (&mut self.upload, |a| a.bytes, lengths[1], model.upload),
         ];

@@ -16,6 +16,9 @@ struct Arrival {
     bytes: u64,
 }
 
+/// What a window counts of an arrival.
+type Amount = fn(&Arrival) -> u64;
+
 /// What still counts in one window.
 #[derive(Debug, Default)]
 struct Window {

@@ -38,9 +38,6 @@ pub(super) struct Service {
     upload: Window,
 }
 
-/// What a window counts of an arrival.
-type Amount = fn(&Arrival) -> u64;
-
 impl Service {
     /// Some requests with so many bytes arrive together. `Some`: they are refused, for so long.
     pub(super) fn arrive(

@@ -41,7 +41,7 @@ fn verify_beside_a_run_asks_it_for_permits_and_the_service_refuses_neither() {
     }
     let (code, json, talk) = run.end();
     assert_eq!(code, 0, "{json}\n{talk}");
-    assert!(verified > 1, "they ran {verified} times beside the run");
+    assert!(verified > 0, "the run was over before they began");
     assert_eq!(json["messages"]["stored"], 180);
     let counters = bed.graph.counters();
     assert_eq!(counters.throttled, 0, "{counters:?}");

@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::answer::Reply;
 use super::session::{Call, Session, request};
-use crate::env::Step;
 use crate::http::{Exchange, HttpError, retry_after};
 use crate::limit::Answer;
 use crate::transform::json::Object;
@@ -101,8 +100,7 @@ impl Session {
         drop(parts);
         let slot = self.gate.admit_batch(&self.lookup(), &sizes, AT_ONCE).await;
         self.env.step(envelope.step).await;
-        let result = self.http.execute(request, &Exchange::default()).await;
-        self.env.step(Step::TargetAnswer).await;
+        let result = self.execute(request, &Exchange::default()).await;
         let all = |answer: Answer| vec![answer; calls.len()];
         match result {
             Err(HttpError::NotSent(_)) => slot.finish(&all(Answer::NotSent)),

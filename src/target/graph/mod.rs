@@ -298,6 +298,10 @@ impl TargetMailbox for GraphMailbox {
     async fn remove(&self, copies: &[CopyRef]) -> Vec<Result<(), Error>> {
         change::remove(&self.session, copies).await
     }
+
+    fn round_trips(&self) -> u64 {
+        self.session.sent()
+    }
 }
 
 /// Is this what the mode is for?

@@ -1,7 +1,7 @@
 //! One mailbox's way to the service: every request passes the gate, carries a token, and is judged in one place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,6 +102,8 @@ pub(super) struct Session {
     user: String,
     /// The service has no `$batch`.
     no_batches: AtomicBool,
+    /// Requests that went out or may have.
+    sent: AtomicU64,
     /// Copies may carry their stamp in a header, too.
     pub(super) header_stamps: bool,
 }
@@ -134,6 +136,7 @@ impl Session {
             original: Original::default(),
             user,
             no_batches,
+            sent: AtomicU64::new(0),
             header_stamps: false,
         }
     }
@@ -246,8 +249,7 @@ impl Session {
         if call.url.ends_with(VALUE) || call.url.ends_with(EXPORT) {
             exchange.max_response = LARGEST_VALUE;
         }
-        let result = self.http.execute(request, &exchange).await;
-        self.env.step(Step::TargetAnswer).await;
+        let result = self.execute(request, &exchange).await;
         let place = |e: &Error| Error { what: format!("{}: {}", call.what, e.what), ..e.clone() };
         match result {
             Ok(response) => {
@@ -265,6 +267,25 @@ impl Session {
                 Err(Fault::Unknown(place(&e)))
             }
         }
+    }
+
+    /// Sends a request, once, and counts it if it left.
+    pub(super) async fn execute(
+        &self,
+        request: http::Request<Bytes>,
+        exchange: &Exchange,
+    ) -> std::result::Result<http::Response<Bytes>, HttpError> {
+        let result = self.http.execute(request, exchange).await;
+        self.env.step(Step::TargetAnswer).await;
+        if !matches!(result, Err(HttpError::NotSent(_))) {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// How many requests went out or may have; a `$batch` is one.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Makes a request that may be sent again without harm (a read, a PATCH, a DELETE), until it has one of the

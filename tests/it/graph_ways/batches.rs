@@ -36,7 +36,9 @@ async fn changes_of_many_copies_take_few_round_trips_and_each_has_its_own_result
     let (desk, mailbox, folder, mut refs) = filled(GraphOptions::default(), 44).await;
     refs.insert(7, nobody(&folder));
     let read: Vec<(CopyRef, Flags)> = refs.iter().map(|r| (r.clone(), Flags::decode("FS work"))).collect();
+    let before = mailbox.round_trips();
     let results = mailbox.set_flags(&read).await;
+    assert_eq!(mailbox.round_trips() - before, 3, "a batch of requests is one");
     let failed: Vec<usize> = results.iter().enumerate().filter(|(_, r)| r.is_err()).map(|(n, _)| n).collect();
     assert_eq!(failed, [7]);
     assert_eq!(results[7].as_ref().expect_err("gone").kind, Kind::NotFound);

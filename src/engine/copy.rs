@@ -220,7 +220,7 @@ const AHEAD: usize = 1;
 /// Works off the queue. A failure stops it from beginning anything new; what is under way is waited for and recorded.
 ///
 /// Up to as many batches as the source allows are prepared at once, so that the next ones are fetched while others are
-/// stored. Each takes what it needs in the order that holds everywhere (rate → bytes → session → store) and holds
+/// stored. Each takes what it needs in the order that holds everywhere (rate → spool → turn → memory → session → store) and holds
 /// nothing while it waits for something earlier; a fetched one waits for a lane, and those that hold lanes need nothing
 /// that it holds. A large message is not fetched before a lane is free: it would hold its bytes for nothing.
 async fn copy(
@@ -402,10 +402,13 @@ async fn prepare_in(
         let octets = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
         let place = parts.limits.of_wave(&core.mailbox.wave, sizes.len() as u64, octets).await;
         let ticket = core.gate.reserve(core.target.cost(&sizes)).await;
+        doing.now(Bound::Memory);
+        // Before the turn: who waits for the spool should not keep the small ones of others from the source.
+        let spool = reserve_spool(core, &sizes).await;
         doing.now(Bound::Source);
         let turn = source.turn().await;
         doing.now(Bound::Memory);
-        (place, ticket, reserve_bytes(core, &sizes).await, turn)
+        (place, ticket, (reserve_memory(core, &sizes).await, spool), turn)
     });
     let Some((place, ticket, permits, turn)) = reserved.await else { return Ok(Err((work, None))) };
     doing.now(Bound::Ledger);
@@ -454,16 +457,24 @@ async fn prepare_in(
     Ok(Ok(Prepared { work, batch, ticket, permits: (permits, place), fetched, doing, span }))
 }
 
-/// Reserves what messages of these sizes (bytes) will take: in memory the octets and beside them what the target's
-/// requests are built in; in the spool those above the memory limit.
+/// Reserves what messages of these sizes (bytes) will take, in the spool and in memory.
 pub(super) async fn reserve_bytes(core: &Core, sizes: &[u64]) -> Permits {
-    let parts = &core.parts;
-    let limit = parts.bodies.memory_limit;
+    let spool = reserve_spool(core, sizes).await;
+    (reserve_memory(core, sizes).await, spool)
+}
+
+/// The spool's part of it: for those above the memory limit.
+async fn reserve_spool(core: &Core, sizes: &[u64]) -> Option<MemoryPermit> {
+    let limit = core.parts.bodies.memory_limit;
     let large: u64 = sizes.iter().filter(|s| **s > limit).sum();
-    let spool = if large > 0 { Some(parts.limits.spool(large).await) } else { None };
+    if large > 0 { Some(core.parts.limits.spool(large).await) } else { None }
+}
+
+/// The memory's part: the octets, and beside them what the target's requests are built in.
+async fn reserve_memory(core: &Core, sizes: &[u64]) -> MemoryPermit {
+    let limit = core.parts.bodies.memory_limit;
     let octets = sizes.iter().fold(0u64, |sum, size| sum.saturating_add((*size).min(limit)));
-    let memory = octets.saturating_add(core.target.building(sizes));
-    (parts.limits.memory(memory).await, spool)
+    core.parts.limits.memory(octets.saturating_add(core.target.building(sizes))).await
 }
 
 /// Why removals wait: a message that could not be read may be the moved original of a copy about to be removed.

@@ -23,7 +23,7 @@
 //! | `apps`      | which app registration of a pool serves a mailbox                                       |
 //! | `limits`    | the limits of a process, as the operator set them                                        |
 //!
-//! The order of reservation is the same everywhere: mailbox slot → place before the app → rate → bytes → session → store; nobody waits for
+//! The order of reservation is the same everywhere: mailbox slot → place before the app → rate → spool → turn → memory → session → store; nobody waits for
 //! an earlier class while holding a later one. In calls: [`Gate::reserve`] (what the batch will cost) →
 //! [`Limits::memory`] or [`Limits::spool`] → fetch → store, where each request passes [`Gate::admit`] with the ticket
 //! and ends with [`Slot::finish`]. The awkward exception: of a large message that goes in pieces only the beginning is

@@ -17,14 +17,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::PROGRAM;
 use common::ask::Asked;
 use common::proc::{connections, cpu, memory};
-use common::serve::{port, serve};
+use common::serve::{engine_in, port, serve};
 use mailwave::env::Env;
 use mailwave::imap::Credentials;
 use mailwave::source::Source;
@@ -339,19 +339,8 @@ impl Road {
     }
 
     fn run(&self, wanted: &Wanted, root: &Path, (source, target): (u16, u16)) -> Told {
-        let mut words: Vec<&str> = wanted.before.iter().map(String::as_str).collect();
-        words.extend([PROGRAM, "run", "mailwave.toml", "--json"]);
-        let mut command = Command::new(words[0]);
-        command
-            .args(&words[1..])
-            .current_dir(root)
-            .env("BENCH_PASSWORD", "any")
-            .env("BENCH_SECRET", "secret")
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(root.join("run.json")).unwrap())
-            .stderr(fs::File::create(root.join("run.err")).unwrap());
         let began = Instant::now();
-        let mut child = command.spawn().unwrap();
+        let mut child = engine_in(root, &wanted.before);
         let mut told = Told {
             mailboxes: self.mailboxes,
             messages: self.mailboxes * self.messages,

@@ -1,8 +1,11 @@
 //! Servers of ours, in processes of their own.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use super::PROGRAM;
 
 /// A process of ours, ended when it is dropped.
 pub struct Server(Child);
@@ -42,4 +45,21 @@ pub fn serve(program: &str, arguments: &[&str], words: &[&str]) -> (Server, Vec<
 /// The port at the end of an address.
 pub fn port(address: &str) -> u16 {
     address.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+/// Starts a run of `mailwave.toml` in a directory, with `before` put before its command; what it says goes to `run.json` and
+/// `run.err` there.
+pub fn engine_in(root: &Path, before: &[String]) -> Child {
+    let mut words: Vec<&str> = before.iter().map(String::as_str).collect();
+    words.extend([PROGRAM, "run", "mailwave.toml", "--json"]);
+    let mut command = Command::new(words[0]);
+    command
+        .args(&words[1..])
+        .current_dir(root)
+        .env("BENCH_PASSWORD", "any")
+        .env("BENCH_SECRET", "secret")
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(root.join("run.json")).unwrap())
+        .stderr(fs::File::create(root.join("run.err")).unwrap());
+    command.spawn().unwrap()
 }

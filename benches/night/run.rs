@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::common::PROGRAM;
 use crate::common::ask::Asked;
 use crate::common::proc::{Cpu, connections, cpu, files, machine, memory};
-use crate::common::serve::{Server, port, serve};
+use crate::common::serve::{Server, engine_in, port, serve};
 use crate::floor;
 use crate::plan::Plan;
 use crate::truth::{Found, compare};
@@ -166,19 +166,8 @@ pub fn travel(plan: &Plan, settings: &Settings, floor: u64, root: &Path) -> Came
     let before: Vec<Cpu> = places.iter().map(|place| cpu(place).1).collect();
     let (machine_before, stolen_before) = machine();
 
-    let mut words: Vec<&str> = settings.before.iter().map(String::as_str).collect();
-    words.extend([PROGRAM, "run", "mailwave.toml", "--json"]);
-    let mut command = Command::new(words[0]);
-    command
-        .args(&words[1..])
-        .current_dir(root)
-        .env("BENCH_PASSWORD", "any")
-        .env("BENCH_SECRET", "secret")
-        .stdin(Stdio::null())
-        .stdout(fs::File::create(root.join("run.json")).unwrap())
-        .stderr(fs::File::create(root.join("run.err")).unwrap());
     let began = Instant::now();
-    let mut child = command.spawn().unwrap();
+    let mut child = engine_in(root, &settings.before);
     let place = PathBuf::from(format!("/proc/{}", child.id()));
     let (mut engine, mut samples) = (Used::default(), Vec::new());
     let (mut most_source, mut most_target, mut looks) = (0, 0, 0u32);

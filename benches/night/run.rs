@@ -97,7 +97,8 @@ impl Mocks {
         let limits = plan.limits();
         fs::write(path("law.json"), serde_json::to_string(&plan.law).unwrap()).unwrap();
         let options = json!({ "latency": { "base_ms": limits.latency_ms }, "keep_content": false,
-            "import_mime": true, "import_mime_keeps_date": true, "limits": { "requests": limits.requests, "window_seconds": limits.requests_seconds,
+            "import_mime": true, "import_mime_keeps_date": true,
+            "mail_advanced": true, "limits": { "requests": limits.requests, "window_seconds": limits.requests_seconds,
             "upload_bytes": limits.upload, "upload_window_seconds": limits.upload_seconds } });
         fs::write(path("graph.json"), options.to_string()).unwrap();
         let words = ["mock", "imap", "--tls", "--ca", &path("imap.pem"), "--made", &path("law.json")];

@@ -6,7 +6,7 @@ use tokio::io::AsyncRead;
 use super::items::awaits_body;
 use super::response::{Response, read};
 use super::scan::{Literal, Raw, Value};
-use super::wire::Wire;
+use super::wire::{WHOLE, Wire};
 use super::{Habits, Limits, Untagged, WireError};
 
 /// What to do with a message's literal.
@@ -14,6 +14,8 @@ use super::{Habits, Limits, Untagged, WireError};
 pub enum Take {
     /// Hand its octets over.
     Keep,
+    /// Hand them over in one piece, which is kept in memory.
+    Whole,
     /// Read past it.
     Drain,
     /// Too large even to read past: break the connection.
@@ -81,18 +83,19 @@ pub(super) async fn next<S: AsyncRead + Unpin>(
         let value = if awaits_body(&raw.text) {
             match receiver.body_begins(len) {
                 Take::Refuse => return Err(WireError::BodyTooLarge(len)),
-                Take::Keep => wire.literal(len, &mut |o| receiver.body_octets(o)).await?,
-                Take::Drain => wire.literal(len, &mut |_| {}).await?,
+                Take::Keep => wire.literal(len, WHOLE, &mut |o| receiver.body_octets(o)).await?,
+                Take::Whole => wire.literal(len, usize::MAX, &mut |o| receiver.body_octets(o)).await?,
+                Take::Drain => wire.literal(len, WHOLE, &mut |_| {}).await?,
             }
             Value::Streamed
         } else if len <= limits.small_literal {
             let mut octets = Bytes::new();
-            wire.literal(len, &mut |o| octets = o).await?;
+            wire.literal(len, WHOLE, &mut |o| octets = o).await?;
             held += octets.len();
             // Not a piece of the read buffer: a name may be kept for long.
             Value::Octets(Bytes::copy_from_slice(&octets))
         } else if len <= limits.passed_literal {
-            wire.literal(len, &mut |_| {}).await?;
+            wire.literal(len, WHOLE, &mut |_| {}).await?;
             Value::Passed
         } else {
             return Err(WireError::Limit("a literal that is no message"));

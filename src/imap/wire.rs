@@ -30,8 +30,8 @@ const LITTLE: usize = 8 << 10;
 /// an octet every ten seconds keeps a connection busy for days.
 const PACE: usize = 1024;
 
-/// A literal up to this size is handed on whole, in bytes.
-const WHOLE: usize = 256 << 10;
+/// A literal up to this size is handed on whole, in bytes, where nothing else was agreed.
+pub(super) const WHOLE: usize = 256 << 10;
 
 /// One line without its line end, and the length of the literal it announces, if it does.
 #[derive(Debug, PartialEq, Eq)]
@@ -150,14 +150,16 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Ok(end.map(|end| self.buffer.split_to(end + 1)))
     }
 
-    /// Reads `len` octets into `sink`: whole if they are few, else in the pieces they arrive in. They are not copied.
+    /// Reads `len` octets into `sink`: whole if they are at most `whole`, else in the pieces they arrive in. They are not
+    /// copied.
     pub(super) async fn literal(
         &mut self,
         len: u64,
+        whole: usize,
         sink: &mut (dyn FnMut(Bytes) + Send),
     ) -> Result<(), WireError> {
         if let Ok(size) = usize::try_from(len)
-            && size <= WHOLE
+            && size <= whole
         {
             while self.buffer.len() < size {
                 let missing = size - self.buffer.len();
@@ -277,7 +279,9 @@ mod tests {
             let mut literal = None;
             if let Some(len) = line.literal {
                 let mut octets = Vec::new();
-                wire.literal(len, &mut |piece| octets.extend_from_slice(&piece)).await.expect("literal");
+                wire.literal(len, WHOLE, &mut |piece| octets.extend_from_slice(&piece))
+                    .await
+                    .expect("literal");
                 literal = Some(octets);
             }
             read.push((line.text.to_vec(), literal));
@@ -364,9 +368,9 @@ mod tests {
         let mut slow = trickled(&[b'x'; 1000], Duration::from_secs(10)).await;
         assert_eq!(slow.line().await, Err(WireError::TimedOut), "a line without end");
         let mut slow = trickled(&[b'x'; 1000], Duration::from_secs(10)).await;
-        assert_eq!(slow.literal(1000, &mut |_| ()).await, Err(WireError::TimedOut), "a literal");
+        assert_eq!(slow.literal(1000, WHOLE, &mut |_| ()).await, Err(WireError::TimedOut), "a literal");
         let mut slow = trickled(&[b'x'; 1000], Duration::from_millis(100)).await;
-        assert_eq!(slow.literal(1000, &mut |_| ()).await, Ok(()), "a narrow way, and whole in time");
+        assert_eq!(slow.literal(1000, WHOLE, &mut |_| ()).await, Ok(()), "a narrow way, and whole in time");
         let mut searching =
             trickled(b"* OK wait\r\n* OK wait\r\n* OK wait\r\n", Duration::from_secs(9)).await;
         for _ in 0..3 {

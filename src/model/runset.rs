@@ -29,6 +29,11 @@ impl RunSet {
         if first > last {
             return;
         }
+        // Most sets are built from one end to the other.
+        if self.0.last().is_none_or(|(_, end)| end.saturating_add(1) < first) {
+            self.0.push((first, last));
+            return;
+        }
         // The runs that touch or neighbour the new one are merged into it.
         let from = self.0.partition_point(|(_, end)| end.saturating_add(1) < first);
         let to = self.0.partition_point(|(start, _)| *start <= last.saturating_add(1));

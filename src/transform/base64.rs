@@ -30,8 +30,8 @@ struct Piece {
 enum Form {
     /// As they are.
     Plain,
-    /// Base64 with line breaks, as an encoder writes it.
-    Canonical,
+    /// Base64 with line breaks, as an encoder writes it; so many lines at its beginning are of [`LINE`] octets.
+    Canonical { lines: usize },
     /// Base64 that only a forgiving reader can read: padding left out, stray bits, something behind it.
     Lenient,
 }
@@ -69,7 +69,7 @@ impl Content {
             }
         }
         if let Some(len) = scan.decoded_len() {
-            let piece = Piece { octets: body.clone(), form: Form::Canonical, len };
+            let piece = Piece { octets: body.clone(), form: Form::Canonical { lines: scan.lines }, len };
             return Ok((Content { pieces: vec![piece], len }, false));
         }
         // Most of what is not right is so at its end: what stands before is passed on all the same.
@@ -79,7 +79,11 @@ impl Content {
         let read = decode_lenient(&tail, |octets| last += octets.len())?;
         let broken = tail.slice(read..tail.len()).any_readable()?;
         let pieces = vec![
-            Piece { octets: body.slice(0..clean), form: Form::Canonical, len: first },
+            Piece {
+                octets: body.slice(0..clean),
+                form: Form::Canonical { lines: scan.lines.min(clean / LINE) },
+                len: first,
+            },
             Piece { octets: tail.slice(0..read), form: Form::Lenient, len: last },
         ];
         Ok((Content { pieces, len: first + last }, broken))
@@ -117,12 +121,10 @@ impl Content {
         let mut pieces = self.pieces.as_slice();
         // Symbols are passed on as long as the next piece begins with a group of its own.
         while let [piece, rest @ ..] = pieces
-            && piece.form == Form::Canonical
+            && let Form::Canonical { lines } = piece.form
             && (piece.len.is_multiple_of(3) || rest.iter().all(|p| p.len == 0))
         {
-            for window in piece.octets.windows() {
-                push_symbols(&window?, out);
-            }
+            push_canonical(&piece.octets, lines, out)?;
             pieces = rest;
         }
         let mut reader = Reader { pieces, at: 0, held: Bytes::new() };
@@ -194,7 +196,9 @@ impl Reader<'_> {
                 continue;
             }
             if out.is_empty() {
-                out.reserve_exact(want.min(self.pieces.iter().map(|p| p.len).sum()) + 3);
+                // The decoder asks for room by the length of what is encoded, line ends and all: it shall not have to move.
+                let most = want.min(self.pieces.iter().map(|p| p.len).sum());
+                out.reserve_exact(most + most / 24 + 64);
             }
             match piece.form {
                 Form::Plain => {
@@ -202,7 +206,7 @@ impl Reader<'_> {
                     self.at += octets.len();
                     out.extend_from_slice(&octets);
                 }
-                Form::Canonical => self.at = decode_window(&piece.octets, self.at, left, &mut out)?,
+                Form::Canonical { .. } => self.at = decode_window(&piece.octets, self.at, left, &mut out)?,
                 Form::Lenient => {
                     // Rare, and its quanta may begin anywhere: once, as a whole.
                     let mut all = Vec::with_capacity(piece.len);
@@ -299,6 +303,29 @@ fn decode_lenient(octets: &Octets, mut sink: impl FnMut(&[u8])) -> io::Result<us
     Ok(read)
 }
 
+/// A line as nearly every encoder writes it: 76 symbols and a line end (RFC 2045 §6.8).
+const LINE: usize = SYMBOLS + 2;
+const SYMBOLS: usize = 76;
+
+/// Appends the symbols of canonical base64, which begins with so many lines of the usual length: those are copied without
+/// a look.
+fn push_canonical(octets: &Octets, lines: usize, out: &mut String) -> io::Result<()> {
+    const STEP: usize = WINDOW / LINE * LINE;
+    let regular = lines * LINE;
+    let step = if octets.in_memory().is_some() { regular.max(1) } else { STEP };
+    for at in (0..regular).step_by(step) {
+        let window = octets.read(at..(at + step).min(regular))?;
+        let Ok(text) = std::str::from_utf8(&window) else { break }; // the scan saw only ASCII
+        for line in 0..text.len() / LINE {
+            out.push_str(&text[line * LINE..line * LINE + SYMBOLS]);
+        }
+    }
+    for window in octets.slice(regular..octets.len()).windows() {
+        push_symbols(&window?, out);
+    }
+    Ok(())
+}
+
 /// Appends the symbols of a window of canonical base64.
 fn push_symbols(window: &[u8], out: &mut String) {
     let Ok(text) = std::str::from_utf8(window) else { return }; // the scan saw only ASCII
@@ -332,11 +359,25 @@ struct Scan {
     pads: usize,
     last: u8,
     wrong: bool,
+    /// Lines of [`LINE`] octets that it begins with.
+    lines: usize,
 }
 
 impl Scan {
     /// The next octets; `false` as soon as it is not.
-    fn feed(&mut self, octets: &[u8]) -> bool {
+    fn feed(&mut self, mut octets: &[u8]) -> bool {
+        if self.at == self.lines * LINE {
+            let mut last = None;
+            while let Some((line, rest)) = octets.split_first_chunk::<LINE>()
+                && is_usual(line)
+            {
+                (octets, last) = (rest, Some(line[SYMBOLS - 1]));
+                self.lines += 1;
+                self.at += LINE;
+                self.symbols += SYMBOLS;
+            }
+            self.last = last.unwrap_or(self.last);
+        }
         let chunks = octets.chunks_exact(64);
         let rest = chunks.remainder();
         for chunk in chunks {
@@ -404,6 +445,21 @@ impl Scan {
         (!self.wrong && all.is_multiple_of(4) && stray == 0 && self.symbols >= self.pads)
             .then(|| all / 4 * 3 - self.pads)
     }
+}
+
+/// Is this a usual line, full of symbols? Its last octets are looked at twice, for the sake of lengths that the compiler
+/// makes vector instructions of.
+fn is_usual(line: &[u8; LINE]) -> bool {
+    let (symbols, end) = line.split_at(SYMBOLS);
+    end == b"\r\n"
+        && symbols.first_chunk::<64>().is_some_and(are_symbols)
+        && symbols.last_chunk::<16>().is_some_and(are_symbols)
+}
+
+fn are_symbols<const N: usize>(octets: &[u8; N]) -> bool {
+    const { assert!(N < 256) }
+    // No branch inside.
+    usize::from(octets.iter().map(|b| is_symbol(*b)).sum::<u8>()) == N
 }
 
 fn is_symbol(b: u8) -> u8 {

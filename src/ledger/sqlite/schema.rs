@@ -228,7 +228,8 @@ fn set_up(conn: &Connection) -> Result<()> {
         conn.pragma_update(None, pragma, value).map_err(sql)?;
     }
     conn.set_prepared_statement_cache_capacity(256);
-    Ok(())
+    // Else a statement is compiled anew whenever another value is bound to it: plans shall not depend on values.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(sql)
 }
 
 /// The schema's version, if this is a ledger and one we know.

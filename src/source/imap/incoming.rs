@@ -17,6 +17,10 @@ const READ_PAST: u64 = 32 << 20;
 /// of that in memory.
 const COPIED: usize = 16 << 10;
 
+/// Larger messages are taken in as they arrive, also those that are kept in memory, in bytes: what comes whole is digested
+/// at once.
+const AT_ONCE: u64 = 8 << 20;
+
 /// What came of one message.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
@@ -170,7 +174,8 @@ impl Receiver for Incoming<'_> {
             return Take::Drain;
         }
         self.current = if len == 0 { Current::Whole(Bytes::new()) } else { Current::Begins(len) };
-        Take::Keep
+        // What is kept in memory is not gathered piece by piece: its room is asked for once either way.
+        if len <= self.bodies.memory_limit.min(AT_ONCE) { Take::Whole } else { Take::Keep }
     }
 
     fn body_octets(&mut self, octets: Bytes) {

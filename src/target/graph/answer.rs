@@ -2,10 +2,12 @@
 //!
 //! Codes are matched, messages never (Graph, "Error responses"): they may hold addresses and subjects, and change.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::limit::Answer;
@@ -64,6 +66,11 @@ impl Reply {
     /// The body as JSON.
     pub(super) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The body as what tells of a message that was made or changed.
+    pub(super) fn made(&self) -> Option<Made<'_>> {
+        serde_json::from_slice::<Made<'_>>(&self.body).ok().filter(|made| is_id(&made.id))
     }
 
     /// What the gate learns from it.
@@ -139,11 +146,27 @@ fn quota(text: String) -> Fault {
     )
 }
 
+/// What we read of the message that an answer tells of; the rest of it is passed over, not kept.
+#[derive(Deserialize)]
+pub(super) struct Made<'a> {
+    #[serde(borrow)]
+    pub(super) id: Cow<'a, str>,
+    /// The folder it lies in.
+    #[serde(borrow, default, rename = "parentFolderId")]
+    pub(super) parent: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "internetMessageId")]
+    pub(super) message_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "receivedDateTime")]
+    pub(super) received: Option<Cow<'a, str>>,
+}
+
 /// The `id` of an answer: not empty, visible ASCII, of a sane length. Ids are case-sensitive and opaque.
 pub(super) fn id(value: &Value) -> Option<&str> {
-    value["id"]
-        .as_str()
-        .filter(|id| (1..=1000).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
+    value["id"].as_str().filter(|id| is_id(id))
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=1000).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::answer::Reply;
 use super::session::{Call, Session, request};
@@ -130,32 +132,50 @@ fn settles(reply: &Reply) -> bool {
     !matches!(reply.status.as_u16(), 401 | 408 | 409 | 412 | 423 | 424 | 429 | 500..)
 }
 
+/// An answer to a `$batch`; what a part says stays as it came.
+#[derive(Deserialize)]
+struct Answers<'a> {
+    #[serde(borrow)]
+    responses: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct PartAnswer<'a> {
+    id: String,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+    #[serde(default)]
+    headers: Value,
+    #[serde(borrow, default)]
+    body: Option<&'a RawValue>,
+}
+
 /// The parts' answers, in the order of the requests; `None` for one that is missing or not readable.
-fn judged(body: &[u8], parts: usize, now: i64) -> Vec<Option<Reply>> {
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+fn judged(body: &Bytes, parts: usize, now: i64) -> Vec<Option<Reply>> {
+    let answer: Option<Answers<'_>> = serde_json::from_slice(body).ok();
     let mut by_id: BTreeMap<String, Option<Reply>> = BTreeMap::new();
-    let responses = answer.get("responses").and_then(Value::as_array);
-    for one in responses.into_iter().flatten().take(4 * MOST) {
-        let Some(id) = one["id"].as_str().map(str::to_owned) else { continue };
+    let responses = answer.map(|answer| answer.responses).unwrap_or_default();
+    for one in responses.into_iter().take(4 * MOST) {
+        let Ok(one) = serde_json::from_str::<PartAnswer<'_>>(one.get()) else { continue };
         // Answered twice: neither can be trusted.
-        let reply = if by_id.contains_key(&id) { None } else { part_reply(one, now) };
-        by_id.insert(id, reply);
+        let reply = if by_id.contains_key(&one.id) { None } else { part_reply(body, &one, now) };
+        by_id.insert(one.id, reply);
     }
     (0..parts).map(|at| by_id.remove(&at.to_string()).flatten()).collect()
 }
 
-fn part_reply(one: &Value, now: i64) -> Option<Reply> {
-    let status = StatusCode::from_u16(u16::try_from(one["status"].as_u64()?).ok()?).ok()?;
+fn part_reply(all: &Bytes, one: &PartAnswer<'_>, now: i64) -> Option<Reply> {
+    let status = StatusCode::from_u16(one.status?.get().parse().ok()?).ok()?;
     let mut headers = HeaderMap::new();
-    for (name, value) in one["headers"].as_object().into_iter().flatten() {
+    for (name, value) in one.headers.as_object().into_iter().flatten() {
         if name.eq_ignore_ascii_case("retry-after") {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             headers.extend(HeaderValue::from_str(&text).ok().map(|value| (header::RETRY_AFTER, value)));
         }
     }
-    let body = match one.get("body") {
-        None | Some(Value::Null) => Bytes::new(),
-        Some(body) => Bytes::from(body.to_string()),
+    let body = match one.body.map(RawValue::get) {
+        None | Some("null") => Bytes::new(),
+        Some(body) => all.slice_ref(body.as_bytes()),
     };
     Some(Reply { status, wait: retry_after(&headers, now), body })
 }
@@ -177,7 +197,7 @@ mod tests {
             {"id": "4", "status": 200}, {"id": "4", "status": 404},
             {"id": "9", "status": 200}, {"status": 200}, "nonsense",
         ]});
-        let replies = judged(body.to_string().as_bytes(), 5, 0);
+        let replies = judged(&body.to_string().into(), 5, 0);
         let statuses: Vec<Option<u16>> =
             replies.iter().map(|r| r.as_ref().map(|r| r.status.as_u16())).collect();
         assert_eq!(statuses, [Some(200), None, Some(429), Some(204), None]);
@@ -185,7 +205,7 @@ mod tests {
         assert_eq!(throttled.for_gate(), Answer::Throttled(Some(Duration::from_secs(17))));
         assert_eq!(throttled.code().as_deref(), Some("x"));
         for broken in [&b""[..], b"[]", b"{\"responses\":7}", b"\xff"] {
-            assert!(judged(broken, 2, 0).iter().all(Option::is_none));
+            assert!(judged(&Bytes::from_static(broken), 2, 0).iter().all(Option::is_none));
         }
     }
 }

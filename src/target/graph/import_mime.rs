@@ -12,11 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use serde_json::Value;
 
-use super::answer::{Fault, Reply, id};
+use super::answer::{Fault, Reply};
 use super::find::by_header;
-use super::folders::parent;
 use super::session::{Call, Session, segment};
 use crate::env::Step;
 use crate::limit::{Cost, Ticket};
@@ -184,12 +182,11 @@ impl Import {
             Ok(reply) => reply,
             Err(fault) => return Made::Ended(fault.into_outcome()),
         };
-        let made = reply.json().unwrap_or_default();
-        match id(&made) {
-            Some(id) if parent(&made).is_none_or(|p| p == folder.0) => {
+        match reply.made() {
+            Some(made) if made.parent.as_ref().is_none_or(|p| *p == folder.0) => {
                 let wanted = item.received.unwrap_or_else(|| date_of(&item.body));
-                let received = (!has_received(&made, wanted)).then_some(wanted);
-                Made::Imported(Imported { at, id: id.to_owned(), received, mended })
+                let received = (!has_received(made.received.as_deref(), wanted)).then_some(wanted);
+                Made::Imported(Imported { at, id: made.id.into_owned(), received, mended })
             }
             _ => Made::Ended(Outcome::Unknown(Error::temporary(
                 Kind::Protocol,
@@ -208,9 +205,8 @@ impl Import {
 }
 
 /// Does the service show this received date?
-fn has_received(message: &Value, wanted: Timestamp) -> bool {
-    let shown = message["receivedDateTime"].as_str().and_then(millis);
-    shown.is_some_and(|shown| shown.div_euclid(1000) == wanted.seconds)
+fn has_received(shown: Option<&str>, wanted: Timestamp) -> bool {
+    shown.and_then(millis).is_some_and(|shown| shown.div_euclid(1000) == wanted.seconds)
 }
 
 async fn found(session: &Session, item: &StoreItem, id: &str) -> Option<bool> {
@@ -287,7 +283,7 @@ fn stored(
     reply: &Reply,
 ) -> Outcome {
     if let Some(wanted) = received
-        && !reply.json().is_some_and(|message| has_received(&message, wanted))
+        && !reply.made().is_some_and(|message| has_received(message.received.as_deref(), wanted))
     {
         losses.insert(mime::RECEIVED_LOST);
     }

@@ -1,10 +1,8 @@
 //! Storing one message: one create, or a create, its parts and a last request that says *done*.
 
 use http::Method;
-use serde_json::Value;
 
-use super::answer::{Fault, id};
-use super::folders::parent;
+use super::answer::{Fault, Made};
 use super::session::{Session, segment};
 use super::upload::{self, Place};
 use crate::env::Step;
@@ -83,8 +81,8 @@ async fn create(
     let path = format!("/mailFolders/{}/messages", segment(&folder.0));
     let call = session.call(Method::POST, &path, message.create.clone(), Step::TargetStore, CREATE);
     let reply = session.send(ticket, &call).await?.expect(&[201], CREATE)?;
-    match reply.json() {
-        Some(made) if is_ours(&made, folder, message) => Ok(id(&made).unwrap_or_default().to_owned()),
+    match reply.made() {
+        Some(made) if is_ours(&made, folder, message) => Ok(made.id.into_owned()),
         _ => Err(Fault::Unknown(Error::temporary(
             Kind::Protocol,
             Scope::Message,
@@ -95,12 +93,12 @@ async fn create(
 
 /// Is the answer about the message we sent? It has an id, lies in the folder we named, and has the Message-ID we gave.
 /// In doubt the outcome is unknown, and the look-up by stamp decides.
-fn is_ours(made: &Value, folder: &TargetFolderId, message: &GraphMessage) -> bool {
-    let same_id = match (made["internetMessageId"].as_str(), &message.message_id) {
+fn is_ours(made: &Made<'_>, folder: &TargetFolderId, message: &GraphMessage) -> bool {
+    let same_id = match (&made.message_id, &message.message_id) {
         (Some(found), Some(sent)) => found.trim() == sent,
         _ => true,
     };
-    id(made).is_some() && same_id && parent(made).is_none_or(|p| p == folder.0)
+    same_id && made.parent.as_ref().is_none_or(|p| *p == folder.0)
 }
 
 /// Attaches what follows and sets the stamp to *done*.

@@ -18,7 +18,7 @@ fn read(body: &[u8]) -> (Content, bool) {
 }
 
 fn is_cut(content: &Content) -> bool {
-    matches!(content.pieces.as_slice(), [piece] if piece.form == Form::Canonical)
+    matches!(content.pieces.as_slice(), [Piece { form: Form::Canonical { .. }, .. }])
 }
 
 proptest! {
@@ -119,8 +119,8 @@ fn what_is_wrong_at_the_end_does_not_keep_the_rest_from_being_passed_on() {
     for tail in ["Q", "QQ", "QQQ", "QR==", "QQ==\r\nfooter", "\r\n*", "=", "=QUJD", "QUJDRA==QUJD"] {
         let body = format!("{lines}{tail}\r\n");
         let (content, _) = read(body.as_bytes());
-        let canonical: usize =
-            content.pieces.iter().filter(|p| p.form == Form::Canonical).map(|p| p.len).sum();
+        let canonical = |p: &&Piece| matches!(p.form, Form::Canonical { .. });
+        let canonical: usize = content.pieces.iter().filter(canonical).map(|p| p.len).sum();
         assert!(canonical >= 6000, "{tail}: {canonical}");
         let mut octets = Vec::new();
         LENIENT.decode_prefix(&body, &mut octets);
@@ -136,11 +136,32 @@ fn a_large_content_is_decoded_range_by_range_from_memory_and_from_the_spool() {
     for body in [Octets::from(Bytes::from(code.clone())), spooled(code.as_bytes())] {
         let (content, _) = Content::from_base64(&body).expect("readable");
         assert!(is_cut(&content));
+        assert_eq!(sent(&content), STANDARD.encode(&octets));
         let mut reader = content.reader();
         reader.skip(1_000_001).expect("readable");
         assert_eq!(reader.next(1_300_000).expect("readable"), octets[1_000_001..2_300_001]);
         assert_eq!(reader.next(1_300_000).expect("readable"), octets[2_300_001..]);
         assert!(reader.next(1).expect("readable").is_empty());
         assert_eq!(sent(&content), STANDARD.encode(&octets));
+    }
+}
+
+#[test]
+fn lines_of_the_usual_length_and_others_after_them_are_copied_alike() {
+    let octets: Vec<u8> = (0..6_000u32).map(|n| (n * 7 % 256) as u8).collect();
+    let code = STANDARD.encode(&octets);
+    for (usual, other) in [(0, 60), (1, 60), (20, 64), (40, 75), (105, 76), (30, 77), (30, 1000)] {
+        let (first, rest) = code.split_at(usual * SYMBOLS);
+        let mut body = String::new();
+        for (line, end) in [(SYMBOLS, first), (other, rest)] {
+            for symbols in end.as_bytes().chunks(line) {
+                body.push_str(std::str::from_utf8(symbols).expect("ASCII"));
+                body.push_str("\r\n");
+            }
+        }
+        let (content, broken) = read(body.as_bytes());
+        assert!(is_cut(&content) && !broken, "{usual} {other}");
+        assert_eq!(sent(&content), code, "{usual} {other}");
+        assert_eq!(content.octets().expect("in memory"), octets, "{usual} {other}");
     }
 }

@@ -57,7 +57,8 @@ impl Fields {
         }
         let read = isolated(|| {
             let mut mine = BTreeSet::new();
-            let message = MessageParser::default().parse_headers(text.as_bytes())?;
+            let read = fields_read(&text);
+            let message = MessageParser::default().parse_headers(read.as_bytes())?;
             Some((Fields::from_message(&message, &mut mine), mine))
         });
         match read.flatten() {
@@ -155,6 +156,45 @@ impl Fields {
             array.end();
         }
     }
+}
+
+/// The fields that are read here, by their names in lower case.
+const READ: [&str; 15] = [
+    "from",
+    "to",
+    "cc",
+    "subject",
+    "date",
+    "message-id",
+    "in-reply-to",
+    "references",
+    "sender",
+    "reply-to",
+    "bcc",
+    "importance",
+    "priority",
+    "x-priority",
+    "x-msmail-priority",
+];
+
+/// The header block without the fields that nobody reads: taking the trace of a message apart (`Received`, signatures) costs
+/// more than all the rest. What does not look like a field stays: the parser decides.
+fn fields_read(headers: &str) -> String {
+    let mut out = String::with_capacity(headers.len());
+    let (mut rest, mut wanted) = (headers, true);
+    while !rest.is_empty() {
+        let line;
+        (line, rest) = rest.split_at(memchr::memchr(b'\n', rest.as_bytes()).map_or(rest.len(), |at| at + 1));
+        if !line.starts_with([' ', '\t']) {
+            let name = line.split_once(':').map_or("", |(name, _)| name.trim_ascii_end());
+            let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic());
+            wanted = !is_name || READ.iter().any(|known| known.eq_ignore_ascii_case(name));
+        }
+        if wanted {
+            out.push_str(line);
+        }
+    }
+    out
 }
 
 impl Person {
@@ -312,6 +352,17 @@ mod tests {
         assert_eq!(fields.in_reply_to.as_deref(), Some("<2@x>"));
         assert_eq!(fields.date.map(|d| d.to_rfc3339()).as_deref(), Some("2026-11-21T08:00:00Z"));
         assert!(losses.is_empty(), "{losses:?}");
+    }
+
+    #[test]
+    fn fields_nobody_reads_are_left_out_with_their_folded_lines_and_all_else_stays() {
+        let headers = "Received: from a\r\n by b\r\nFrom : j@example.org\r\nsubject: a\r\n b\r\n\
+                       X-Mailer: x\r\nno field\r\nReferences: <1@x>\r\n\t<2@x>\r\nDKIM-Signature: v=1;\r\n\tb=a\r\nTo: k@x.org\r\n";
+        let left = "From : j@example.org\r\nsubject: a\r\n b\r\nno field\r\nReferences: <1@x>\r\n\t<2@x>\r\nTo: k@x.org\r\n";
+        assert_eq!(fields_read(headers), left);
+        let (json, ..) = read(headers);
+        assert_eq!(json["from"]["emailAddress"]["address"], "j@example.org");
+        assert_eq!(json["toRecipients"][0]["emailAddress"]["address"], "k@x.org");
     }
 
     #[test]

@@ -73,6 +73,13 @@ pub(super) fn header_digest(body: &Body) -> u64 {
     let (mut at, mut tail) = (0u64, Vec::new());
     while at < body.len() {
         let Ok(piece) = body.range(at, PIECE.min(body.len() - at)) else { return 0 };
+        // Nearly every header block ends in the first piece.
+        if at == 0
+            && let Some(end) = header_end(&piece, true)
+        {
+            hasher.update(piece.get(..end).unwrap_or_default());
+            break;
+        }
         // A blank line may lie across two pieces.
         let known = tail.len();
         tail.extend_from_slice(&piece);
@@ -96,8 +103,7 @@ fn header_end(octets: &[u8], from_start: bool) -> Option<usize> {
             }
         }
     }
-    let line_ends = octets.iter().enumerate().filter(|(_, b)| **b == b'\n');
-    line_ends.map(|(at, _)| at + 1).find_map(|next| match octets.get(next..)? {
+    memchr::memchr_iter(b'\n', octets).map(|at| at + 1).find_map(|next| match octets.get(next..)? {
         [b'\n', ..] => Some(next + 1),
         [b'\r', b'\n', ..] => Some(next + 2),
         _ => None,

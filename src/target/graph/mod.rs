@@ -49,8 +49,9 @@ use import_stream::Streams;
 use session::Session;
 use staging::Common;
 
-/// Messages and bytes of one batch: about one request's worth of octets.
-const BATCH_MESSAGES: usize = 20;
+/// Messages and bytes of one batch. Its intent and its outcome are made durable each by itself: fewer and larger batches cost
+/// less; what it may hold in memory is bounded by its bytes, and by the mailbox's share of the memory.
+const BATCH_MESSAGES: usize = 40;
 const BATCH_BYTES: u64 = 4 << 20;
 
 /// One Graph endpoint with its app registrations.

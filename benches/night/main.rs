@@ -14,6 +14,7 @@ mod common;
 mod floor;
 mod outlook;
 mod plan;
+mod rounds;
 mod run;
 mod sink;
 mod told;
@@ -23,8 +24,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
 
 use plan::{MAILBOX_MESSAGES, MAILBOX_OCTETS, NIGHT, Plan, WEEKEND};
+use rounds::Round;
 use run::Settings;
 
 #[derive(Debug, Parser)]
@@ -58,9 +61,12 @@ struct Wanted {
     /// Connections to the source at once, at most.
     #[arg(long, default_value_t = 1000)]
     connected: u64,
-    /// How messages are written: `json`, or `import-mime` (with `json` for what that does not take).
-    #[arg(long, default_value = "json")]
-    mode: String,
+    /// How messages are written: `json`, or `import-mime` (with `json` for what that does not take); or both, in turn.
+    #[arg(long, default_value = "json", value_delimiter = ',')]
+    mode: Vec<String>,
+    /// Runs it so many times, each with mocks of its own, and tells the medians.
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
     /// The engine's body budget.
     #[arg(long, default_value = "256MiB")]
     memory: String,
@@ -145,21 +151,38 @@ fn main() -> ExitCode {
     let root = wanted.keep.clone().unwrap_or_else(|| made.path().to_owned());
     std::fs::create_dir_all(&root).unwrap();
     let root = root.canonicalize().unwrap();
-    let settings = Settings {
-        mode: wanted.mode.clone(),
-        connected: wanted.connected,
-        memory: wanted.memory.clone(),
-        before: wanted.before.clone(),
-    };
-    let came = run::travel(&plan, &settings, wanted.floor * 1_000_000, &root);
-    told::print(&plan, &settings, &came);
-    outlook::print(&plan, &came);
+    let (mut rounds, mut runs, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..wanted.rounds.max(1) {
+        for mode in &wanted.mode {
+            let settings = Settings {
+                mode: mode.clone(),
+                connected: wanted.connected,
+                memory: wanted.memory.clone(),
+                before: wanted.before.clone(),
+            };
+            // A run of its own begins with nothing.
+            let root = root.join(format!("{mode}-{round}"));
+            std::fs::create_dir_all(&root).unwrap();
+            let came = run::travel(&plan, &settings, wanted.floor * 1_000_000, &root);
+            told::print(&plan, &settings, &came);
+            outlook::print(&plan, &came);
+            let mut all = told::json(&plan, &settings, &came);
+            all["outlook"] = outlook::json(&plan, &came);
+            runs.push(all);
+            rounds.push(Round::of(&plan, mode, &came));
+            failed.extend(told::failed(&settings, &plan, &came, wanted.most_refused));
+        }
+    }
+    if rounds.len() > 1 {
+        rounds::print(&rounds);
+    }
     if let Some(file) = &wanted.json {
-        let mut all = told::json(&plan, &settings, &came);
-        all["outlook"] = outlook::json(&plan, &came);
+        let all = match <[Value; 1]>::try_from(runs) {
+            Ok([one]) => one,
+            Err(runs) => json!({ "runs": runs, "medians": rounds::json(&rounds) }),
+        };
         std::fs::write(file, format!("{all:#}\n")).unwrap();
     }
-    let failed = told::failed(&came, wanted.most_refused);
     failed.iter().for_each(|why| println!("failed: {why}"));
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

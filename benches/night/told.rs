@@ -75,8 +75,12 @@ fn refused(came: &Came) -> f64 {
 }
 
 /// Why the run is a failure.
-pub fn failed(came: &Came, most_refused: f64) -> Vec<String> {
+pub fn failed(settings: &Settings, plan: &Plan, came: &Came, most_refused: f64) -> Vec<String> {
     let mut failed = came.wrong.clone();
+    // An import is followed by a request of its own.
+    if settings.mode == "import-mime" && (came.counters.requests as f64) < 1.5 * plan.messages as f64 {
+        failed.push("the target did not take messages as MIME: this is the cost of another way".to_owned());
+    }
     let found = &came.found;
     if !found.clean() {
         failed.push(format!(

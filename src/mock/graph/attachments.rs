@@ -92,17 +92,8 @@ impl Act<'_> {
             self.room(input.content.length)?;
             (item.number, self.ids.draw::<OfAttachment>())
         };
-        let attachment = Attachment {
-            id: id.clone(),
-            file: input.file,
-            name: input.name.clone(),
-            content_type: input.content_type.clone(),
-            inline: input.inline,
-            content_id: input.content_id.clone(),
-            content_location: input.content_location.clone(),
-            modified: self.now,
-            content: self.keep(input.content.clone()),
-        };
+        let content = self.keep(input.content.clone());
+        let attachment = Attachment::new(id.clone(), input, self.now, content);
         let shown = self.show.attachment(&attachment, &View::default());
         self.mailbox.update(number, self.now, |item| item.attachments.push(attachment));
         self.counters.attachments += 1;
@@ -237,17 +228,17 @@ impl Act<'_> {
         self.room(upload.input.size)?;
         let message = item.id.text();
         let id = self.ids.draw::<OfAttachment>();
-        let attachment = Attachment {
-            id: id.clone(),
+        let content = self.keep(Content::new(Bytes::from(upload.got)));
+        let input = AttachmentInput {
             file: true,
             name: upload.input.name,
             content_type: upload.input.content_type,
             inline: upload.input.inline,
             content_id: upload.input.content_id,
             content_location: None,
-            modified: self.now,
-            content: self.keep(Content::new(Bytes::from(upload.got))),
+            content: Content::default(),
         };
+        let attachment = Attachment::new(id.clone(), &input, self.now, content);
         self.mailbox.update(upload.message, self.now, |item| item.attachments.push(attachment));
         self.counters.attachments += 1;
         let location = format!(

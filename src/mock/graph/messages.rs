@@ -115,17 +115,7 @@ impl Act<'_> {
         }
         for a in &input.attachments {
             let content = self.keep(a.content.clone());
-            item.attachments.push(Attachment {
-                id: self.ids.draw(),
-                file: a.file,
-                name: a.name.clone(),
-                content_type: a.content_type.clone(),
-                inline: a.inline,
-                content_id: a.content_id.clone(),
-                content_location: a.content_location.clone(),
-                modified: now,
-                content,
-            });
+            item.attachments.push(Attachment::new(self.ids.draw(), a, now, content));
         }
         item
     }

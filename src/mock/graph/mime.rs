@@ -125,7 +125,7 @@ pub(super) fn write(item: &Item) -> Bytes {
             if a.inline { "inline" } else { "attachment" },
             encoded(&name),
         ));
-        if let Some(id) = &a.content_id {
+        if let Some(id) = a.content_id() {
             out.push_str(&format!("Content-ID: <{}>\r\n", id.replace(['\r', '\n'], " ")));
         }
         out.push_str("Content-Transfer-Encoding: base64\r\n\r\n");

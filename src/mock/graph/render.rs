@@ -161,8 +161,8 @@ impl Show {
         put("size", &|| json!(a.content.length + self.attachment_overhead));
         put("isInline", &|| json!(a.inline));
         if a.file {
-            put("contentId", &|| json!(a.content_id));
-            put("contentLocation", &|| json!(a.content_location));
+            put("contentId", &|| json!(a.content_id()));
+            put("contentLocation", &|| json!(a.content_location()));
             put("contentBytes", &|| json!(encodify::base64::STANDARD.encode(a.content.octets())));
         } else if view.expand_item {
             let item: Value = serde_json::from_slice(&a.content.octets()).unwrap_or_default();

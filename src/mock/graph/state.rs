@@ -12,6 +12,7 @@ pub(super) use crate::mock::service::mail::Recipient;
 
 use super::date;
 use super::ids::{Id, Immutable, OfAttachment, OfConversation, OfMessage};
+use super::input::AttachmentInput;
 use super::packed::Text;
 use super::plain::Plain;
 use super::property::PropertyId;
@@ -37,13 +38,51 @@ pub(super) struct Attachment {
     pub(super) id: Id<OfAttachment>,
     /// Else it is an attached item.
     pub(super) file: bool,
-    pub(super) name: String,
-    pub(super) content_type: Option<String>,
+    pub(super) name: Box<str>,
+    pub(super) content_type: Option<Box<str>>,
     pub(super) inline: bool,
-    pub(super) content_id: Option<String>,
-    pub(super) content_location: Option<String>,
+    /// What few have.
+    #[serde(flatten)]
+    links: Option<Box<Links>>,
     pub(super) modified: i64,
     pub(super) content: Content,
+}
+
+/// What a body refers to an attachment by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Links {
+    pub(super) content_id: Option<String>,
+    pub(super) content_location: Option<String>,
+}
+
+impl Attachment {
+    pub(super) fn new(
+        id: Id<OfAttachment>,
+        input: &AttachmentInput,
+        modified: i64,
+        content: Content,
+    ) -> Attachment {
+        let links =
+            Links { content_id: input.content_id.clone(), content_location: input.content_location.clone() };
+        Attachment {
+            id,
+            file: input.file,
+            name: input.name.as_str().into(),
+            content_type: input.content_type.as_deref().map(Box::from),
+            inline: input.inline,
+            links: (links != Links::default()).then(|| Box::new(links)),
+            modified,
+            content,
+        }
+    }
+
+    pub(super) fn content_id(&self) -> Option<&str> {
+        self.links.as_ref()?.content_id.as_deref()
+    }
+
+    pub(super) fn content_location(&self) -> Option<&str> {
+        self.links.as_ref()?.content_location.as_deref()
+    }
 }
 
 /// A message. Its form on disk is [`Plain`].
@@ -295,3 +334,38 @@ impl Item {
 
 /// A property given at creation or by PATCH, as (canonical id, value).
 pub(super) type Given = (PropertyId, String);
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+
+    #[test]
+    fn what_is_usual_takes_no_room() {
+        assert!(size_of::<Item>() <= 320, "{}", size_of::<Item>());
+        assert!(size_of::<Attachment>() <= 160, "{}", size_of::<Attachment>());
+        let mut rare = Rare::default();
+        assert_eq!((&*rare.importance, &*rare.flag.status, rare.0.is_none()), ("normal", "notFlagged", true));
+        rare.categories = vec!["blue".into()];
+        assert_eq!((&*rare.importance, rare.categories.len()), ("normal", 1));
+        assert!(Rare::new(USUAL.clone()).0.is_none());
+    }
+
+    #[test]
+    fn properties_are_found_and_replaced_whatever_their_length() {
+        let mut properties = Properties::default();
+        for id in ["String 0x7d", "String {a} Name x", "Integer 0x1"] {
+            properties.insert(id, "old");
+        }
+        let long = "Received: from a by b\r\n".repeat(40);
+        properties.insert("String 0x7d", &long);
+        properties.insert("String {a} Name x", &long);
+        assert_eq!(properties.get("String 0x7d").as_deref(), Some(&*long));
+        assert_eq!(properties.get("String 0x8"), None);
+        let ids: Vec<&str> = properties.iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, ["Integer 0x1", "String 0x7d", "String {a} Name x"]);
+        let named: Vec<&str> = properties.named().map(|(_, value)| &**value).collect();
+        assert_eq!(named, [long.as_str()], "the index has its text, however long");
+    }
+}

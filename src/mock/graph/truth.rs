@@ -244,10 +244,10 @@ fn message(item: &Item) -> MessageTruth {
 fn attachment(a: &Attachment) -> AttachmentTruth {
     AttachmentTruth {
         kind: if a.file { "file" } else { "item" }.to_owned(),
-        name: a.name.clone(),
-        content_type: a.content_type.clone(),
+        name: a.name.to_string(),
+        content_type: a.content_type.as_deref().map(str::to_owned),
         is_inline: a.inline,
-        content_id: a.content_id.clone(),
+        content_id: a.content_id().map(str::to_owned),
         size: a.content.length,
         digest: a.content.digest(),
     }

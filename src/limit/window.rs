@@ -3,8 +3,8 @@
 //! A fixed window that resets on the minute lets twice its capacity through at the seam, and a token bucket lets
 //! burst + rate through: both are refused by a service that counts the last *W* at every moment. This accountant
 //! counts as such a service does. Its memory is bounded: charges of one 200th of the window are kept as one sum, and
-//! that sum leaves when the *latest* charge in it could leave. So it may count a charge up to *W*/200 too long,
-//! never too short.
+//! that sum leaves when the *latest* charge in it leaves. So it may count a charge up to *W*/200 too long, never too
+//! short; one that is alone in its 200th leaves when it must.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) struct Window {
     /// Nanoseconds per slice, at least 1.
     grain: u64,
     sum: u64,
-    /// Ascending by index; at most `SLICES + 2`.
+    /// Ascending; at most `SLICES + 2`.
     slices: VecDeque<Slice>,
 }
 
@@ -33,8 +33,8 @@ fn nanos(time: Duration) -> u64 {
 
 #[derive(Debug, Clone, Copy)]
 struct Slice {
-    /// Which multiple of the grain, counted from tick zero.
-    index: u64,
+    /// Its latest charge, in nanoseconds. Slices lie in different multiples of the grain, counted from tick zero.
+    latest: u64,
     amount: u64,
 }
 
@@ -52,11 +52,14 @@ impl Window {
             return;
         }
         self.sum = self.sum.saturating_add(amount);
-        let index = nanos(now) / self.grain;
+        let at = nanos(now);
         match self.slices.back_mut() {
             // A clock that steps back must not reorder the slices: the charge joins the latest one.
-            Some(last) if last.index >= index => last.amount = last.amount.saturating_add(amount),
-            _ => self.slices.push_back(Slice { index, amount }),
+            Some(last) if last.latest / self.grain >= at / self.grain => {
+                last.amount = last.amount.saturating_add(amount);
+                last.latest = last.latest.max(at);
+            }
+            _ => self.slices.push_back(Slice { latest: at, amount }),
         }
     }
 
@@ -78,9 +81,9 @@ impl Window {
                 break;
             }
             remains = remains.saturating_sub(slice.amount);
-            last = Some(slice.index);
+            last = Some(slice.latest);
         }
-        last.map_or(now, |index| Duration::from_nanos(self.leaves(index)))
+        last.map_or(now, |latest| Duration::from_nanos(self.leaves(latest)))
     }
 
     /// Counts the whole capacity as spent at `at`: what a process that ended then may have sent.
@@ -88,15 +91,15 @@ impl Window {
         self.charge(at, capacity);
     }
 
-    /// When the charges of a slice are certainly older than `length`, in nanoseconds.
-    fn leaves(&self, index: u64) -> u64 {
-        index.saturating_add(1).saturating_mul(self.grain).saturating_add(self.length)
+    /// When all charges of a slice are older than `length`, in nanoseconds.
+    fn leaves(&self, latest: u64) -> u64 {
+        latest.saturating_add(self.length).saturating_add(1)
     }
 
     fn expire(&mut self, now: Tick) {
         let now = nanos(now);
         while let Some(first) = self.slices.front()
-            && self.leaves(first.index) <= now
+            && self.leaves(first.latest) <= now
         {
             self.sum = self.sum.saturating_sub(first.amount);
             self.slices.pop_front();
@@ -121,12 +124,27 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    /// The first moment after it.
+    fn after(millis: u64) -> Tick {
+        at(millis) + Duration::from_nanos(1)
+    }
+
     #[test]
     fn a_charge_counts_for_the_whole_window_and_at_most_one_slice_longer() {
         let mut window = Window::new(MINUTE);
         window.charge(at(1_000), 7);
-        assert_eq!(window.spent(at(61_000)), 7, "exactly one window later it still counts");
-        assert_eq!(window.spent(at(61_300)), 0, "one slice (300 ms) later it does not");
+        window.charge(at(1_100), 2);
+        assert_eq!(window.spent(at(61_000)), 9, "exactly one window later it still counts");
+        assert_eq!(window.spent(at(61_100)), 9, "with what is in the same slice");
+        assert_eq!(window.spent(at(61_101)), 0);
+    }
+
+    #[test]
+    fn a_charge_alone_in_its_slice_counts_no_longer_than_the_window() {
+        let mut window = Window::new(MINUTE);
+        window.charge(at(900), 7);
+        assert_eq!(window.earliest(at(1_000), 4, 10), after(60_900));
+        assert_eq!(window.spent(after(60_900)), 0);
     }
 
     #[test]
@@ -135,8 +153,8 @@ mod tests {
         window.charge(at(0), 6);
         window.charge(at(30_000), 4);
         assert_eq!(window.earliest(at(30_000), 0, 10), at(30_000), "nothing always fits");
-        assert_eq!(window.earliest(at(30_000), 6, 10), at(60_300));
-        assert_eq!(window.earliest(at(30_000), 7, 10), at(90_300));
+        assert_eq!(window.earliest(at(30_000), 6, 10), after(60_000));
+        assert_eq!(window.earliest(at(30_000), 7, 10), after(90_000));
     }
 
     #[test]
@@ -144,15 +162,15 @@ mod tests {
         let mut window = Window::new(MINUTE);
         assert_eq!(window.earliest(at(5), 11, 10), at(5));
         window.charge(at(5), 11);
-        assert_eq!(window.earliest(at(10), 11, 10), at(60_300));
+        assert_eq!(window.earliest(at(10), 11, 10), after(60_005));
     }
 
     #[test]
     fn a_window_assumed_spent_frees_itself_one_length_later() {
         let mut window = Window::new(MINUTE);
         window.assume_spent(at(0), 10);
-        assert_eq!(window.earliest(at(0), 1, 10), at(60_300));
-        assert_eq!(window.spent(at(60_300)), 0);
+        assert_eq!(window.earliest(at(0), 1, 10), after(60_000));
+        assert_eq!(window.spent(after(60_000)), 0);
     }
 
     proptest! {

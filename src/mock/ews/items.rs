@@ -31,7 +31,7 @@ impl Act<'_> {
         let change = self.mailbox.next_change();
         let mut raw = Content::new(octets);
         if !self.options.keep_content {
-            raw.octets = None;
+            raw.hold(None);
         }
         let mut item = Item {
             number: self.mailbox.next_number(),

@@ -72,7 +72,7 @@ impl Act<'_> {
         (item.change, item.entered, item.other_change) = (change, change, change);
         (item.created, item.modified) = (self.now, self.now);
         if !self.options.keep_content {
-            item.raw.octets = None;
+            item.raw.hold(None);
         }
         let answer = id_of(&item);
         self.made.push(item.number);

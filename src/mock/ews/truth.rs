@@ -189,8 +189,8 @@ fn message(item: &Item) -> MessageTruth {
         to: item.to.iter().filter_map(address).collect(),
         has_attachments: item.attachments,
         from_mime: item.from_mime,
-        mime_digest: item.raw.digest.clone(),
+        mime_digest: item.raw.digest(),
         mime_length: item.raw.length,
-        stream_digest: item.stream.as_ref().map(|s| s.digest.clone()),
+        stream_digest: item.stream.as_ref().map(|s| s.digest()),
     }
 }

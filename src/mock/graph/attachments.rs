@@ -8,6 +8,7 @@ use serde_json::json;
 use super::act::{Act, Acted};
 use super::call::At;
 use super::date;
+use super::ids::OfAttachment;
 use super::input::{AttachmentInput, UploadInput};
 use super::messages::too_large;
 use super::query::View;
@@ -89,37 +90,29 @@ impl Act<'_> {
                 return Err(Refusal::new(400, "ErrorInvalidRequest", "There are too many attachments."));
             }
             self.room(input.content.length)?;
-            (item.number, self.ids.attachment())
+            (item.number, self.ids.draw::<OfAttachment>())
         };
-        let attachment = Attachment {
-            id: id.clone(),
-            file: input.file,
-            name: input.name.clone(),
-            content_type: input.content_type.clone(),
-            inline: input.inline,
-            content_id: input.content_id.clone(),
-            content_location: input.content_location.clone(),
-            modified: self.now,
-            content: self.keep(input.content.clone()),
-        };
+        let content = self.keep(input.content.clone());
+        let attachment = Attachment::new(id.clone(), input, self.now, content);
         let shown = self.show.attachment(&attachment, &View::default());
         self.mailbox.update(number, self.now, |item| item.attachments.push(attachment));
         self.counters.attachments += 1;
         let mut reply = Reply::json(201, &shown);
-        reply.kept = Some(Kept::Attachment { mailbox: self.mailbox.address.clone(), message: number, id });
+        reply.kept =
+            Some(Kept::Attachment { mailbox: self.mailbox.address.clone(), message: number, id: id.text() });
         Ok(reply)
     }
 
     pub(super) fn delete_attachment(&mut self, at: &At, id: &str) -> Acted {
         let number = self.item_to_change(at)?.number;
         self.attachment(at, id)?;
-        self.mailbox.update(number, self.now, |item| item.attachments.retain(|a| a.id != id));
+        self.mailbox.update(number, self.now, |item| item.attachments.retain(|a| !a.id.is(id)));
         self.counters.attachments += 1;
         Ok(Reply::empty(204))
     }
 
     fn attachment(&self, at: &At, id: &str) -> Result<&Attachment, Refusal> {
-        self.item(at)?.attachments.iter().find(|a| a.id == id).ok_or_else(Refusal::not_found)
+        self.item(at)?.attachments.iter().find(|a| a.id.is(id)).ok_or_else(Refusal::not_found)
     }
 
     pub(super) fn open_upload(&mut self, at: &At, input: &UploadInput) -> Acted {
@@ -143,7 +136,7 @@ impl Act<'_> {
             return Err(too_large());
         }
         self.room(input.size)?;
-        let (message, shown) = (item.number, item.id.clone());
+        let (message, shown) = (item.number, item.id.text());
         let (session, secret) = (self.ids.text(40), self.ids.text(120));
         let expires = self.now.saturating_add(self.options.scaled_seconds(sizes.upload_seconds));
         let url = format!(
@@ -233,28 +226,33 @@ impl Act<'_> {
             return Err(too_large());
         }
         self.room(upload.input.size)?;
-        let message = item.id.clone();
-        let id = self.ids.attachment();
-        let attachment = Attachment {
-            id: id.clone(),
+        let message = item.id.text();
+        let id = self.ids.draw::<OfAttachment>();
+        let content = self.keep(Content::new(Bytes::from(upload.got)));
+        let input = AttachmentInput {
             file: true,
             name: upload.input.name,
             content_type: upload.input.content_type,
             inline: upload.input.inline,
             content_id: upload.input.content_id,
             content_location: None,
-            modified: self.now,
-            content: self.keep(Content::new(Bytes::from(upload.got))),
+            content: Content::default(),
         };
+        let attachment = Attachment::new(id.clone(), &input, self.now, content);
         self.mailbox.update(upload.message, self.now, |item| item.attachments.push(attachment));
         self.counters.attachments += 1;
         let location = format!(
-            "{}/api/v2.0/Users('{}')/Messages('{message}')/Attachments('{id}')",
-            self.upload_base, self.mailbox.guid
+            "{}/api/v2.0/Users('{}')/Messages('{message}')/Attachments('{}')",
+            self.upload_base,
+            self.mailbox.guid,
+            id.text()
         );
         let mut reply = Reply::empty(201).header("location", location);
-        reply.kept =
-            Some(Kept::Attachment { mailbox: self.mailbox.address.clone(), message: upload.message, id });
+        reply.kept = Some(Kept::Attachment {
+            mailbox: self.mailbox.address.clone(),
+            message: upload.message,
+            id: id.text(),
+        });
         Ok(reply)
     }
 }

@@ -6,6 +6,7 @@ use super::act::{Act, Acted};
 use super::call::At;
 use super::query::View;
 use super::reply::{Refusal, Reply};
+use super::state::Item;
 
 impl Act<'_> {
     /// A copy has ids of its own. It is a draft if what it was made from is one: a copy sends nothing.
@@ -21,16 +22,17 @@ impl Act<'_> {
     }
 
     fn copy_of(&mut self, number: u64, to: u32) -> Result<u64, Refusal> {
-        let mut item = self.mailbox.items.get(&number).cloned().ok_or_else(Refusal::not_found)?;
+        let mut item =
+            self.mailbox.items.get(&number).map(|item| Item::clone(item)).ok_or_else(Refusal::not_found)?;
         self.room(item.size())?;
         item.number = self.mailbox.next_number();
         item.folder = to;
-        (item.id, item.immutable) = (self.ids.message(), self.ids.immutable());
+        (item.id, item.immutable) = (self.ids.draw(), self.ids.draw());
         (item.created, item.modified) = (self.now, self.now);
         item.change = self.mailbox.next_change();
         item.entered = item.change;
         for attachment in &mut item.attachments {
-            attachment.id = self.ids.attachment();
+            attachment.id = self.ids.draw();
         }
         let number = item.number;
         self.mailbox.add(item);
@@ -44,7 +46,7 @@ impl Act<'_> {
         if self.mailbox.is_below(to, number) {
             return Err(Refusal::new(400, "ErrorMoveCopyFailed", "A folder cannot be copied into itself."));
         }
-        let name = self.mailbox.folders.get(&number).map(|f| f.name.clone()).unwrap_or_default();
+        let name = self.mailbox.folders.get(&number).map_or_else(Box::default, |f| f.name.clone());
         self.name_fits(to, &name, None)?;
         let copy = self.copy_tree(number, to)?;
         self.counters.folder_writes += 1;
@@ -72,7 +74,7 @@ impl Act<'_> {
             .iter()
             .map(|id| match self.mailbox.item(id) {
                 Some(item) => {
-                    let target = if to_immutable { &item.immutable } else { &item.id };
+                    let target = if to_immutable { item.immutable.text() } else { item.id.text() };
                     json!({"sourceId": id, "targetId": target})
                 }
                 None => json!({"sourceId": id, "errorDetails": {

@@ -136,8 +136,8 @@ impl Act<'_> {
         if asked(Change::Deleted) {
             let gone = self.mailbox.gone_after(state.cursor.max(state.floor));
             for g in gone.filter(|g| g.folder == folder && g.entered <= state.cursor) {
-                let id = if self.show.immutable { &g.immutable } else { &g.id };
-                told.push((g.change, Told::Gone(self.removed(MESSAGE, id, g.recoverable))));
+                let id = if self.show.immutable { g.immutable.text() } else { g.id.text() };
+                told.push((g.change, Told::Gone(self.removed(MESSAGE, &id, g.recoverable))));
             }
         }
         Ok(self.page(told, &state, view, "Collection(message)", |number| {
@@ -152,11 +152,11 @@ impl Act<'_> {
         let listed = |f: &&super::mailbox::Folder| {
             f.change > state.cursor && !f.hidden && f.number != root && self.mailbox.is_below(f.number, root)
         };
-        let here = self.mailbox.folders.values().filter(listed);
+        let here = self.mailbox.folders.values().map(Box::as_ref).filter(listed);
         let mut told: Vec<(u64, Told)> = here.map(|f| (f.change, Told::Here(u64::from(f.number)))).collect();
         let after = state.cursor.max(state.floor);
         for g in self.mailbox.gone_folders.iter().filter(|g| g.change > after && g.entered <= state.cursor) {
-            told.push((g.change, Told::Gone(self.removed(FOLDER, &g.id, false))));
+            told.push((g.change, Told::Gone(self.removed(FOLDER, &g.id.text(), false))));
         }
         Ok(self.page(told, &state, view, "Collection(mailFolder)", |number| {
             let number = u32::try_from(number).unwrap_or(0);

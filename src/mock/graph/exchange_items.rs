@@ -10,7 +10,6 @@ use super::date;
 use super::exchange::{Call, Import, store_id};
 use super::filter::{self, Field};
 use super::input::MessageInput;
-use super::mailbox::Folder;
 use super::messages::too_large;
 use super::query::View;
 use super::reply::{Refusal, Reply};
@@ -46,7 +45,7 @@ impl Act<'_> {
                 // The newest folder has the largest number.
                 let number = self.mailbox.folders.keys().next_back().copied().unwrap_or(0);
                 if let Some(folder) = self.mailbox.folders.get_mut(&number) {
-                    folder.class = Some(class.clone());
+                    folder.class = Some(class.as_str().into());
                 }
                 Ok(Reply { body: self.store_folder(number).to_string().into(), ..made })
             }
@@ -87,7 +86,7 @@ impl Act<'_> {
 
     fn store_folder(&self, number: u32) -> Value {
         let Some(folder) = self.mailbox.folders.get(&number) else { return Value::Null };
-        let parent = self.mailbox.folders.get(&folder.parent).map_or(folder.id.as_str(), |f| f.id.as_str());
+        let parent = self.mailbox.folders.get(&folder.parent).map_or(&folder.id, |f| &f.id);
         json!({
             "id": folder.id,
             "displayName": folder.name,
@@ -95,7 +94,7 @@ impl Act<'_> {
             "parentFolderId": parent,
             "childFolderCount": self.mailbox.children(number).count(),
             "totalItemCount": folder.items.len(),
-            "wellKnownName": folder.well_known,
+            "wellKnownName": folder.well_known.name(),
         })
     }
 
@@ -112,9 +111,12 @@ impl Act<'_> {
                 })
             })
         };
-        let numbers = self.mailbox.folders.get(&folder).into_iter().flat_map(|f: &Folder| &f.items);
-        let all: Vec<&Item> =
-            numbers.filter_map(|n| self.mailbox.items.get(n)).filter(|item| fits(item)).collect();
+        let numbers = self.mailbox.folders.get(&folder).into_iter().flat_map(|f| &f.items);
+        let all: Vec<&Item> = numbers
+            .filter_map(|n| self.mailbox.items.get(n))
+            .map(Box::as_ref)
+            .filter(|item| fits(item))
+            .collect();
         let after = view.after.unwrap_or(0);
         let mut rest = all.iter().filter(|item| item.number > after).skip(view.skip);
         let page: Vec<&Item> = rest.by_ref().take(view.top.unwrap_or(PAGE)).copied().collect();
@@ -141,7 +143,7 @@ impl Act<'_> {
             ("changeKey", json!(item.change_key())),
             ("type", json!(item.class())),
             ("size", json!(item.size())),
-            ("categories", json!(item.categories)),
+            ("categories", json!(item.rare.categories)),
             ("createdDateTime", json!(date::write(item.created))),
             ("lastModifiedDateTime", json!(date::write(item.modified))),
         ];
@@ -228,7 +230,7 @@ impl Act<'_> {
             Some(item) => item,
             None => foreign(born.clone(), &properties, &given.stream),
         };
-        item.imported = Some(blake3::hash(&given.stream).to_hex().to_string());
+        item.rare.imported = Some(blake3::hash(&given.stream).to_hex().to_string());
         (item.number, item.folder, item.id, item.immutable) = (number, folder, born.id, born.immutable);
         (item.change, item.created, item.modified) = (born.change, born.created, born.modified);
         if let Some(old) = old {
@@ -238,7 +240,7 @@ impl Act<'_> {
             item.created = old.created;
         }
         self.forget_content(&mut item);
-        let id = if self.options.import_answers_immutable { &item.immutable } else { &item.id };
+        let id = if self.options.import_answers_immutable { item.immutable.text() } else { item.id.text() };
         let mut reply = Reply::json(200, &json!({ "itemId": id, "changeKey": item.change_key() }));
         reply.created = Some((self.mailbox.address.clone(), item.number));
         self.counters.imports += 1;
@@ -249,7 +251,7 @@ impl Act<'_> {
     fn forget_content(&self, item: &mut Item) {
         if !self.options.keep_content {
             for content in item.contents_mut() {
-                content.octets = None;
+                content.hold(None);
             }
         }
     }
@@ -257,15 +259,15 @@ impl Act<'_> {
 
 /// An item as a stream; `None` if it is too large for one. One that came from elsewhere goes as it came.
 fn write(item: &Item) -> Option<Vec<u8>> {
-    if let Some(stream) = &item.stream {
-        return stream.octets.as_ref().map(|octets| octets.to_vec());
+    if let Some(stream) = &item.rare.stream {
+        return stream.held().map(|octets| octets.to_vec());
     }
     let mut own = Vec::new();
     stream::push(&mut own, &serde_json::to_vec(item).ok()?)?;
     for content in item.contents() {
         stream::push(&mut own, &content.octets())?;
     }
-    stream::write(item.class(), item.subject.as_deref().unwrap_or(""), (OWN, &own))
+    stream::write(&item.class(), item.subject.as_deref().unwrap_or(""), (OWN, &own))
 }
 
 /// The item an export of the mock holds.
@@ -277,15 +279,16 @@ fn own(properties: &[Property<'_>]) -> Option<Item> {
         let length = usize::try_from(number(&mut rest)?).ok()?;
         let octets = Bytes::copy_from_slice(take(&mut rest, length)?);
         let whole = octets.len() as u64 == content.length;
-        (content.octets, content.at) = (whole.then_some(octets), None);
+        content.hold(whole.then_some(octets));
+        content.at = None;
     }
     Some(item)
 }
 
 /// An item of a stream that is none of the mock's own: it is kept, and its class and subject are told.
 fn foreign(mut item: Item, properties: &[Property<'_>], stream: &Bytes) -> Item {
-    item.properties.insert(CLASS.to_owned(), stream::class(properties));
-    item.subject = Some(stream::subject(properties)).filter(|s| !s.is_empty());
-    item.stream = Some(Content::new(stream.clone()));
+    item.properties.insert(CLASS, &stream::class(properties));
+    item.subject = Some(stream::subject(properties)).filter(|s| !s.is_empty()).map(String::into_boxed_str);
+    item.rare.stream = Some(Content::new(stream.clone()));
     item
 }

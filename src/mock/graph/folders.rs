@@ -81,7 +81,7 @@ impl Act<'_> {
         let parent = self.mailbox.folders.get(&number).map_or(0, |f| f.parent);
         self.name_fits(parent, name, Some(number))?;
         if let Some(folder) = self.mailbox.folders.get_mut(&number) {
-            name.clone_into(&mut folder.name);
+            folder.name = name.into();
         }
         self.mailbox.touch_folder(number);
         self.counters.folder_writes += 1;
@@ -93,7 +93,7 @@ impl Act<'_> {
         if self.mailbox.is_below(to, number) {
             return Err(Refusal::new(400, "ErrorMoveCopyFailed", "A folder cannot be moved into itself."));
         }
-        let name = self.mailbox.folders.get(&number).map(|f| f.name.clone()).unwrap_or_default();
+        let name = self.mailbox.folders.get(&number).map_or_else(Box::default, |f| f.name.clone());
         self.name_fits(to, &name, Some(number))?;
         if let Some(folder) = self.mailbox.folders.get_mut(&number) {
             folder.parent = to;
@@ -114,7 +114,7 @@ impl Act<'_> {
     fn user_folder(&self, id: &str) -> Result<u32, Refusal> {
         let number = self.folder(id)?;
         match self.mailbox.folders.get(&number) {
-            Some(f) if f.well_known.is_none() => Ok(number),
+            Some(f) if f.well_known.name().is_none() => Ok(number),
             _ => Err(Refusal::new(
                 403,
                 "ErrorDeleteDistinguishedFolder",

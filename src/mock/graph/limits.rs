@@ -74,17 +74,69 @@ pub(super) struct Meter {
     told: Told,
     /// When a request was last let in.
     last: Option<i64>,
+    ideal: Ideal,
     /// How long windows made it wait at least, and how long it waited where they did.
     pub(super) pace: Pace,
 }
 
-/// How well the windows were used while they were what bound: of each request that could not have gone when the one
-/// before it did, how long the windows kept it, and how long it was until it came. In milliseconds.
+/// A client that sends the same requests in the same order, each the moment the windows let it: what the real one is held
+/// against. Where no window keeps a request, it takes the time that the real one takes.
+#[derive(Debug, Default)]
+struct Ideal {
+    requests: Window,
+    bytes: Window,
+    /// When it sent the last one, by its own time.
+    last: i64,
+}
+
+/// The limits of one request: of its window and of that of uploads.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    requests: (u64, Length),
+    upload: (u64, Length),
+}
+
+impl Bounds {
+    fn of(options: &GraphOptions) -> Bounds {
+        let limits = &options.limits;
+        let length = |seconds| Length { ms: options.scaled_seconds(seconds).max(1), kind: limits.windows };
+        Bounds {
+            requests: (limits.requests, length(limits.window_seconds)),
+            upload: (limits.upload_bytes, length(limits.upload_window_seconds)),
+        }
+    }
+
+    /// Milliseconds until both windows let a request go.
+    fn wait(&self, requests: &Window, bytes: &Window, now: i64, upload: u64) -> i64 {
+        let ((most, window), (most_bytes, upload_window)) = (self.requests, self.upload);
+        let asked = requests.wait(now, most, 1, window);
+        if upload == 0 { asked } else { asked.max(bytes.wait(now, most_bytes, upload, upload_window)) }
+    }
+}
+
+impl Ideal {
+    /// Sends the next request, for which the real client took `took`; how long it took itself. `kept`: by a window.
+    fn send(&mut self, bounds: &Bounds, upload: u64, took: i64, kept: bool) -> i64 {
+        let least = bounds.wait(&self.requests, &self.bytes, self.last, upload);
+        let own = if kept { least } else { least.max(took) };
+        self.last += own;
+        self.requests.add(self.last, 1, bounds.requests.1);
+        if upload > 0 {
+            self.bytes.add(self.last, upload, bounds.upload.1);
+        }
+        own
+    }
+}
+
+/// How well the windows were used while they were what bound: of the requests that could not have gone when the one before
+/// them did, how long it was until they came, and how long it would have been for a client that sends the same ones at the
+/// moments the windows let them. Whoever is late by the same time with each request loses that once a window: the next
+/// window begins as much later. In milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
     /// Requests that a window kept.
     pub kept: u64,
-    /// As long as the windows kept them, all added up.
+    /// As long as it would have been, all added up.
     pub least_ms: u64,
     /// As long as it took until they came.
     pub took_ms: u64,
@@ -101,14 +153,9 @@ impl std::ops::AddAssign for Pace {
 impl Meter {
     /// Counts a request of `upload` octets and takes a slot, or refuses.
     pub(super) fn enter(&mut self, options: &GraphOptions, now: i64, upload: u64) -> Result<(), Refusal> {
-        let limits = &options.limits;
-        let length = |seconds| Length { ms: options.scaled_seconds(seconds).max(1), kind: limits.windows };
-        let (window, upload_window) = (length(limits.window_seconds), length(limits.upload_window_seconds));
-        let kept = self.last.map_or(0, |last| {
-            let bytes = |upload| self.bytes.wait(last, limits.upload_bytes, upload, upload_window);
-            let requests = self.requests.wait(last, limits.requests, 1, window);
-            requests.max(if upload > 0 { bytes(upload) } else { 0 })
-        });
+        let (limits, bounds) = (&options.limits, Bounds::of(options));
+        let (window, upload_window) = (bounds.requests.1, bounds.upload.1);
+        let kept = self.last.map_or(0, |last| bounds.wait(&self.requests, &self.bytes, last, upload));
         self.requests.add(now, 1, window);
         if upload > 0 {
             self.bytes.add(now, upload, upload_window);
@@ -130,9 +177,11 @@ impl Meter {
             throttled(now, message, limits.concurrency_retry_after, options.scaled_seconds(1), options)
         } else {
             self.flight.enter();
-            if let (Some(last), 1..) = (self.last, kept) {
+            let took = self.last.map_or(0, |last| now - last);
+            let least = self.ideal.send(&bounds, upload, took, kept > 0);
+            if kept > 0 {
                 let ms = |ms: i64| u64::try_from(ms).unwrap_or(0);
-                self.pace += Pace { kept: 1, least_ms: ms(kept), took_ms: ms(now - last) };
+                self.pace += Pace { kept: 1, least_ms: ms(least), took_ms: ms(took) };
             }
             self.last = Some(now);
             return Ok(());
@@ -297,6 +346,23 @@ mod tests {
         assert!(meter.enter(&options, 10_600, 0).is_ok(), "reads are no matter of that window");
         assert!(meter.enter(&options, 10_700, 90).is_err());
         assert_eq!(meter.pace.kept, 1, "refused ones did not come");
+    }
+
+    #[test]
+    fn who_is_late_with_each_request_loses_it_once_a_window() {
+        let limits = Limits { upload_bytes: 100, upload_window_seconds: 10, ..Limits::default() };
+        let options = of(Limits { concurrent: 1000, ..limits });
+        let mut meter = Meter::default();
+        let mut came: Vec<i64> = Vec::new();
+        for n in 0..400 {
+            // Four fit into a window; from the fifth on each comes 100 ms after it might.
+            let at = if n < 4 { 2_500 * n as i64 } else { came[n - 4] + 10_100 };
+            assert!(meter.enter(&options, at, 25).is_ok());
+            came.push(at);
+        }
+        assert_eq!(meter.pace.kept, 396);
+        let share = meter.pace.least_ms as f64 / meter.pace.took_ms as f64;
+        assert!((share - 10_000.0 / 10_100.0).abs() < 0.001, "{share}");
     }
 
     #[test]

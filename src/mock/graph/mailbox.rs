@@ -1,13 +1,14 @@
 //! A mailbox: its folders and messages, with the indexes that make it fast.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::Ids;
+use super::ids::{Id, Ids, Immutable, Kind, OfFolder, OfMessage, print};
 use super::options::Language;
-use super::state::{Content, Item};
-use super::well_known::WELL_KNOWN;
+use super::state::{Content, Item, is_named};
+use super::well_known::{Known, WELL_KNOWN};
 use crate::mock::service::kept::Keepable;
 use crate::mock::service::tree::{self, Branch};
 
@@ -15,12 +16,12 @@ use crate::mock::service::tree::{self, Branch};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Folder {
     pub(super) number: u32,
-    pub(super) id: String,
+    pub(super) id: Id<OfFolder>,
     /// 0: none.
     pub(super) parent: u32,
-    pub(super) name: String,
+    pub(super) name: Box<str>,
     pub(super) hidden: bool,
-    pub(super) well_known: Option<String>,
+    pub(super) well_known: Known,
     /// The last change of the folder itself, and the one that made it.
     #[serde(default)]
     pub(super) change: u64,
@@ -28,7 +29,7 @@ pub(super) struct Folder {
     pub(super) entered: u64,
     /// Its class, where it is not `IPF.Note`.
     #[serde(default)]
-    pub(super) class: Option<String>,
+    pub(super) class: Option<Box<str>>,
     #[serde(skip)]
     pub(super) items: BTreeSet<u64>,
 }
@@ -47,7 +48,7 @@ impl Branch for Folder {
     }
 
     fn is_top(&self) -> bool {
-        self.parent == 0 && self.well_known.as_deref() == Some("msgfolderroot")
+        self.parent == 0 && self.well_known.name() == Some("msgfolderroot")
     }
 }
 
@@ -57,8 +58,8 @@ pub(super) struct Gone {
     pub(super) change: u64,
     pub(super) folder: u32,
     pub(super) entered: u64,
-    pub(super) id: String,
-    pub(super) immutable: String,
+    pub(super) id: Id<OfMessage>,
+    pub(super) immutable: Id<Immutable>,
     /// It is elsewhere, or can be recovered.
     pub(super) recoverable: bool,
 }
@@ -68,7 +69,7 @@ pub(super) struct Gone {
 pub(super) struct GoneFolder {
     pub(super) change: u64,
     pub(super) entered: u64,
-    pub(super) id: String,
+    pub(super) id: Id<OfFolder>,
 }
 
 /// So many departures of messages are remembered; tokens from before the oldest of them expire.
@@ -80,8 +81,8 @@ pub(super) struct Mailbox {
     pub(super) address: String,
     pub(super) guid: String,
     pub(super) created: i64,
-    pub(super) folders: BTreeMap<u32, Folder>,
-    pub(super) items: BTreeMap<u64, Item>,
+    pub(super) folders: BTreeMap<u32, Box<Folder>>,
+    pub(super) items: BTreeMap<u64, Box<Item>>,
     next_folder: u32,
     next_item: u64,
     changes: u64,
@@ -96,14 +97,31 @@ pub(super) struct Mailbox {
     index: Index,
 }
 
+/// Prints of ids ([`print`]) with what has them. The texts are held once, by the items.
 #[derive(Debug, Default)]
 struct Index {
-    folder_ids: BTreeMap<String, u32>,
-    ids: BTreeMap<String, u64>,
-    immutable: BTreeMap<String, u64>,
+    folder_ids: BTreeSet<(u64, u32)>,
+    ids: BTreeSet<(u64, u64)>,
+    immutable: BTreeSet<(u64, u64)>,
+    /// Ids of extended properties, held once for all items.
+    properties: BTreeSet<Arc<str>>,
     /// Named property → (value, item).
-    named: BTreeMap<String, BTreeSet<(String, u64)>>,
+    named: BTreeMap<Arc<str>, BTreeSet<(Arc<str>, u64)>>,
     bytes: u64,
+}
+
+fn key<K: Kind>(id: &Id<K>) -> u64 {
+    print(&id.text())
+}
+
+/// What an index has under a print.
+fn under<N: Copy + Ord>(
+    set: &BTreeSet<(u64, N)>,
+    text: &str,
+    (least, most): (N, N),
+) -> impl Iterator<Item = N> {
+    let print = print(text);
+    set.range((print, least)..=(print, most)).map(|(_, number)| *number)
 }
 
 impl Keepable for Mailbox {
@@ -112,14 +130,14 @@ impl Keepable for Mailbox {
     }
 
     fn contents_mut(&mut self) -> impl Iterator<Item = &mut Content> {
-        self.items.values_mut().flat_map(Item::contents_mut)
+        self.items.values_mut().flat_map(|item| item.contents_mut())
     }
 
     fn reindex(&mut self) {
         self.index = Index::default();
         for (number, folder) in &mut self.folders {
             folder.items.clear();
-            self.index.folder_ids.insert(folder.id.clone(), *number);
+            self.index.folder_ids.insert((key(&folder.id), *number));
             if folder.change == 0 {
                 // Saved before folders had changes.
                 self.changes += 1;
@@ -155,20 +173,21 @@ impl Mailbox {
             Language::German => 1,
             Language::French => 2,
         };
-        for (well_known, parent, hidden, names) in WELL_KNOWN {
+        for (place, (_, parent, hidden, names)) in WELL_KNOWN.iter().enumerate() {
             let parent = mailbox.well_known(parent).unwrap_or(0);
             let number = mailbox.add_folder(parent, names[column], *hidden, ids);
             if let Some(folder) = mailbox.folders.get_mut(&number) {
-                folder.well_known = Some((*well_known).to_owned());
+                folder.well_known = Known::at(place);
             }
         }
         mailbox
     }
 
-    fn enlist(&mut self, item: Item) {
-        self.index.ids.insert(item.id.clone(), item.number);
-        self.index.immutable.insert(item.immutable.clone(), item.number);
-        self.index_properties(&item);
+    fn enlist(&mut self, mut item: Box<Item>) {
+        item.shrink();
+        self.index.ids.insert((key(&item.id), item.number));
+        self.index.immutable.insert((key(&item.immutable), item.number));
+        self.index_properties(&mut item);
         self.index.bytes += item.size();
         if let Some(folder) = self.folders.get_mut(&item.folder) {
             folder.items.insert(item.number);
@@ -176,16 +195,24 @@ impl Mailbox {
         self.items.insert(item.number, item);
     }
 
-    fn index_properties(&mut self, item: &Item) {
-        for (id, value) in &item.properties {
-            if is_named(id) {
-                self.index.named.entry(id.clone()).or_default().insert((value.clone(), item.number));
+    fn index_properties(&mut self, item: &mut Item) {
+        for id in item.properties.ids_mut() {
+            match self.index.properties.get(id) {
+                Some(known) => *id = known.clone(),
+                None => drop(self.index.properties.insert(id.clone())),
             }
+        }
+        for (id, value) in item.properties.named() {
+            let values = match self.index.named.get_mut(id) {
+                Some(values) => values,
+                None => self.index.named.entry(id.clone()).or_default(),
+            };
+            values.insert((value.clone(), item.number));
         }
     }
 
     fn unindex_properties(&mut self, item: &Item) {
-        for (id, value) in &item.properties {
+        for (id, value) in item.properties.named() {
             if let Some(values) = self.index.named.get_mut(id) {
                 values.remove(&(value.clone(), item.number));
             }
@@ -198,41 +225,43 @@ impl Mailbox {
         self.folders
             .values()
             .take(WELL_KNOWN.len() + 1)
-            .find(|f| f.well_known.as_deref().is_some_and(|w| w.eq_ignore_ascii_case(name)))
+            .find(|f| f.well_known.name().is_some_and(|w| w.eq_ignore_ascii_case(name)))
             .map(|f| f.number)
     }
 
     /// A folder by its id or well-known name.
     pub(super) fn folder(&self, id: &str) -> Option<u32> {
-        self.index.folder_ids.get(id).copied().or_else(|| self.well_known(id))
+        under(&self.index.folder_ids, id, (0, u32::MAX))
+            .find(|number| self.folders.get(number).is_some_and(|folder| folder.id.is(id)))
+            .or_else(|| self.well_known(id))
     }
 
     pub(super) fn add_folder(&mut self, parent: u32, name: &str, hidden: bool, ids: &mut Ids) -> u32 {
         let number = self.next_folder;
         self.next_folder += 1;
-        let id = ids.folder();
+        let id = ids.draw();
         let change = self.next_change();
-        self.index.folder_ids.insert(id.clone(), number);
+        self.index.folder_ids.insert((key(&id), number));
         self.folders.insert(
             number,
-            Folder {
+            Box::new(Folder {
                 number,
                 id,
                 parent,
-                name: name.to_owned(),
+                name: name.into(),
                 hidden,
-                well_known: None,
+                well_known: Known::NO,
                 change,
                 entered: change,
                 class: None,
                 items: BTreeSet::new(),
-            },
+            }),
         );
         number
     }
 
     pub(super) fn children(&self, parent: u32) -> impl Iterator<Item = &Folder> {
-        tree::children(&self.folders, parent)
+        tree::children(&self.folders, parent).map(Box::as_ref)
     }
 
     /// Removes a folder and all below; its messages become recoverable.
@@ -247,7 +276,7 @@ impl Mailbox {
             self.delete(item, ids, now);
         }
         if let Some(folder) = self.folders.remove(&number) {
-            self.index.folder_ids.remove(&folder.id);
+            self.index.folder_ids.remove(&(key(&folder.id), number));
             let change = self.next_change();
             self.gone_folders.push(GoneFolder { change, entered: folder.entered, id: folder.id });
         }
@@ -312,15 +341,18 @@ impl Mailbox {
 
     /// Puts a new message in its folder.
     pub(super) fn add(&mut self, item: Item) {
-        self.enlist(item);
+        self.enlist(Box::new(item));
     }
 
     /// A message by either id. What is recoverably deleted is not found by its immutable id.
     pub(super) fn item(&self, id: &str) -> Option<&Item> {
-        if let Some(number) = self.index.ids.get(id) {
-            return self.items.get(number);
+        let all = (0, u64::MAX);
+        let held = |number| self.items.get(&number).map(Box::as_ref);
+        if let Some(item) = under(&self.index.ids, id, all).filter_map(held).find(|item| item.id.is(id)) {
+            return Some(item);
         }
-        let item = self.items.get(self.index.immutable.get(id)?)?;
+        let item =
+            under(&self.index.immutable, id, all).filter_map(held).find(|item| item.immutable.is(id))?;
         (item.folder != self.recoverable()).then_some(item)
     }
 
@@ -330,17 +362,18 @@ impl Mailbox {
         self.unindex_properties(&item);
         self.index.bytes = self.index.bytes.saturating_sub(item.size());
         let result = f(&mut item);
+        item.shrink();
         item.change = self.next_change();
         item.modified = now;
         self.index.bytes += item.size();
-        self.index_properties(&item);
+        self.index_properties(&mut item);
         self.items.insert(number, item);
         Some(result)
     }
 
     /// Moves a message: its classic id changes.
     pub(super) fn relocate(&mut self, number: u64, to: u32, ids: &mut Ids, now: i64) {
-        let id = ids.message();
+        let id = ids.draw::<OfMessage>();
         let change = self.next_change();
         let Some(item) = self.items.get_mut(&number) else { return };
         let from = item.folder;
@@ -348,8 +381,8 @@ impl Mailbox {
         (item.folder, item.change, item.modified) = (to, change, now);
         let entered = std::mem::replace(&mut item.entered, change);
         let immutable = item.immutable.clone();
-        self.index.ids.remove(&old);
-        self.index.ids.insert(id, number);
+        self.index.ids.remove(&(key(&old), number));
+        self.index.ids.insert((key(&id), number));
         if let Some(folder) = self.folders.get_mut(&from) {
             folder.items.remove(&number);
         }
@@ -373,13 +406,13 @@ impl Mailbox {
     pub(super) fn purge(&mut self, number: u64) {
         let Some(item) = self.items.remove(&number) else { return };
         self.unindex_properties(&item);
-        self.index.ids.remove(&item.id);
-        self.index.immutable.remove(&item.immutable);
+        self.index.ids.remove(&(key(&item.id), number));
+        self.index.immutable.remove(&(key(&item.immutable), number));
         self.index.bytes = self.index.bytes.saturating_sub(item.size());
         if let Some(folder) = self.folders.get_mut(&item.folder) {
             folder.items.remove(&number);
         }
-        let Item { folder, entered, id, immutable, .. } = item;
+        let Item { folder, entered, id, immutable, .. } = *item;
         let change = self.next_change();
         self.remember(Gone { change, folder, entered, id, immutable, recoverable: false });
     }
@@ -400,7 +433,7 @@ impl Mailbox {
             .get(property)
             .map(|values| {
                 values
-                    .range((value.to_owned(), 0)..)
+                    .range((value.into(), 0)..)
                     .take_while(|(v, _)| v.starts_with(value))
                     .map(|(_, number)| *number)
                     .collect()
@@ -409,9 +442,4 @@ impl Mailbox {
         found.sort_unstable();
         Some(found)
     }
-}
-
-/// Canonical ids of named properties hold a GUID.
-fn is_named(id: &str) -> bool {
-    id.contains('{')
 }

@@ -10,7 +10,7 @@ use super::input::MessageInput;
 use super::mime;
 use super::query::View;
 use super::reply::{Refusal, Reply};
-use super::state::{Attachment, Content, Given, Item};
+use super::state::{Attachment, Content, Given, Item, Properties, Rare};
 
 /// The service's page where none is asked for.
 const PAGE: usize = 10;
@@ -56,7 +56,7 @@ impl Act<'_> {
 
     pub(super) fn make(&mut self, number: u64, folder: u32, input: &MessageInput, how: How) -> Item {
         let now = self.now;
-        let (id, immutable) = (self.ids.message(), self.ids.immutable());
+        let (id, immutable) = (self.ids.draw(), self.ids.draw());
         let change = self.mailbox.next_change();
         let mut item = Item {
             number,
@@ -70,40 +70,31 @@ impl Act<'_> {
             received: now,
             sent: now,
             subject: None,
-            internet_message_id: String::new(),
+            internet_message_id: "".into(),
             html: false,
             body: Content::default(),
             from: None,
-            sender: None,
             to: Vec::new(),
-            cc: Vec::new(),
-            bcc: Vec::new(),
-            reply_to: Vec::new(),
             read: true,
             draft: how != How::Import,
             other_flags: 0,
-            flag: super::state::Flag::default(),
-            categories: Vec::new(),
-            importance: "normal".into(),
-            inference: "focused".into(),
-            delivery_receipt: false,
-            read_receipt: false,
-            conversation: format!("AAQkAG{}=", self.ids.text(60)),
-            headers: input.headers.clone().unwrap_or_default(),
-            properties: std::collections::BTreeMap::new(),
+            conversation: self.ids.draw(),
+            properties: Properties::default(),
             attachments: Vec::new(),
-            raw: input.raw.clone().map(|c| self.keep(c)),
-            stream: None,
-            imported: None,
+            raw: input.raw.clone().map(|c| Box::new(self.keep(c))),
+            rare: Rare::default(),
         };
+        if let Some(headers) = input.headers.as_ref().filter(|headers| !headers.is_empty()) {
+            item.rare.headers.clone_from(headers);
+        }
         if input.body.is_none() {
             item.body = Content::new(bytes::Bytes::new());
         }
         match how {
             How::Json => born(&mut item, &input.properties),
             How::Mime | How::Import if self.options.mime_keeps_headers => {
-                let kept = input.properties.iter().map(|(id, value)| (id.canonical.clone(), value.clone()));
-                item.properties.extend(kept);
+                let given = &input.properties;
+                given.iter().for_each(|(id, value)| item.properties.insert(&id.canonical, value));
             }
             How::Mime | How::Import => {}
         }
@@ -120,21 +111,11 @@ impl Act<'_> {
         common(&mut item, input);
         sensitive(&mut item, input, body);
         if item.internet_message_id.is_empty() {
-            item.internet_message_id = format!("<{}@mock.invalid>", self.ids.text(30));
+            item.internet_message_id = format!("<{}@mock.invalid>", self.ids.text(30)).into();
         }
         for a in &input.attachments {
             let content = self.keep(a.content.clone());
-            item.attachments.push(Attachment {
-                id: self.ids.attachment(),
-                file: a.file,
-                name: a.name.clone(),
-                content_type: a.content_type.clone(),
-                inline: a.inline,
-                content_id: a.content_id.clone(),
-                content_location: a.content_location.clone(),
-                modified: now,
-                content,
-            });
+            item.attachments.push(Attachment::new(self.ids.draw(), a, now, content));
         }
         item
     }
@@ -142,7 +123,7 @@ impl Act<'_> {
     /// The content, or only its digest if the tenant keeps none.
     pub(super) fn keep(&self, mut content: Content) -> Content {
         if !self.options.keep_content {
-            content.octets = None;
+            content.hold(None);
         }
         content
     }
@@ -184,7 +165,7 @@ impl Act<'_> {
                 if date && patch_dates {
                     born(item, std::slice::from_ref(&(id.clone(), value.clone())));
                 } else if !BORN.contains(&id.canonical.as_str()) {
-                    item.properties.insert(id.canonical.clone(), value.clone());
+                    item.properties.insert(&id.canonical, value);
                 }
             }
         });
@@ -331,47 +312,52 @@ fn born(item: &mut Item, given: &[Given]) {
             }
             "SystemTime 0xe06" => item.received = date::read(value).unwrap_or(item.received),
             "SystemTime 0x39" => item.sent = date::read(value).unwrap_or(item.sent),
-            "String 0x37" => item.subject = Some(value.clone()),
-            "String 0x1035" => item.internet_message_id.clone_from(value),
+            "String 0x37" => item.subject = Some(value.as_str().into()),
+            "String 0x1035" => item.internet_message_id = value.as_str().into(),
             other if BORN.contains(&other) => {}
             _ => {
-                item.properties.insert(id.canonical.clone(), value.clone());
+                item.properties.insert(&id.canonical, value);
             }
         }
     }
 }
 
+/// Sets a field to what is given, if it is another value: what is usual then takes no room.
+macro_rules! set {
+    ($item:ident $(. $field:ident)+, $given:expr) => {
+        if let Some(given) = $given.as_ref().filter(|given| **given != $item $(. $field)+) {
+            $item $(. $field)+ = given.clone();
+        }
+    };
+}
+
 /// What can be changed on any message.
 fn common(item: &mut Item, input: &MessageInput) {
-    fn set<T: Clone>(place: &mut T, given: Option<&T>) {
-        if let Some(given) = given {
-            place.clone_from(given);
-        }
-    }
-    set(&mut item.read, input.read.as_ref());
-    set(&mut item.flag, input.flag.as_ref());
-    set(&mut item.categories, input.categories.as_ref());
-    set(&mut item.importance, input.importance.as_ref());
-    set(&mut item.inference, input.inference.as_ref());
-    set(&mut item.delivery_receipt, input.delivery_receipt.as_ref());
-    set(&mut item.read_receipt, input.read_receipt.as_ref());
+    item.read = input.read.unwrap_or(item.read);
+    set!(item.rare.flag, input.flag);
+    set!(item.rare.categories, input.categories);
+    set!(item.rare.importance, input.importance);
+    set!(item.rare.inference, input.inference);
+    set!(item.rare.delivery_receipt, input.delivery_receipt);
+    set!(item.rare.read_receipt, input.read_receipt);
 }
 
 /// What can be changed on drafts.
 fn sensitive(item: &mut Item, input: &MessageInput, body: Option<(bool, Content)>) {
-    fn set<T: Clone>(place: &mut T, given: Option<&T>) {
-        if let Some(given) = given {
-            place.clone_from(given);
-        }
+    if let Some(subject) = &input.subject {
+        item.subject = subject.as_deref().map(Box::from);
     }
-    set(&mut item.subject, input.subject.as_ref());
-    set(&mut item.internet_message_id, input.internet_message_id.as_ref());
-    set(&mut item.from, input.from.as_ref());
-    set(&mut item.sender, input.sender.as_ref());
-    set(&mut item.to, input.to.as_ref());
-    set(&mut item.cc, input.cc.as_ref());
-    set(&mut item.bcc, input.bcc.as_ref());
-    set(&mut item.reply_to, input.reply_to.as_ref());
+    if let Some(id) = &input.internet_message_id {
+        item.internet_message_id = id.as_str().into();
+    }
+    if input.from.is_some() || input.sender.is_some() {
+        let now = (item.from.as_deref().cloned(), item.sender().cloned());
+        item.set_authors(input.from.clone().unwrap_or(now.0), input.sender.clone().unwrap_or(now.1));
+    }
+    set!(item.to, input.to);
+    set!(item.rare.cc, input.cc);
+    set!(item.rare.bcc, input.bcc);
+    set!(item.rare.reply_to, input.reply_to);
     if let Some((html, content)) = body {
         (item.html, item.body) = (html, content);
     }

@@ -89,21 +89,22 @@ pub(super) fn write(item: &Item) -> Bytes {
             out.push_str(&format!("{name}: {}\r\n", encoded(&clean(value))));
         }
     };
-    field("From", &addresses(item.from.as_slice()));
+    field("From", &addresses(item.from.as_deref().map_or(&[], std::slice::from_ref)));
     field("To", &addresses(&item.to));
-    field("Cc", &addresses(&item.cc));
+    field("Cc", &addresses(&item.rare.cc));
     field("Subject", item.subject.as_deref().unwrap_or(""));
     field("Date", &date::write_mail(item.sent));
     field("Message-ID", &item.internet_message_id);
     for (name, id) in [("In-Reply-To", "String 0x1042"), ("References", "String 0x1039")] {
         field(name, item.property(id).as_deref().unwrap_or(""));
     }
-    for (name, value) in &item.headers {
+    for (name, value) in &item.rare.headers {
         field(name, value);
     }
     out.push_str("MIME-Version: 1.0\r\n");
     let kind = if item.html { "text/html" } else { "text/plain" };
-    let boundary = format!("_000_{}_", &item.immutable[8..32.min(item.immutable.len())]);
+    let immutable = item.immutable.text();
+    let boundary = format!("_000_{}_", immutable.get(8..32).unwrap_or(&immutable));
     let multipart = !item.attachments.is_empty();
     if multipart {
         out.push_str(&format!(
@@ -124,7 +125,7 @@ pub(super) fn write(item: &Item) -> Bytes {
             if a.inline { "inline" } else { "attachment" },
             encoded(&name),
         ));
-        if let Some(id) = &a.content_id {
+        if let Some(id) = a.content_id() {
             out.push_str(&format!("Content-ID: <{}>\r\n", id.replace(['\r', '\n'], " ")));
         }
         out.push_str("Content-Transfer-Encoding: base64\r\n\r\n");

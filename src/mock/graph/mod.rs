@@ -30,6 +30,8 @@ mod mailbox;
 mod messages;
 mod mime;
 mod options;
+mod packed;
+mod plain;
 mod property;
 mod query;
 mod record;

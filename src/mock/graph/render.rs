@@ -31,7 +31,7 @@ impl Show {
         put("displayName", &|| json!(folder.name));
         put("parentFolderId", &|| {
             // The root's parent is an id that leads nowhere.
-            let parent = mailbox.folders.get(&folder.parent).map_or(folder.id.as_str(), |f| f.id.as_str());
+            let parent = mailbox.folders.get(&folder.parent).map_or(&folder.id, |f| &f.id);
             json!(parent)
         });
         put("childFolderCount", &|| json!(mailbox.children(number).filter(|f| !f.hidden).count()));
@@ -45,15 +45,15 @@ impl Show {
         if view.select.is_some() {
             put("sizeInBytes", &|| {
                 let bytes: u64 =
-                    folder.items.iter().filter_map(|n| mailbox.items.get(n)).map(Item::size).sum();
+                    folder.items.iter().filter_map(|n| mailbox.items.get(n)).map(|item| item.size()).sum();
                 json!(bytes)
             });
         }
         Value::Object(out)
     }
 
-    pub(super) fn id<'a>(&self, item: &'a Item) -> &'a str {
-        if self.immutable { &item.immutable } else { &item.id }
+    pub(super) fn id(&self, item: &Item) -> String {
+        if self.immutable { item.immutable.text() } else { item.id.text() }
     }
 
     pub(super) fn message(&self, mailbox: &Mailbox, item: &Item, view: &View) -> Value {
@@ -68,7 +68,7 @@ impl Show {
         put("createdDateTime", &|| json!(date::write(item.created)));
         put("lastModifiedDateTime", &|| json!(date::write(item.modified)));
         put("changeKey", &|| json!(item.change_key()));
-        put("categories", &|| json!(item.categories));
+        put("categories", &|| json!(item.rare.categories));
         put("receivedDateTime", &|| json!(date::write(item.received)));
         put("sentDateTime", &|| json!(date::write(item.sent)));
         put("hasAttachments", &|| json!(item.attachments.iter().any(|a| !a.inline)));
@@ -77,34 +77,37 @@ impl Show {
             put("internetMessageId", &|| json!(item.internet_message_id));
         }
         put("internetMessageHeaders", &|| {
-            Value::Array(item.headers.iter().map(|(n, v)| json!({"name": n, "value": v})).collect())
+            Value::Array(item.rare.headers.iter().map(|(n, v)| json!({"name": n, "value": v})).collect())
         });
         put("subject", &|| json!(item.subject));
         put("bodyPreview", &|| {
             json!(plain(item).chars().filter(|c| *c != '\u{feff}').take(255).collect::<String>())
         });
-        put("importance", &|| json!(item.importance));
-        put("parentFolderId", &|| json!(mailbox.folders.get(&item.folder).map(|f| f.id.as_str())));
+        put("importance", &|| json!(item.rare.importance));
+        put("parentFolderId", &|| json!(mailbox.folders.get(&item.folder).map(|f| &f.id)));
         put("conversationId", &|| json!(item.conversation));
         put("conversationIndex", &|| {
-            json!(encodify::base64::STANDARD.encode(&item.conversation.as_bytes()[..22]))
+            json!(
+                encodify::base64::STANDARD
+                    .encode(item.conversation.text().as_bytes().get(..22).unwrap_or(b""))
+            )
         });
-        put("isDeliveryReceiptRequested", &|| json!(item.delivery_receipt));
-        put("isReadReceiptRequested", &|| json!(item.read_receipt));
+        put("isDeliveryReceiptRequested", &|| json!(item.rare.delivery_receipt));
+        put("isReadReceiptRequested", &|| json!(item.rare.read_receipt));
         put("isRead", &|| json!(item.read));
         put("isDraft", &|| json!(item.draft));
-        put("webLink", &|| json!(format!("https://outlook.office365.com/owa/?ItemID={}", item.id)));
-        put("inferenceClassification", &|| json!(item.inference));
+        put("webLink", &|| json!(format!("https://outlook.office365.com/owa/?ItemID={}", item.id.text())));
+        put("inferenceClassification", &|| json!(item.rare.inference));
         for name in ["body", "uniqueBody"] {
             put(name, &|| self.body(item));
         }
-        put("sender", &|| recipient(item.sender.as_ref()));
-        put("from", &|| recipient(item.from.as_ref()));
+        put("sender", &|| recipient(item.sender()));
+        put("from", &|| recipient(item.from.as_deref()));
         put("toRecipients", &|| recipients(&item.to));
-        put("ccRecipients", &|| recipients(&item.cc));
-        put("bccRecipients", &|| recipients(&item.bcc));
-        put("replyTo", &|| recipients(&item.reply_to));
-        put("flag", &|| flag(&item.flag));
+        put("ccRecipients", &|| recipients(&item.rare.cc));
+        put("bccRecipients", &|| recipients(&item.rare.bcc));
+        put("replyTo", &|| recipients(&item.rare.reply_to));
+        put("flag", &|| flag(&item.rare.flag));
         let found: Vec<Value> = view
             .properties
             .iter()
@@ -158,8 +161,8 @@ impl Show {
         put("size", &|| json!(a.content.length + self.attachment_overhead));
         put("isInline", &|| json!(a.inline));
         if a.file {
-            put("contentId", &|| json!(a.content_id));
-            put("contentLocation", &|| json!(a.content_location));
+            put("contentId", &|| json!(a.content_id()));
+            put("contentLocation", &|| json!(a.content_location()));
             put("contentBytes", &|| json!(encodify::base64::STANDARD.encode(a.content.octets())));
         } else if view.expand_item {
             let item: Value = serde_json::from_slice(&a.content.octets()).unwrap_or_default();

@@ -22,7 +22,7 @@ impl Core {
             Some(Kept::Attachment { mailbox, message, id }) => {
                 if let Some(mailbox) = self.mailboxes.get_mut(mailbox) {
                     let modified = mailbox.items.get(message).map_or(0, |i| i.modified);
-                    mailbox.update(*message, modified, |item| item.attachments.retain(|a| a.id != *id));
+                    mailbox.update(*message, modified, |item| item.attachments.retain(|a| !a.id.is(id)));
                 }
             }
             None => {}

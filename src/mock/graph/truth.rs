@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::date;
 use super::mailbox::Mailbox;
-use super::state::{Attachment, Item, Recipient};
+use super::state::{Attachment, Item, Recipient, is_named};
 use crate::mock::service::truth;
 
 /// Everything.
@@ -183,7 +183,7 @@ impl Counters {
 pub(super) fn mailbox(mailbox: &Mailbox) -> MailboxTruth {
     let bin = mailbox.recoverable();
     let listed = |folder: &super::mailbox::Folder| -> Vec<MessageTruth> {
-        folder.items.iter().filter_map(|n| mailbox.items.get(n)).map(message).collect()
+        folder.items.iter().filter_map(|n| mailbox.items.get(n)).map(|item| message(item)).collect()
     };
     let mut folders = BTreeMap::new();
     let mut recoverable = Vec::new();
@@ -195,8 +195,8 @@ pub(super) fn mailbox(mailbox: &Mailbox) -> MailboxTruth {
         folders.insert(
             mailbox.path(folder.number),
             FolderTruth {
-                id: folder.id.clone(),
-                well_known: folder.well_known.clone(),
+                id: folder.id.text(),
+                well_known: folder.well_known.name().map(str::to_owned),
                 hidden: folder.hidden,
                 messages: listed(folder),
             },
@@ -207,36 +207,36 @@ pub(super) fn mailbox(mailbox: &Mailbox) -> MailboxTruth {
 
 fn message(item: &Item) -> MessageTruth {
     let (named, tagged) =
-        item.properties.iter().map(|(k, v)| (k.clone(), v.clone())).partition(|(k, _)| k.contains('{'));
+        item.properties.iter().map(|(k, v)| (k.to_owned(), v.into_owned())).partition(|(k, _)| is_named(k));
     let addresses =
         |list: &[Recipient]| list.iter().filter_map(|r| r.address.clone()).collect::<Vec<String>>();
     MessageTruth {
-        id: item.id.clone(),
-        immutable_id: item.immutable.clone(),
+        id: item.id.text(),
+        immutable_id: item.immutable.text(),
         named,
         tagged,
-        subject: item.subject.clone(),
-        internet_message_id: item.internet_message_id.clone(),
+        subject: item.subject.as_deref().map(str::to_owned),
+        internet_message_id: item.internet_message_id.to_string(),
         received: date::write(item.received),
         sent: date::write(item.sent),
         created: date::write(item.created),
         created_ms: item.created,
         is_read: item.read,
         is_draft: item.draft,
-        flag: item.flag.status.clone(),
-        categories: item.categories.clone(),
-        importance: item.importance.clone(),
+        flag: item.rare.flag.status.clone(),
+        categories: item.rare.categories.clone(),
+        importance: item.rare.importance.clone(),
         from: item.from.as_ref().and_then(|r| r.address.clone()),
         to: addresses(&item.to),
-        cc: addresses(&item.cc),
-        bcc: addresses(&item.bcc),
-        headers: item.headers.clone(),
+        cc: addresses(&item.rare.cc),
+        bcc: addresses(&item.rare.bcc),
+        headers: item.rare.headers.clone(),
         body_type: if item.html { "html" } else { "text" }.to_owned(),
-        body_digest: item.body.digest.clone(),
+        body_digest: item.body.digest(),
         body_length: item.body.length,
-        mime_digest: item.raw.as_ref().map(|r| r.digest.clone()),
-        class: item.class().to_owned(),
-        stream_digest: item.imported.clone(),
+        mime_digest: item.raw.as_ref().map(|r| r.digest()),
+        class: item.class().into_owned(),
+        stream_digest: item.rare.imported.clone(),
         attachments: item.attachments.iter().map(attachment).collect(),
     }
 }
@@ -244,11 +244,11 @@ fn message(item: &Item) -> MessageTruth {
 fn attachment(a: &Attachment) -> AttachmentTruth {
     AttachmentTruth {
         kind: if a.file { "file" } else { "item" }.to_owned(),
-        name: a.name.clone(),
-        content_type: a.content_type.clone(),
+        name: a.name.to_string(),
+        content_type: a.content_type.as_deref().map(str::to_owned),
         is_inline: a.inline,
-        content_id: a.content_id.clone(),
+        content_id: a.content_id().map(str::to_owned),
         size: a.content.length,
-        digest: a.content.digest.clone(),
+        digest: a.content.digest(),
     }
 }

@@ -13,6 +13,11 @@ impl Dice {
         Dice { state: seed }
     }
 
+    /// As they stand: dice made from this draw what these draw next.
+    pub(in crate::mock) fn state(&self) -> u64 {
+        self.state
+    }
+
     /// A random number.
     pub(in crate::mock) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);

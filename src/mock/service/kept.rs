@@ -11,33 +11,68 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Octets, or what is left of them: their digest and length are always known.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::mock) struct Content {
-    /// BLAKE3, hexadecimal.
-    pub(in crate::mock) digest: String,
+    #[serde(with = "hexadecimal")]
+    digest: blake3::Hash,
     pub(in crate::mock) length: u64,
     /// Where they lie in the content file, once saved.
     pub(in crate::mock) at: Option<u64>,
+    /// Boxed: most of many are not kept.
     #[serde(skip)]
-    pub(in crate::mock) octets: Option<Bytes>,
+    octets: Option<Box<Bytes>>,
+}
+
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(digest: &blake3::Hash, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&digest.to_hex())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<blake3::Hash, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        blake3::Hash::from_hex(text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Default for Content {
+    fn default() -> Content {
+        Content { digest: blake3::hash(b""), length: 0, at: None, octets: None }
+    }
 }
 
 impl Content {
     pub(in crate::mock) fn new(octets: Bytes) -> Content {
         Content {
-            digest: blake3::hash(&octets).to_hex().to_string(),
+            digest: blake3::hash(&octets),
             length: octets.len() as u64,
             at: None,
-            octets: Some(octets),
+            octets: Some(Box::new(octets)),
         }
     }
 
+    /// BLAKE3, hexadecimal.
+    pub(in crate::mock) fn digest(&self) -> String {
+        self.digest.to_hex().to_string()
+    }
+
+    /// None where they are not kept.
     pub(in crate::mock) fn octets(&self) -> Bytes {
-        self.octets.clone().unwrap_or_default()
+        self.held().cloned().unwrap_or_default()
+    }
+
+    pub(in crate::mock) fn held(&self) -> Option<&Bytes> {
+        self.octets.as_deref()
+    }
+
+    /// Gives it octets, or takes them away.
+    pub(in crate::mock) fn hold(&mut self, octets: Option<Bytes>) {
+        self.octets = octets.map(Box::new);
     }
 
     pub(in crate::mock) fn text(&self) -> String {
-        String::from_utf8_lossy(self.octets.as_deref().unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(self.held().map_or(&[], |octets| octets)).into_owned()
     }
 }
 
@@ -123,7 +158,7 @@ fn appended<'a>(path: &Path, contents: impl Iterator<Item = &'a mut Content>) ->
     let mut at = file.metadata()?.len();
     let mut out = BufWriter::with_capacity(1 << 20, file);
     for content in contents {
-        if let (None, Some(octets)) = (content.at, &content.octets) {
+        if let (None, Some(octets)) = (content.at, content.octets.as_deref()) {
             out.write_all(octets)?;
             content.at = Some(at);
             at += content.length;
@@ -174,7 +209,7 @@ fn fill<'a>(dir: &Path, contents: impl Iterator<Item = &'a mut Content>) -> Resu
         if to > octets.len() || from > to {
             return Err(unreadable(&"content.bin is shorter than state.json says"));
         }
-        content.octets = Some(octets.slice(from..to));
+        content.hold(Some(octets.slice(from..to)));
     }
     Ok(())
 }

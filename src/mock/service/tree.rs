@@ -12,6 +12,24 @@ pub(in crate::mock) trait Branch {
     fn is_top(&self) -> bool;
 }
 
+impl<F: Branch> Branch for Box<F> {
+    fn number(&self) -> u32 {
+        (**self).number()
+    }
+
+    fn parent(&self) -> u32 {
+        (**self).parent()
+    }
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn is_top(&self) -> bool {
+        (**self).is_top()
+    }
+}
+
 /// The folders directly in one.
 pub(in crate::mock) fn children<F: Branch>(
     folders: &BTreeMap<u32, F>,

@@ -170,7 +170,8 @@ async fn what_was_counted_when_a_mailbox_was_opened_is_worthless_once_a_copy_was
 }
 
 #[tokio::test(start_paused = true)]
-async fn copies_that_one_answer_may_not_tell_are_counted_at_the_end_and_what_an_answer_leaves_open_is_asked_again() {
+async fn copies_that_one_answer_may_not_tell_are_counted_at_the_end_and_what_an_answer_leaves_open_is_asked_again()
+ {
     // Too many for one page: only the root is asked for.
     let script = Arc::new(Script::default());
     script.get("/mailFolders/msgfolderroot", 200, json!({"id": "root"}));

@@ -74,7 +74,9 @@ async fn a_generation_later_counters_and_changes_are_told_as_by_a_server_that_we
     let (mut gone, mut changed) = (0, 0);
     for n in 0..20 {
         let user = Law::user(n);
-        let words = format!("1 LOGIN {user} any\r\n2 LIST \"\" INBOX RETURN (STATUS (MESSAGES UIDNEXT HIGHESTMODSEQ))\r\n3 LOGOUT\r\n");
+        let words = format!(
+            "1 LOGIN {user} any\r\n2 LIST \"\" INBOX RETURN (STATUS (MESSAGES UIDNEXT HIGHESTMODSEQ))\r\n3 LOGOUT\r\n"
+        );
         let status = |heard: &str| -> Vec<u64> {
             let line = heard.lines().find(|l| l.starts_with("* STATUS")).unwrap().to_owned();
             let numbers = line.split(['(', ')', ' ']).filter_map(|word| word.parse().ok());
@@ -90,10 +92,14 @@ async fn a_generation_later_counters_and_changes_are_told_as_by_a_server_that_we
             "1 LOGIN {user} any\r\n2 ENABLE QRESYNC\r\n3 EXAMINE INBOX (QRESYNC ({validity} {modseq} 1:{messages}))\r\n4 LOGOUT\r\n"
         );
         let heard = said(&after, &words).await;
-        let vanished: u64 = heard.lines().filter_map(|l| l.strip_prefix("* VANISHED (EARLIER) ")).map(|set| {
-            let ends = |part: &str| -> Vec<u64> { part.split(':').map(|n| n.parse().unwrap()).collect() };
-            set.split(',').map(|part| ends(part).last().unwrap() - ends(part)[0] + 1).sum::<u64>()
-        }).sum();
+        let vanished: u64 = heard
+            .lines()
+            .filter_map(|l| l.strip_prefix("* VANISHED (EARLIER) "))
+            .map(|set| {
+                let ends = |part: &str| -> Vec<u64> { part.split(':').map(|n| n.parse().unwrap()).collect() };
+                set.split(',').map(|part| ends(part).last().unwrap() - ends(part)[0] + 1).sum::<u64>()
+            })
+            .sum();
         let told = heard.lines().filter(|l| l.contains(" FETCH (UID ")).count() as u64;
         assert_eq!(now[0], messages - vanished + (now[1] - next), "{heard}");
         assert_eq!(now[2], modseq + (now[1] - next) + vanished + told, "each change is one step: {heard}");

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use mailwave::limit::{Cost, Gate, Ticket};
 use mailwave::model::{Flags, Outcome, Result, StampPrefix};
 use mailwave::target::{
-    Arrival, Copy, CopyIds, CopyRef, FolderWanted, OnRecord, StoreItem, Target, TargetCapabilities, TargetFolderId,
-    TargetMailbox,
+    Arrival, Copy, CopyIds, CopyRef, FolderWanted, OnRecord, StoreItem, Target, TargetCapabilities,
+    TargetFolderId, TargetMailbox,
 };
 
 /// A defect put in on purpose.

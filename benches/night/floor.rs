@@ -6,6 +6,7 @@
 //! | `sha256`, `blake3` | digest, base64, POST |
 //! | `copy` | writes its octets to a TLS connection |
 //! | `login` | does not fetch it: what connections and log-ins cost |
+//! | `hello` | nothing but TLS, LOGIN and LOGOUT |
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ const AT_ONCE: u64 = 4;
 /// What the process is told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Told {
-    /// `sha256`, `blake3`, `copy` or `login`.
+    /// `sha256`, `blake3`, `copy`, `login` or `hello`.
     #[arg(long)]
     pub way: String,
     /// The port of the IMAP server.
@@ -129,7 +130,7 @@ impl Way {
     async fn new(told: &Told, client: reqwest::Client) -> Way {
         match told.way.as_str() {
             "copy" => Way::Copy(Box::new(connect(&tls(&told.sink_ca), told.sink).await)),
-            "login" => Way::Login,
+            "login" | "hello" => Way::Login,
             way => Way::Post {
                 client,
                 url: format!("https://localhost:{}/messages", told.sink),
@@ -235,6 +236,10 @@ async fn mailbox(told: &Told, tls: &tokio_rustls::TlsConnector, n: u64, way: &mu
     greeting.advance(2);
     let mut names = Vec::new();
     reader.ask(&format!("LOGIN {} any", Law::user(n)), way, passed, |_| {}).await;
+    if told.way == "hello" {
+        reader.ask("LOGOUT", way, passed, |_| {}).await;
+        return;
+    }
     reader
         .ask("LIST \"\" *", way, passed, |line| {
             let text = String::from_utf8_lossy(line);

@@ -131,6 +131,7 @@ fn same(told: &Told, copy: &MessageTruth) -> bool {
         && files == wanted
         && copy.subject.as_deref() == Some(told.subject.as_str())
         && copy.is_read == told.seen
+        && (copy.flag == "flagged") == told.flagged
         && !copy.is_draft
         && received == Some(told.received)
 }

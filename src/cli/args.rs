@@ -345,6 +345,9 @@ pub(super) struct MockImapArgs {
     /// of which sizes. Any password will do.
     #[arg(long, value_name = "FILE")]
     pub(super) made: Option<PathBuf>,
+    /// Capabilities to offer beside the usual ones, such as CONDSTORE,QRESYNC,LIST-EXTENDED,LIST-STATUS.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) offer: Vec<String>,
     /// A master user; its password is taken from MAILWAVE_MOCK_PASSWORD.
     #[arg(long, value_name = "NAME")]
     pub(super) master: Option<String>,

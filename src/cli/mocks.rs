@@ -187,8 +187,8 @@ mod with {
                 Some((name.clone(), password))
             }
         };
-        let mock =
-            ImapMock::new(ImapOptions { master, ..ImapOptions::default() }, Arc::new(Here(env.clone())));
+        let options = ImapOptions { master, ..ImapOptions::default() }.offering(&args.offer.join(" "));
+        let mock = ImapMock::new(options, Arc::new(Here(env.clone())));
         if let Some(root) = &args.state {
             let users = mock.serve_maildirs(root).map_err(failed)?;
             talk.say(&format!("serving {users} mailboxes"));

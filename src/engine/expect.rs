@@ -117,6 +117,7 @@ mod tests {
             bytes: messages * 10,
             skipped: 0,
             unknown: 0,
+            lossy: 0,
             last,
             error: None,
         }

@@ -199,6 +199,8 @@ pub(super) async fn list(core: &Core, source: &dyn SourceMailbox, book: &mut Boo
     for (k, folder) in known.iter().enumerate().filter(|(_, folder)| !seen.contains(&folder.id)) {
         miss(core, book, folder, facts.remove(&k)).await?;
     }
+    // What was recorded of it since is loaded when it is asked for.
+    book.state.folders = known;
     Ok(())
 }
 

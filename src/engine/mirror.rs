@@ -282,7 +282,7 @@ pub(super) async fn flags(core: &Core, book: &mut Book) -> Result<()> {
     if book.folders.values().all(|f| f.reflagged.is_empty()) {
         return Ok(());
     }
-    book.state = core.parts.ledger.load(&core.claim).await?;
+    core.reload(book).await?;
     for (id, work) in &mut book.folders {
         let changed = std::mem::take(&mut work.reflagged);
         let Some(state) = book.state.folders.iter().find(|f| f.id == *id) else { continue };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::Instrument;
 
@@ -19,7 +20,7 @@ use crate::ledger::{Applied, Change, Claim, MailboxState, PassSummary, Walked};
 use crate::limit::{Account, Bound, Gate, Stage};
 use crate::model::{Error, FolderId, Kind, Mailbox, Result, Scope, Stamp, StampPrefix};
 use crate::source::{Extent, Source, SourceMailbox};
-use crate::target::{Target, TargetFolderId, TargetMailbox};
+use crate::target::{OnRecord, Target, TargetFolderId, TargetMailbox};
 
 /// What every step of a pass needs and none changes.
 pub(super) struct Core {
@@ -32,12 +33,16 @@ pub(super) struct Core {
     pub account: Arc<Account>,
     pub watcher: Arc<dyn Watcher>,
     pub stop: Stop,
+    /// Something may have been recorded since the state was loaded.
+    pub outdated: Arc<AtomicBool>,
 }
 
 /// What a pass learns and counts.
 #[derive(Default)]
 pub(super) struct Book {
+    /// As it was loaded last: [`Core::reload`].
     pub state: MailboxState,
+    outdated: Arc<AtomicBool>,
     /// It goes on: the ledger knew the mailbox and its target before this pass.
     pub continued: bool,
     /// Where earlier tries of this run have looked for copies that the ledger did not know.
@@ -110,7 +115,25 @@ pub(super) fn changed(error: Error) -> Error {
 impl Core {
     /// Makes a change durable.
     pub(super) async fn apply(&self, change: Change) -> Result<Applied> {
-        self.parts.ledger.apply(&self.claim, change).await
+        self.outdate();
+        let applied = self.parts.ledger.apply(&self.claim, change).await;
+        // Once more: whoever loads meanwhile may or may not see it.
+        self.outdate();
+        applied
+    }
+
+    /// The state in the book is not, or will not be, what is on record: it is loaded when it is asked for again.
+    pub(super) fn outdate(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
+    }
+
+    /// Brings the book's state to what is on record. Whoever holds the claim alone records anything: where nothing was,
+    /// nothing is read.
+    pub(super) async fn reload(&self, book: &mut Book) -> Result<()> {
+        if self.outdated.swap(false, Ordering::Relaxed) {
+            book.state = self.parts.ledger.load(&self.claim).await?;
+        }
+        Ok(())
     }
 
     /// The pass is in this stage from now on.
@@ -232,7 +255,10 @@ async fn one(
     let mut error = error;
     // What is on record decides, not what was counted on the way.
     let mut state = MailboxState::default();
-    if let Some(claim) = &claim {
+    let as_loaded = error.is_none() && !book.outdated.load(Ordering::Relaxed);
+    if as_loaded {
+        state = std::mem::take(&mut book.state);
+    } else if let Some(claim) = &claim {
         match parts.ledger.load(claim).await {
             Ok(loaded) => state = loaded,
             Err(e) => {
@@ -312,7 +338,11 @@ async fn walk(
     gate.tells(account);
     // One after the other, in the same order everywhere: a mailbox that has a place at one end and waits for one at the
     // other would keep others waiting for its place until it is taken for idle.
-    let target = target.open(&mailbox.target, &mailbox.target_place, gate.clone()).await?;
+    let (name, place) = (&mailbox.target, &mailbox.target_place);
+    let target = match book.state.target_identity {
+        Some(_) => target.reopen(name, place, gate.clone(), &on_record(parts, mailbox, &book.state)).await?,
+        None => target.open(name, place, gate.clone()).await?,
+    };
     let core = Core {
         parts: parts.clone(),
         mailbox: mailbox.clone(),
@@ -322,6 +352,7 @@ async fn walk(
         account: account.clone(),
         watcher: watcher.clone(),
         stop: stop.clone(),
+        outdated: book.outdated.clone(),
     };
     Box::pin(check_identity(&core, book, first_try)).await?;
 
@@ -331,6 +362,18 @@ async fn walk(
     futures_util::future::join(source.release(), core.target.release()).await;
     (book.tally.source_trips, book.tally.target_trips) = (source.round_trips(), core.target.round_trips());
     walked
+}
+
+/// What a target is told of a mailbox that was there before.
+fn on_record(parts: &Parts, mailbox: &Mailbox, state: &MailboxState) -> OnRecord {
+    let folders = state.folders.iter().filter(|f| f.live + f.orphans > 0);
+    // Late twins are told from copies by what they are like at the end.
+    let counted = parts.options.recount && state.watch.is_empty() && state.open.is_empty();
+    OnRecord {
+        stamps: StampPrefix::mailbox(&parts.source_name, &mailbox.key),
+        folders: folders.map(|f| TargetFolderId(f.target_folder.clone())).collect(),
+        copies: counted.then(|| state.folders.iter().map(|f| f.live + f.orphans).sum()),
+    }
 }
 
 /// Where a mailbox comes from and where it goes.
@@ -456,6 +499,5 @@ async fn check_identity(core: &Core, book: &mut Book, first_try: bool) -> Result
     }
     let change = if start_over { Change::StartOver { identity } } else { Change::BindTarget { identity } };
     core.apply(change).await?;
-    book.state = core.parts.ledger.load(&core.claim).await?;
-    Ok(())
+    core.reload(book).await
 }

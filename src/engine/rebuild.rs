@@ -112,6 +112,7 @@ async fn rebuild_one(
         account: Account::new(&parts.env),
         watcher: watcher.clone(),
         stop: stop.clone(),
+        outdated: Arc::default(),
     };
     core.apply(Change::BindTarget { identity: core.target.identity().to_owned() }).await?;
     let source = source.open(&mailbox.source).await?;

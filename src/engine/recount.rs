@@ -20,6 +20,7 @@ pub(super) async fn sweep_early(core: &Core, book: &mut Book) -> Result<()> {
         return Ok(());
     }
     let watch = std::mem::take(&mut book.state.watch);
+    core.outdate();
     if !core.target.capabilities().stamps {
         return anchored::sweep(core, book, watch).await;
     }
@@ -29,7 +30,7 @@ pub(super) async fn sweep_early(core: &Core, book: &mut Book) -> Result<()> {
 
 /// Sweeps late twins and compares the target's own count of our copies with the ledger's.
 pub(super) async fn sweep_and_count(core: &Core, book: &mut Book) -> Result<()> {
-    book.state = core.parts.ledger.load(&core.claim).await?;
+    core.reload(book).await?;
     if !core.parts.options.recount && book.state.watch.is_empty() {
         return Ok(());
     }
@@ -41,7 +42,8 @@ pub(super) async fn sweep_and_count(core: &Core, book: &mut Book) -> Result<()> 
         return if core.parts.options.recount { count_by_id(core, book).await } else { Ok(()) };
     }
     let live: u64 = book.state.folders.iter().map(|f| f.live + f.orphans).sum();
-    let mut found = by_stamp(look(core).await?);
+    core.parts.env.step(Step::TargetFind).await;
+    let mut found = by_stamp(core.census().await?);
     for _ in 1..LOOKS {
         if complete(&found) >= live {
             break;

@@ -45,6 +45,17 @@ impl Core {
         }
     }
 
+    /// Asks the target for the copies of the mailbox, to count them, with bounded retries.
+    pub(super) async fn census(&self) -> Result<Vec<Copy>> {
+        let (all, mut attempt) = (self.all_stamps(), 0);
+        loop {
+            match self.target.census(&all).await {
+                Ok(copies) => return Ok(copies),
+                Err(error) => self.wait_or_give_up(error, &mut attempt).await?,
+            }
+        }
+    }
+
     /// Asks the target for the copies of several stamps, with bounded retries.
     pub(super) async fn find_each(&self, prefixes: &[StampPrefix]) -> Result<Vec<Copy>> {
         let mut attempt = 0;

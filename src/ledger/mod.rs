@@ -477,6 +477,9 @@ pub struct MailboxLine {
     pub skipped: u64,
     /// Messages with an open outcome.
     pub unknown: u64,
+    /// Copies that lost something we declare.
+    #[serde(skip)]
+    pub lossy: u64,
     /// The last pass, if one ended.
     #[serde(skip)]
     pub last: Option<PassSummary>,

@@ -91,6 +91,9 @@ pub struct MailboxReport {
     pub skipped: u64,
     /// Messages with an unknown outcome.
     pub unknown: u64,
+    /// Copies that lost something we declare.
+    #[serde(skip)]
+    lossy: u64,
     /// What its copies lost, declared: short name → messages.
     pub losses: BTreeMap<String, u64>,
     /// The last pass.
@@ -232,9 +235,10 @@ impl Report {
         view: &dyn LedgerView,
         meanings: &[(&'static str, &'static str)],
     ) -> Result<Report> {
-        for mailbox in self.mailboxes.iter_mut().filter(|m| m.messages > 0) {
+        // Most lost nothing, and are not read for it.
+        for mailbox in self.mailboxes.iter_mut().filter(|m| m.lossy > 0) {
             let Some(key) = MailboxKey::parse(&mailbox.mailbox) else { continue };
-            let Some(state) = view.state(&key)?.filter(|state| state.lossy > 0) else { continue };
+            let Some(state) = view.state(&key)? else { continue };
             for folder in &state.folders {
                 view.each_fact(&key, folder.id, &mut |fact| {
                     for word in fact.losses.split(',').filter(|word| !word.is_empty()) {
@@ -282,6 +286,7 @@ fn mailbox(m: MailboxLine, lines: &BTreeMap<&str, u64>) -> MailboxReport {
         bytes: m.bytes,
         skipped: m.skipped,
         unknown: m.unknown,
+        lossy: m.lossy,
         losses: BTreeMap::new(),
         last_pass: m.last.map(last_pass),
         error: m.error,
@@ -334,6 +339,7 @@ fn not_begun(key: &MailboxKey, line: u64) -> MailboxReport {
         bytes: 0,
         skipped: 0,
         unknown: 0,
+        lossy: 0,
         losses: BTreeMap::new(),
         last_pass: None,
         error: None,

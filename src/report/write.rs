@@ -77,6 +77,7 @@ mod tests {
                 bytes: 4096,
                 skipped: 1,
                 unknown: 0,
+                lossy: 2,
                 last: Some(last),
                 error: None,
             }])

@@ -153,6 +153,7 @@ impl LedgerView for View<'_> {
                 bytes: m.done.bytes,
                 skipped: 0,
                 unknown: 0,
+                lossy: 0,
                 last: Some(last),
                 error: m.failed.then(|| "failed as the scenario says".to_owned()),
             }

@@ -39,6 +39,21 @@ pub trait Target: Send + Sync {
     /// [`Scope::Mailbox`](crate::model::Scope) if only this mailbox cannot be opened, `Endpoint` if none can.
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>>;
 
+    /// As [`Target::open`], for a mailbox of which copies are on record. A target that answers several questions at once may
+    /// ask now for what [`TargetMailbox::census`] will be asked.
+    ///
+    /// # Errors
+    /// As [`Target::open`].
+    async fn reopen(
+        &self,
+        mailbox: &str,
+        place: &str,
+        gate: Arc<Gate>,
+        _known: &OnRecord,
+    ) -> Result<Arc<dyn TargetMailbox>> {
+        self.open(mailbox, place, gate).await
+    }
+
     /// Asks what can be told of a mailbox and of our rights to it. Changes nothing more than [`Target::open`] does.
     async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
         match self.open(mailbox, "", gate).await {
@@ -50,6 +65,17 @@ pub trait Target: Send + Sync {
             Err(error) => Probe::closed(error),
         }
     }
+}
+
+/// What the ledger has on record of a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnRecord {
+    /// The beginning of all its stamps.
+    pub stamps: StampPrefix,
+    /// Folders that copies were put into.
+    pub folders: Vec<TargetFolderId>,
+    /// Live copies. `None`: they will not be asked for, or not only to be counted.
+    pub copies: Option<u64>,
 }
 
 /// What a target can do with a mailbox, measured at open.
@@ -242,6 +268,15 @@ pub trait TargetMailbox: Send + Sync {
     /// # Errors
     /// Complete or an error; `Internal` if [`TargetCapabilities::stamps`] is false.
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>>;
+
+    /// As [`TargetMailbox::find`], to count copies at the end of a pass. Where nothing was done to a copy through this mailbox
+    /// since it was opened, what was told then may be told again, once.
+    ///
+    /// # Errors
+    /// As [`TargetMailbox::find`].
+    async fn census(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+        self.find(prefix).await
+    }
 
     /// As [`TargetMailbox::find`] for several prefixes, none of which covers another; a target that answers several
     /// questions at once does so.

@@ -13,7 +13,7 @@ use crate::source::SourceMailbox;
 
 /// Compares each folder's listing with what is recorded now, and plans what is to be done.
 pub(in crate::engine) async fn plan(core: &Core, source: &dyn SourceMailbox, book: &mut Book) -> Result<()> {
-    book.state = core.parts.ledger.load(&core.claim).await?;
+    core.reload(book).await?;
     let limit = core.parts.options.max_message_bytes.min(core.target.capabilities().max_message_bytes);
     let ids: Vec<FolderId> = book.folders.keys().copied().collect();
     for id in ids {

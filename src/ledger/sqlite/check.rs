@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 
 use super::error::{damaged, sql};
 use super::packed::folder_range;
+use super::rest::Rest;
 use super::rows::{Record, is_damage, list, survey};
 use super::tables::{
     Batch, Chain, Exception, FOLDERS_NAMES, Folder, MailboxRow, Meta, NameRow, PackedRow, WalkedRow, WatchRow,
@@ -160,6 +161,24 @@ pub(super) fn mailbox(
     segments: Option<&[SegmentMark]>,
     finds: &mut Finds<'_>,
 ) -> Result<Counts> {
+    rows_of(conn, m, segments, finds).map(|(counts, _)| counts)
+}
+
+/// As [`mailbox`], for whoever goes no further than what is as it was written. Gives what a mailbox at rest says: to unpack
+/// it is most of the work.
+///
+/// # Errors
+/// `Kind::Ledger`.
+pub(super) fn sound(conn: &Connection, m: &MailboxRow) -> Result<Option<Rest>> {
+    rows_of(conn, m, None, &mut refuse).map(|(_, rest)| rest)
+}
+
+fn rows_of(
+    conn: &Connection,
+    m: &MailboxRow,
+    segments: Option<&[SegmentMark]>,
+    finds: &mut Finds<'_>,
+) -> Result<(Counts, Option<Rest>)> {
     let own = [Value::Integer(m.row)];
     let of = |what: String| Found { mailbox: Some(m.row), what };
     let mut counts = Counts::default();
@@ -186,6 +205,7 @@ pub(super) fn mailbox(
     let mut packed = None;
     counts.packed =
         survey(conn, "mailbox = ?1", &own, &mut |what| finds(of(what)), |p: PackedRow| packed = Some(p))?;
+    let mut at_rest = None;
     match packed.map(|row| super::packed::unpacked(conn, &row)) {
         Some(Ok(rest)) => {
             rest.folders.iter().for_each(&mut folder);
@@ -193,6 +213,7 @@ pub(super) fn mailbox(
             named.extend(rest.names.iter().map(|n| n.folder));
             counts.folders_at_rest = rest.folders.len() as u64;
             counts.exceptions_at_rest = rest.skips.len() as u64;
+            at_rest = Some(rest);
         }
         Some(Err(error)) => finds(of(error.what))?,
         None => {}
@@ -239,5 +260,5 @@ pub(super) fn mailbox(
     if !nameless.is_empty() {
         finds(of("a row of name is missing".to_owned()))?;
     }
-    Ok(counts)
+    Ok((counts, at_rest))
 }

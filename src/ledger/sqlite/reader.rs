@@ -48,8 +48,8 @@ impl Reader {
         self.snapshot(|conn, _| {
             let mailbox = claimed(conn, claim)?;
             // A large database is not checked whole when it is opened.
-            check::mailbox(conn, &mailbox, None, &mut check::refuse)?;
-            state(conn, &mailbox)
+            let rest = check::sound(conn, &mailbox)?;
+            state(conn, &mailbox, rest)
         })
     }
 
@@ -105,9 +105,14 @@ fn page(
     facts.page((row, folder.0), head(conn, (row, folder))?, from)
 }
 
-fn state(conn: &Connection, mailbox: &MailboxRow) -> Result<MailboxState> {
+/// `rest`: what the mailbox says at rest, if it is and that is known already.
+fn state(conn: &Connection, mailbox: &MailboxRow, rest: Option<Rest>) -> Result<MailboxState> {
     let own = [Value::Integer(mailbox.row)];
-    let Rest { folders: rows, names, skips, .. } = rest_of(conn, mailbox.row)?;
+    let rest = match rest {
+        Some(rest) => rest,
+        None => rest_of(conn, mailbox.row)?,
+    };
+    let Rest { folders: rows, names, skips, .. } = rest;
     let mut names: BTreeMap<u32, Vec<String>> = names.into_iter().map(|n| (n.folder, n.names)).collect();
     let mut folders = Vec::new();
     for folder in rows {
@@ -226,6 +231,7 @@ impl LedgerView for SqliteView {
                     bytes: m.bytes,
                     skipped: m.skipped,
                     unknown: m.open,
+                    lossy: m.lossy,
                     last,
                     error: m.error,
                 });
@@ -279,8 +285,8 @@ impl LedgerView for SqliteView {
     fn state(&self, mailbox: &MailboxKey) -> Result<Option<MailboxState>> {
         self.0.borrow_mut().snapshot(|conn, _| match by_key(conn, mailbox)? {
             Some(row) => {
-                check::mailbox(conn, &row, None, &mut check::refuse)?;
-                state(conn, &row).map(Some)
+                let rest = check::sound(conn, &row)?;
+                state(conn, &row, rest).map(Some)
             }
             None => Ok(None),
         })

@@ -203,7 +203,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sql)?;
     conn.busy_timeout(BUSY).map_err(sql)?;
     keep_log_on_close(&conn, true)?;
-    conn.set_prepared_statement_cache_capacity(256);
+    keep_statements(&conn)?;
     if version_of(&conn)? < STEPS.len() {
         let what = "the ledger is of an earlier version of mailwave";
         return Err(Error::new(Kind::Ledger, Scope::Run, what).remedy("`mailwave run` upgrades it"));
@@ -227,8 +227,13 @@ fn set_up(conn: &Connection) -> Result<()> {
     ] {
         conn.pragma_update(None, pragma, value).map_err(sql)?;
     }
+    keep_statements(&conn)
+}
+
+/// Statements are prepared once. Without QPSG those with a range or a bound parameter in an index are prepared anew whenever
+/// another value is bound, in case its statistics speak for another plan; there are none, and it takes longer than the search.
+fn keep_statements(conn: &Connection) -> Result<()> {
     conn.set_prepared_statement_cache_capacity(256);
-    // Else a statement is compiled anew whenever another value is bound to it: plans shall not depend on values.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(sql)
 }
 

@@ -3,15 +3,17 @@
 //!
 //! The law in words: mailbox *n* (`u00000` is the first) has `folders_least` folders and some more (an exponential law,
 //! at most `folders_most`), `messages_least` messages and some more (another one), spread over the folders, INBOX first;
-//! sizes are log-normal, cut at both ends. One message in ten is unread, one in thirty flagged. Whoever knows the law
-//! knows the truth: [`Law::told`].
+//! sizes are log-normal, cut at both ends. One message in ten is unread, one in thirty flagged. Mail may change from one
+//! generation to the next ([`Law::drift`]). Whoever knows the law knows the truth: [`Law::told`].
 
+mod drift;
 mod octets;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use drift::Drifted;
 pub use octets::{Made, Told};
 
 use super::date::InternalDate;
@@ -53,6 +55,9 @@ pub struct Law {
     pub size_most: u64,
     /// Messages above this many octets are a few words with a file attached.
     pub attached_above: u64,
+    /// The generations that have passed since the mail was first made: in each, what part of the messages (0 to 1) saw a
+    /// change. Of ten changes four are new messages, four other flags, one is a removal, one a move.
+    pub drift: Vec<f64>,
 }
 
 impl Default for Law {
@@ -70,6 +75,7 @@ impl Default for Law {
             size_least: 2_000,
             size_most: 36_000_000,
             attached_above: 16_000,
+            drift: Vec::new(),
         }
     }
 }
@@ -79,7 +85,7 @@ impl Default for Law {
 pub struct MadeFolder {
     /// Its name, `/` between levels.
     pub name: String,
-    /// Messages in it; their UIDs are 1 and up.
+    /// Messages in it before any generation has passed; their UIDs are 1 and up.
     pub messages: u32,
 }
 
@@ -91,6 +97,7 @@ enum For {
     Place,
     Size,
     Other,
+    Drift,
 }
 
 impl Law {
@@ -135,13 +142,17 @@ impl Law {
     /// What a client that copies all of a mailbox must have at its end: the folder's place, and the message.
     pub fn told(&self, mailbox: u64) -> Vec<(u32, Told)> {
         let mut all = Vec::new();
-        for (at, folder) in (0..).zip(self.folders(mailbox)) {
-            all.extend((1..=folder.messages).map(|uid| (at, self.message(mailbox, at, uid).told())));
+        for (at, (_, folder)) in (0..).zip(self.folders_now(mailbox)) {
+            let told = |m: &Message| {
+                let has = |flag| m.flags.contains(flag);
+                drift::made(&m.octets).map(|made| made.told_with(has("\\Seen"), has("\\Flagged")))
+            };
+            all.extend(folder.messages.values().filter_map(told).map(|told| (at, told)));
         }
         all
     }
 
-    /// Octets and messages of a mailbox.
+    /// Octets and messages of a mailbox before any generation has passed.
     pub fn contents(&self, mailbox: u64) -> (u64, u64) {
         let (mut octets, mut messages) = (0, 0);
         for (at, folder) in (0..).zip(self.folders(mailbox)) {
@@ -162,28 +173,50 @@ impl Law {
         mix(mix(mix(self.seed ^ (what as u64)).wrapping_add(mailbox)).wrapping_add(place))
     }
 
-    /// The mailbox as the server keeps it while somebody is logged in.
-    pub(super) fn user_of(&self, mailbox: u64) -> User {
-        let mut user = User { made: true, ..User::default() };
+    /// A message as the server keeps it.
+    fn whole(&self, mailbox: u64, folder: u32, uid: u32) -> Message {
+        let message = self.message(mailbox, folder, uid);
+        let flags: BTreeSet<String> = message.flags().map(str::to_owned).collect();
+        Message {
+            date: InternalDate::utc(message.received()),
+            octets: Octets::Made(message),
+            flags,
+            raw_date: None,
+            modseq: 0,
+            email_id: mix(mailbox ^ (u64::from(folder) << 40) ^ (u64::from(uid) << 20)),
+        }
+    }
+
+    /// The folders as they are after all generations, INBOX first.
+    fn folders_now(&self, mailbox: u64) -> Vec<(String, Folder)> {
+        self.built(mailbox).0
+    }
+
+    /// The same, and what the last generation changed.
+    fn built(&self, mailbox: u64) -> (Vec<(String, Folder)>, Drifted) {
+        let (mut names, mut folders) = (Vec::new(), Vec::new());
         for (at, made) in (0..).zip(self.folders(mailbox)) {
             let validity = VALIDITY + (mailbox.wrapping_mul(1009).wrapping_add(u64::from(at))) % 500_000_000;
             let mut folder = Folder::new(u32::try_from(validity).unwrap_or(1));
             for uid in 1..=made.messages {
-                let message = self.message(mailbox, at, uid);
-                let flags: BTreeSet<String> = message.flags().map(str::to_owned).collect();
-                folder.append(Message {
-                    date: InternalDate::utc(message.received()),
-                    octets: Octets::Made(message),
-                    flags,
-                    raw_date: None,
-                    modseq: 0,
-                    email_id: mix(mailbox ^ (u64::from(at) << 40) ^ (u64::from(uid) << 20)),
-                });
+                folder.append(self.whole(mailbox, at, uid));
             }
             folder.special_use = (at == 1).then(|| "\\Sent".to_owned());
-            user.subscribed.insert(made.name.clone());
-            user.folders.insert(made.name, folder);
+            names.push(made.name);
+            folders.push(folder);
         }
+        let last = self.drift(mailbox, &mut folders);
+        (names.into_iter().zip(folders).collect(), last)
+    }
+
+    /// The mailbox as the server keeps it while somebody is logged in.
+    pub(super) fn user_of(&self, mailbox: u64) -> User {
+        let mut user = User::default();
+        for (name, folder) in self.folders_now(mailbox) {
+            user.subscribed.insert(name.clone());
+            user.folders.insert(name, folder);
+        }
+        user.made = Some(user.steps());
         user
     }
 }
@@ -191,9 +224,12 @@ impl Law {
 impl User {
     /// May it be forgotten, because it would be made again as it is?
     pub(super) fn as_made(&self) -> bool {
-        // A folder that was only filled has one change for each message.
-        let untouched = |f: &Folder| f.highest_modseq == f.messages.len() as u64 + 1 && f.vanished.is_empty();
-        self.made && self.folders.values().all(untouched)
+        self.made.is_some_and(|made| made == self.steps())
+    }
+
+    /// Its folders, and the changes they have seen.
+    fn steps(&self) -> (usize, u64) {
+        (self.folders.len(), self.folders.values().map(|f| f.highest_modseq).sum())
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) struct User {
     pub gmail: bool,
     /// Folders that do not show a message whose label they are.
     pub hidden: BTreeSet<(String, u64)>,
-    /// Made up, by the store's law.
-    pub made: bool,
+    /// Made up, by the store's law: folders it had then, and the changes they had seen.
+    pub made: Option<(usize, u64)>,
 }
 
 #[derive(Debug)]

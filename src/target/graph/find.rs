@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
-use super::answer::id;
+use super::answer::{Reply, id};
 use super::folders::parent;
 use super::session::{Call, Session, query, segment, unreadable};
 use crate::env::Step;
@@ -33,6 +33,39 @@ pub(super) async fn find(session: &Session, prefix: &StampPrefix) -> Result<Vec<
         add(&mut all, copies(session, prefix, &import_mime::header_filter(prefix), None).await?);
     }
     Ok(all)
+}
+
+/// The first question of [`find`], one for each way in which copies carry their stamp.
+pub(super) fn questions(session: &Session, prefix: &StampPrefix) -> Vec<Call> {
+    let by_header = session.header_stamps.then(|| import_mime::header_filter(prefix));
+    let filters = std::iter::once(props::stamp_filter(prefix)).chain(by_header);
+    let call = |filter: String| {
+        session.call(Method::GET, &path(session, &filter), Bytes::new(), Step::TargetFind, WHAT)
+    };
+    filters.map(call).collect()
+}
+
+/// What [`find`] would tell, if the answers to all of [`questions`] tell it. `None`: it is to be asked.
+pub(super) async fn answered(
+    session: &Session,
+    prefix: &StampPrefix,
+    replies: impl Iterator<Item = Option<Reply>>,
+) -> Option<Vec<Copy>> {
+    let mut all = Vec::new();
+    for reply in replies {
+        let page = page_of(&mut reply.filter(|r| r.status == 200)?.json()?)?;
+        // What a listing left out would be asked for: that is no answer.
+        if !page.iter().all(|m| is_whole(m) && value(m).is_some()) {
+            return None;
+        }
+        add(&mut all, copies(session, prefix, "", Some(page)).await.ok()?);
+    }
+    Some(all)
+}
+
+/// May all of so many copies be told in one answer?
+pub(super) fn fits(copies: u64) -> bool {
+    copies < PAGE as u64
 }
 
 /// Adds copies that are not there yet: one may be found by its property and by its header.

@@ -22,6 +22,8 @@ use crate::transform::json::Object;
 
 pub(super) const WHAT: &str = "a folder of the target";
 pub(super) const STEP: Step = Step::TargetFolder;
+/// What the root says of itself.
+pub(super) const ROOT: &str = "/mailFolders/msgfolderroot?$select=id";
 
 /// The folders of one open mailbox.
 pub(super) struct Folders {
@@ -54,18 +56,20 @@ impl std::fmt::Debug for Folders {
 }
 
 impl Folders {
-    /// Asks for the root, and finds or makes the folder of the place.
-    pub(super) async fn open(session: &Session, place: &str) -> Result<Folders> {
-        let root = session
-            .read("/mailFolders/msgfolderroot?$select=id", STEP, "the target mailbox")
-            .await
-            .map_err(|fault| match fault.into_error() {
-                e if e.kind == Kind::NotFound => e
-                    .scoped(Scope::Mailbox)
-                    .remedy("check the target address and that the mailbox is provisioned and licensed"),
-                e if e.scope == Scope::Message => e.scoped(Scope::Mailbox),
-                e => e,
-            })?;
+    /// Asks for the root, if `told` does not tell it, and finds or makes the folder of the place.
+    pub(super) async fn open(session: &Session, place: &str, told: Option<Value>) -> Result<Folders> {
+        let root = match told {
+            Some(root) => root,
+            None => session.read(ROOT, STEP, "the target mailbox").await.map_err(|fault| {
+                match fault.into_error() {
+                    e if e.kind == Kind::NotFound => e
+                        .scoped(Scope::Mailbox)
+                        .remedy("check the target address and that the mailbox is provisioned and licensed"),
+                    e if e.scope == Scope::Message => e.scoped(Scope::Mailbox),
+                    e => e,
+                }
+            })?,
+        };
         let identity = id(&root).ok_or_else(|| unreadable("the target mailbox"))?.to_owned();
         let mut folders = Folders { top: identity.clone(), identity, known: tokio::sync::Mutex::default() };
         if !place.is_empty() {

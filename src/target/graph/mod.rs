@@ -24,17 +24,20 @@ mod stream_class;
 mod stream_door;
 mod upload;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Method;
+use serde_json::Value;
 
 pub use crate::transform::graph::Original;
 pub use config::{AppRegistration, GraphSettings, TokenSettings};
 
 use super::{
-    Copy, CopyRef, Exported, FolderWanted, Probe, ReadBack, StoreItem, Target, TargetCapabilities,
+    Copy, CopyRef, Exported, FolderWanted, OnRecord, Probe, ReadBack, StoreItem, Target, TargetCapabilities,
     TargetFolderId, TargetMailbox,
 };
 use crate::env::Env;
@@ -46,7 +49,7 @@ use config::Base;
 use folders::Folders;
 use import_mime::Import;
 use import_stream::Streams;
-use session::Session;
+use session::{Call, Session};
 use staging::Common;
 
 /// Messages and bytes of one batch. Its intent and its outcome are made durable each by itself: fewer and larger batches cost
@@ -101,13 +104,52 @@ impl GraphTarget {
 #[async_trait]
 impl Target for GraphTarget {
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
+        self.opened(mailbox, place, gate, None).await
+    }
+
+    async fn reopen(
+        &self,
+        mailbox: &str,
+        place: &str,
+        gate: Arc<Gate>,
+        known: &OnRecord,
+    ) -> Result<Arc<dyn TargetMailbox>> {
+        self.opened(mailbox, place, gate, Some(known)).await
+    }
+
+    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
+        let tokens = match self.tokens(mailbox) {
+            Ok(tokens) => tokens,
+            Err(error) => return Probe::closed(error),
+        };
+        let login = tokens.get().await.map(|token| token.claims());
+        let (http, base, bounds) = (self.http.clone(), self.base.clone(), self.settings.bounds);
+        let session = Session::new(&self.env, http, base, tokens, gate, bounds, mailbox);
+        let app = self.apps.get(app_of(&self.apps, mailbox)).map_or("", String::as_str);
+        probe::probe(&session, login, app, self.settings.max_message_bytes).await
+    }
+}
+
+impl GraphTarget {
+    async fn opened(
+        &self,
+        mailbox: &str,
+        place: &str,
+        gate: Arc<Gate>,
+        known: Option<&OnRecord>,
+    ) -> Result<Arc<dyn TargetMailbox>> {
         let (http, base, tokens) = (self.http.clone(), self.base.clone(), self.tokens(mailbox)?);
         let modes = self.settings.modes.clone();
         let imports = modes.contains(&WriteMode::ImportMime);
         let session = Session::new(&self.env, http, base, tokens, gate, self.settings.bounds, mailbox)
             .attaching(self.settings.attach_original)
             .with_header_stamps(imports);
-        let folders = Folders::open(&session, place).await?;
+        let (root, counted) = match known {
+            Some(known) => ask_ahead(&session, known).await,
+            None => (None, None),
+        };
+        let folders = Folders::open(&session, place, root).await?;
+        let on_record = known.into_iter().flat_map(|known| &known.folders).map(|folder| folder.0.clone());
         let hosts = self.settings.import_hosts.clone();
         let mut streams = Streams::new(self.streams.clone(), self.streams.staging(mailbox), hosts);
         let takes_streams = modes.contains(&WriteMode::ImportStream);
@@ -139,20 +181,22 @@ impl Target for GraphTarget {
             modes,
             import: Import::default(),
             streams,
+            on_record: on_record.collect(),
+            counted: Mutex::new(counted),
         }))
     }
+}
 
-    async fn probe(&self, mailbox: &str, gate: Arc<Gate>) -> Probe {
-        let tokens = match self.tokens(mailbox) {
-            Ok(tokens) => tokens,
-            Err(error) => return Probe::closed(error),
-        };
-        let login = tokens.get().await.map(|token| token.claims());
-        let (http, base, bounds) = (self.http.clone(), self.base.clone(), self.settings.bounds);
-        let session = Session::new(&self.env, http, base, tokens, gate, bounds, mailbox);
-        let app = self.apps.get(app_of(&self.apps, mailbox)).map_or("", String::as_str);
-        probe::probe(&session, login, app, self.settings.max_message_bytes).await
+/// The root and the copies in one round trip, where the copies fit one answer; each `None` if it is to be asked for by itself.
+async fn ask_ahead(session: &Session, known: &OnRecord) -> (Option<Value>, Option<Vec<Copy>>) {
+    if !known.copies.is_some_and(find::fits) {
+        return (None, None);
     }
+    let root = session.call(Method::GET, folders::ROOT, Bytes::new(), folders::STEP, folders::WHAT);
+    let calls: Vec<Call> = std::iter::once(root).chain(find::questions(session, &known.stamps)).collect();
+    let mut replies = session.batch(&calls).await.into_iter();
+    let root = replies.next().flatten().filter(|reply| reply.status == 200).and_then(|reply| reply.json());
+    (root, find::answered(session, &known.stamps, replies).await)
 }
 
 /// One open mailbox.
@@ -164,6 +208,10 @@ struct GraphMailbox {
     modes: Vec<WriteMode>,
     import: Import,
     streams: Streams,
+    /// Folders that copies were put into before it was opened.
+    on_record: BTreeSet<String>,
+    /// The copies as they were told when it was opened, as long as nothing was done to one since.
+    counted: Mutex<Option<Vec<Copy>>>,
 }
 
 #[async_trait]
@@ -218,6 +266,7 @@ impl TargetMailbox for GraphMailbox {
         mut items: Vec<StoreItem>,
         ticket: Ticket,
     ) -> Vec<Outcome> {
+        self.counted();
         let mut outcomes: Vec<Option<Outcome>> = items.iter().map(|_| None).collect();
         for mode in &self.modes {
             let open: Vec<usize> = (0..items.len())
@@ -271,6 +320,13 @@ impl TargetMailbox for GraphMailbox {
         self.judged(find::find(&self.session, prefix).await?).await
     }
 
+    async fn census(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+        match self.counted() {
+            Some(copies) if copies.iter().all(|copy| prefix.covers(&copy.stamp)) => self.judged(copies).await,
+            _ => self.find(prefix).await,
+        }
+    }
+
     async fn export(&self, copy: &CopyRef) -> Result<Exported> {
         self.streams.export(&self.session, copy).await
     }
@@ -289,14 +345,17 @@ impl TargetMailbox for GraphMailbox {
     }
 
     async fn set_flags(&self, changes: &[(CopyRef, Flags)]) -> Vec<Result<()>> {
+        self.counted();
         change::set_flags(&self.session, changes).await
     }
 
     async fn relocate(&self, copies: &[CopyRef], to: &TargetFolderId) -> Vec<Result<String>> {
+        self.counted();
         change::relocate(&self.session, copies, to).await
     }
 
     async fn remove(&self, copies: &[CopyRef]) -> Vec<Result<(), Error>> {
+        self.counted();
         change::remove(&self.session, copies).await
     }
 
@@ -311,14 +370,20 @@ fn takes(mode: WriteMode, form: &Form) -> bool {
 }
 
 impl GraphMailbox {
+    /// The copies as they were told when the mailbox was opened, once; what is done to one makes them worthless.
+    fn counted(&self) -> Option<Vec<Copy>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Nothing in the staging folder is a copy, also where `import-stream` is not among the modes any more. It is asked for
-    /// only if copies lie in folders that nobody asked for.
+    /// only if copies lie in folders that nobody asked for and none is on record in.
     async fn judged(&self, mut copies: Vec<Copy>) -> Result<Vec<Copy>> {
         if copies.is_empty() {
             return Ok(copies);
         }
         let known = self.folders.asked_for().await;
-        let elsewhere = copies.iter().any(|copy| !known.contains(&copy.folder.0));
+        let ours = |folder: &String| self.on_record.contains(folder) || known.contains(folder);
+        let elsewhere = copies.iter().any(|copy| !ours(&copy.folder.0));
         if !elsewhere {
             return Ok(copies);
         }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use mailwave::limit::{Cost, Gate, Ticket};
 use mailwave::model::{Flags, Outcome, Result, StampPrefix};
 use mailwave::target::{
-    Arrival, Copy, CopyIds, CopyRef, FolderWanted, StoreItem, Target, TargetCapabilities, TargetFolderId,
-    TargetMailbox,
+    Arrival, Copy, CopyIds, CopyRef, FolderWanted, OnRecord, StoreItem, Target, TargetCapabilities,
+    TargetFolderId, TargetMailbox,
 };
 
 /// A defect put in on purpose.
@@ -37,11 +37,26 @@ pub struct Glasses {
 #[async_trait]
 impl Target for Glasses {
     async fn open(&self, mailbox: &str, place: &str, gate: Arc<Gate>) -> Result<Arc<dyn TargetMailbox>> {
-        let inner = self.inner.open(mailbox, place, gate).await?;
+        Ok(self.before(self.inner.open(mailbox, place, gate).await?))
+    }
+
+    async fn reopen(
+        &self,
+        mailbox: &str,
+        place: &str,
+        gate: Arc<Gate>,
+        known: &OnRecord,
+    ) -> Result<Arc<dyn TargetMailbox>> {
+        Ok(self.before(self.inner.reopen(mailbox, place, gate, known).await?))
+    }
+}
+
+impl Glasses {
+    fn before(&self, inner: Arc<dyn TargetMailbox>) -> Arc<dyn TargetMailbox> {
         let mut capabilities = inner.capabilities().clone();
         capabilities.batch_messages = 3;
         capabilities.lanes = 4;
-        Ok(Arc::new(Seen { inner, capabilities, defect: self.defect }))
+        Arc::new(Seen { inner, capabilities, defect: self.defect })
     }
 }
 
@@ -49,6 +64,18 @@ struct Seen {
     inner: Arc<dyn TargetMailbox>,
     capabilities: TargetCapabilities,
     defect: Defect,
+}
+
+impl Seen {
+    /// Copies as they are seen through the glasses.
+    fn seen(&self, mut copies: Vec<Copy>) -> Vec<Copy> {
+        match self.defect {
+            Defect::LookUpBlind => copies.clear(),
+            Defect::OpenTakenForDone => copies.iter_mut().for_each(|c| c.complete = true),
+            _ => {}
+        }
+        copies
+    }
 }
 
 #[async_trait]
@@ -78,13 +105,11 @@ impl TargetMailbox for Seen {
     }
 
     async fn find(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
-        let mut copies = self.inner.find(prefix).await?;
-        match self.defect {
-            Defect::LookUpBlind => copies.clear(),
-            Defect::OpenTakenForDone => copies.iter_mut().for_each(|c| c.complete = true),
-            _ => {}
-        }
-        Ok(copies)
+        Ok(self.seen(self.inner.find(prefix).await?))
+    }
+
+    async fn census(&self, prefix: &StampPrefix) -> Result<Vec<Copy>> {
+        Ok(self.seen(self.inner.census(prefix).await?))
     }
 
     async fn anchor(&self, folder: &TargetFolderId) -> Result<String> {

@@ -46,6 +46,8 @@ pub struct Told {
     pub received: i64,
     /// Read.
     pub seen: bool,
+    /// Flagged.
+    pub flagged: bool,
     /// BLAKE3 of its text, hexadecimal.
     pub body: String,
     /// Octets and BLAKE3 of the attached file, hexadecimal, where it has one.
@@ -102,13 +104,16 @@ impl Made {
 
     /// Its flags.
     pub fn flags(&self) -> impl Iterator<Item = &'static str> {
-        let draw = mix(self.seed);
         let seen = self.seen().then_some("\\Seen");
-        seen.into_iter().chain(draw.is_multiple_of(30).then_some("\\Flagged"))
+        seen.into_iter().chain(self.flagged().then_some("\\Flagged"))
     }
 
     fn seen(&self) -> bool {
         !(mix(self.seed) >> 8).is_multiple_of(10)
+    }
+
+    fn flagged(&self) -> bool {
+        mix(self.seed).is_multiple_of(30)
     }
 
     fn message_id(&self) -> String {
@@ -209,6 +214,11 @@ impl Made {
 
     /// What a copy of it must be like.
     pub fn told(&self) -> Told {
+        self.told_with(self.seen(), self.flagged())
+    }
+
+    /// The same, where its flags have become these.
+    pub(super) fn told_with(&self, seen: bool, flagged: bool) -> Told {
         let (lines, fill) = self.divided(self.head().len());
         let (body, file) = if self.attached {
             let mut digest = blake3::Hasher::new();
@@ -230,7 +240,8 @@ impl Made {
             message_id: self.message_id(),
             subject: self.subject(),
             received: self.received(),
-            seen: self.seen(),
+            seen,
+            flagged,
             body: body.to_hex().to_string(),
             file,
         }

@@ -72,7 +72,8 @@ impl Held {
 
     /// All of them, as a caller asks for them.
     pub fn wanted(&self) -> Vec<Wanted> {
-        let want = |(uid, size): (u64, &u64)| Wanted { number: uid, id: SourceId::Number(uid), size: Some(*size) };
+        let want =
+            |(uid, size): (u64, &u64)| Wanted { number: uid, id: SourceId::Number(uid), size: Some(*size) };
         (1..).zip(&self.sizes).map(want).collect()
     }
 }
@@ -165,11 +166,7 @@ impl AsyncRead for Canned {
 }
 
 impl AsyncWrite for Canned {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         self.asked.extend_from_slice(octets);
         while let Some(end) = self.asked.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.asked.drain(..=end).collect();

@@ -47,7 +47,9 @@ pub const ALL: &[Case] = &[
     case("list-folders", "IMAP: 40 folders listed with their status", (10, 60), list_folders),
     case("json-plain", "transform to JSON: 2 KB of text", (50, 1050), |times| json(&plain(), times)),
     case("json-html", "transform to JSON: 20 KB of HTML", (10, 210), |times| json(&html(), times)),
-    case("json-attachment", "transform to JSON: 75 KB with a file", (10, 110), |times| json(&mail(75_000), times)),
+    case("json-attachment", "transform to JSON: 75 KB with a file", (10, 110), |times| {
+        json(&mail(75_000), times)
+    }),
     case("json-large", "transform to JSON: 3 MB with a file", (1, 6), |times| json(&mail(3_000_000), times)),
     case("import-mime", "transform to importMime: 75 KB", (10, 210), import),
     case("base64-encode", "1 MB encoded", (1, 11), |times| {
@@ -60,7 +62,9 @@ pub const ALL: &[Case] = &[
     }),
     case("base64-decode", "1 MB decoded", (1, 11), |times| {
         let body = Octets::from(wrapped(1_000_000));
-        repeat(times, || drop(black_box(Content::from_base64(black_box(&body)).unwrap().0.octets().unwrap())));
+        repeat(times, || {
+            drop(black_box(Content::from_base64(black_box(&body)).unwrap().0.octets().unwrap()))
+        });
     }),
     case("digest", "1 MB digested", (1, 11), |times| {
         let octets = octets(1_000_000);
@@ -95,7 +99,8 @@ fn repeat(times: u32, mut work: impl FnMut()) {
 
 /// One thread under virtual time.
 pub fn run<T>(work: impl AsyncFnOnce(Env) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async { work(Env::simulated(1, 1_795_219_200_000, Arc::new(Uncut))).await })
 }
 
@@ -184,7 +189,9 @@ fn json(octets: &Bytes, times: u32) {
 fn import(times: u32) {
     let (stamp, octets) = (stamp(1), mail(75_000));
     repeat(times, || {
-        assert!(black_box(import_mime::body(black_box(&octets), &stamp, Bounds::default().request)).is_some());
+        assert!(
+            black_box(import_mime::body(black_box(&octets), &stamp, Bounds::default().request)).is_some()
+        );
     });
 }
 
@@ -250,8 +257,10 @@ fn runs(times: u32) {
 /// Four at a time, so many that both windows bind again and again.
 fn limit(times: u32) {
     run(async |env| {
-        let targets = [("new".to_owned(), TargetLimits { in_flight: 3_000, ..TargetLimits::default() })].into();
-        let limits = Limits::new(&env, LimitSettings { targets, memory_bytes: 256 << 20, ..LimitSettings::default() });
+        let targets =
+            [("new".to_owned(), TargetLimits { in_flight: 3_000, ..TargetLimits::default() })].into();
+        let limits =
+            Limits::new(&env, LimitSettings { targets, memory_bytes: 256 << 20, ..LimitSettings::default() });
         let gate = limits.gate("new", "ann@example.org");
         let one = async |env: Env, gate: Arc<Gate>, n: u64| {
             let bytes = 2_000 + n % 13 * 9_000;
@@ -291,7 +300,8 @@ fn store(modes: &[WriteMode], times: u32) {
         })
         .collect();
     run(async |env| {
-        let mut settings = GraphSettings::new("https://graph.test/v1.0", TokenSettings::Static("token".into()));
+        let mut settings =
+            GraphSettings::new("https://graph.test/v1.0", TokenSettings::Static("token".into()));
         settings.modes = modes.to_vec();
         let target = GraphTarget::new(&env, Arc::new(AllIsWell::default()), settings).unwrap();
         let gate = Gate::unlimited(&env);

@@ -32,8 +32,10 @@ pub fn run(options: &Options) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let count = |mailboxes: u32, messages: u32| {
-        let words = ["wave", "--mailboxes", &mailboxes.to_string(), "--messages", &messages.to_string(), "--open"];
-        let words: Vec<String> = words.iter().map(ToString::to_string).chain([options.open.to_string()]).collect();
+        let words =
+            ["wave", "--mailboxes", &mailboxes.to_string(), "--messages", &messages.to_string(), "--open"];
+        let words: Vec<String> =
+            words.iter().map(ToString::to_string).chain([options.open.to_string()]).collect();
         let out = options.profiles.as_ref().map(|dir| dir.join(format!("growth.{mailboxes}.{messages}")));
         valgrind::count(&words, Some(BESIDE), out).unwrap_or_else(|why| panic!("{why}"))
     };

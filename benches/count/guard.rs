@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> ExitCode {
     let only = options.only.as_deref().unwrap_or_default();
     let cases: Vec<&Case> = ALL.iter().filter(|case| case.name.contains(only)).collect();
     let counted = count(&cases, options);
-    let (mut failed, mut fell) = (Vec::new(), 0);
+    let (mut failed, mut fell) = (Vec::new(), Vec::new());
     println!("{:<18} {:>14} {:>14} {:>8}", "", "baseline", "now", "");
     for case in &cases {
         let now = match &counted[case.name] {
@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> ExitCode {
                 case.name, case.of, line.instructions, line.tolerance
             ));
         } else if change < -line.tolerance {
-            fell += 1;
+            fell.push(case.name);
         }
         baseline.insert(case.name.to_owned(), Line { instructions: now, ..line });
     }
@@ -83,8 +83,11 @@ pub fn run(options: &Options) -> ExitCode {
         println!("saved: {BASELINE}");
         failed.retain(|why| why.contains("ended with"));
     }
-    if fell > 0 && !options.save {
-        println!("{fell} cases are cheaper than the baseline by more than they may vary: save it (--save), so that they stay so");
+    if !fell.is_empty() && !options.save {
+        println!(
+            "cheaper than the baseline by more than they vary: {}; save it (--save), so that they stay so",
+            fell.join(", ")
+        );
     }
     failed.iter().for_each(|why| println!("failed: {why}"));
     if failed.is_empty() {

@@ -38,7 +38,8 @@ pub fn mailbox_named(name: &str) -> Mailbox {
 }
 
 fn row(n: u64) -> FolderRow {
-    let path = if n == 0 { FolderPath::inbox() } else { FolderPath::new(vec![format!("Folder {n}")]).unwrap() };
+    let path =
+        if n == 0 { FolderPath::inbox() } else { FolderPath::new(vec![format!("Folder {n}")]).unwrap() };
     FolderRow {
         id: None,
         path,
@@ -88,7 +89,8 @@ async fn record(ledger: &SqliteLedger, claim: &Claim, folder: FolderId, above: u
     let intent = Change::Intent { folder, epoch, anchor: String::new(), items };
     let Applied::Batch(batch) = ledger.apply(claim, intent).await.unwrap() else { panic!("no batch") };
     let flags = || Flags { seen: true, ..Flags::default() };
-    let stored = (above + 1..=above + BATCH).map(|n| Stored { fact: fact(epoch, n), from: n, flags: flags() });
+    let stored =
+        (above + 1..=above + BATCH).map(|n| Stored { fact: fact(epoch, n), from: n, flags: flags() });
     let outcomes = Outcomes { stored: stored.collect(), ..Outcomes::default() };
     ledger.apply(claim, Change::Outcome { batch, outcomes }).await.unwrap();
 }
@@ -115,8 +117,10 @@ fn filled(env: &Env, dir: &std::path::Path, folders: u64, messages: u64) -> Sqli
             commits,
         }
     };
-    let last = PassSummary { complete: true, stored: messages, verdict: "perfect".into(), ..PassSummary::default() };
-    let drawn = DrawnMailbox { mailbox: mailbox_named("ann"), last, folders: (0..folders).map(folder).collect() };
+    let last =
+        PassSummary { complete: true, stored: messages, verdict: "perfect".into(), ..PassSummary::default() };
+    let drawn =
+        DrawnMailbox { mailbox: mailbox_named("ann"), last, folders: (0..folders).map(folder).collect() };
     let dir = dir.join("ledger");
     fill(env, &dir, &options(), &mut std::iter::once(drawn)).unwrap();
     SqliteLedger::open(env, &dir, options()).unwrap()

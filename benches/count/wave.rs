@@ -19,7 +19,8 @@ use mailwave::mock::graph::{GraphMock, GraphOptions};
 use mailwave::mock::{Wire, World};
 use mailwave::model::{Bodies, Body, Flags, FolderPath, Listed, Result, SourceId, SpecialUse, Timestamp};
 use mailwave::source::{
-    Counters, Extent, Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox, Wanted,
+    Counters, Extent, Fetched, Listing, Since, Source, SourceCapabilities, SourceFolder, SourceMailbox,
+    Wanted,
 };
 use mailwave::target::graph::{GraphSettings, GraphTarget, TokenSettings};
 
@@ -60,7 +61,8 @@ impl Wave {
             let mut stored = 0;
             for pass in 0..self.passes {
                 let mailboxes = (0..self.mailboxes).map(|n| mailbox_named(&format!("user{n:06}"))).collect();
-                let result = engine::run(parts.clone(), mailboxes, Arc::new(Unwatched), Stop::default()).await;
+                let result =
+                    engine::run(parts.clone(), mailboxes, Arc::new(Unwatched), Stop::default()).await;
                 assert_eq!(result.mailboxes.len(), self.mailboxes as usize);
                 stored += result.mailboxes.iter().map(|m| m.summary.stored).sum::<u64>();
                 let all = u64::from(self.mailboxes) * u64::from(self.messages);
@@ -90,7 +92,8 @@ impl Wave {
             client_secret: "secret".into(),
             scope: "https://graph.microsoft.com/.default".to_owned(),
         };
-        let target = GraphTarget::new(env, Arc::new(http), GraphSettings::new("https://graph.test/v1.0", token));
+        let target =
+            GraphTarget::new(env, Arc::new(http), GraphSettings::new("https://graph.test/v1.0", token));
         let limits = [("new".to_owned(), TargetLimits::default())].into();
         let limits = LimitSettings { targets: limits, memory_bytes: 256 << 20, ..LimitSettings::default() };
         Parts {
@@ -211,13 +214,7 @@ impl SourceMailbox for MadeMailbox {
         Ok(Listing { epoch, next, modseq, messages, extent: Extent::Whole })
     }
 
-    async fn fetch(
-        &self,
-        _: &SourceFolder,
-        _: u64,
-        wanted: &[Wanted],
-        _: &Bodies,
-    ) -> Result<Vec<Fetched>> {
+    async fn fetch(&self, _: &SourceFolder, _: u64, wanted: &[Wanted], _: &Bodies) -> Result<Vec<Fetched>> {
         let message = |wanted: &Wanted| {
             let body = Body::from_bytes(self.octets(wanted.number));
             Fetched::Message { body, flags: None, received: None }

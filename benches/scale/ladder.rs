@@ -55,9 +55,15 @@ impl Ladder {
             Ladder::Mailboxes => "mailboxes, each of two messages of 2 KB",
             Ladder::Messages => "messages of 2 KB in one folder of one mailbox",
             Ladder::Sizes => "octets of a message; 157 MB in all, in up to 8 mailboxes",
-            Ladder::Latency => "milliseconds of a round trip at both ends; 32 mailboxes of 40 messages of 12 KB",
-            Ladder::Connections => "connections to the source, 30 ms away; 32 mailboxes of 40 messages of 12 KB",
-            Ladder::AtOnce => "requests at once at each mailbox, 30 ms away; 4 mailboxes of 200 messages of 12 KB",
+            Ladder::Latency => {
+                "milliseconds of a round trip at both ends; 32 mailboxes of 40 messages of 12 KB"
+            }
+            Ladder::Connections => {
+                "connections to the source, 30 ms away; 32 mailboxes of 40 messages of 12 KB"
+            }
+            Ladder::AtOnce => {
+                "requests at once at each mailbox, 30 ms away; 4 mailboxes of 200 messages of 12 KB"
+            }
         }
     }
 

@@ -69,7 +69,8 @@ fn main() -> ExitCode {
     told::head(wanted.ladder);
     for step in &steps {
         let dir = wanted.dir.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-        let settings = run::Settings { target: wanted.target, open: wanted.open, memory: wanted.memory.clone(), dir };
+        let settings =
+            run::Settings { target: wanted.target, open: wanted.open, memory: wanted.memory.clone(), dir };
         let runs = (0..wanted.rounds.max(1)).map(|_| run::run(step, &settings));
         match runs.collect::<Result<Vec<_>, String>>() {
             Ok(runs) => {

@@ -8,38 +8,42 @@ use crate::told::Curve;
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 62.0;
-const TOP: f64 = 58.0;
+const TOP: f64 = 66.0;
 const BELOW: f64 = 46.0;
 const BETWEEN: f64 = 18.0;
 
-/// Colours come from the reader's own preference, and a figure that is shown as an image keeps a ground of its own.
-const STYLE: &str = "svg{--ground:#fff;--ink:#1b1f24;--grid:#d8dee4;--curve:#0b62c4;--fit:#b4540a}\
-    @media(prefers-color-scheme:dark){svg{--ground:#14171b;--ink:#e6e9ed;--grid:#353b43;--curve:#6cb2ff;--fit:#ffb066}}\
-    .ground{fill:var(--ground)}text{fill:var(--ink);font:12px sans-serif}.title{font-weight:bold}\
-    .grid{stroke:var(--grid);fill:none}.frame{stroke:var(--ink);fill:none}.curve{stroke:var(--curve);fill:none;stroke-width:2}\
-    .dot{fill:var(--curve)}.fit{stroke:var(--fit);fill:none;stroke-dasharray:5 4}.said{fill:var(--fit)}";
+/// Colours follow the reader's own preference; the ground is the plot's own. Without variables: not every reader knows them.
+const STYLE: &str = ".ground{fill:#fff}text{fill:#1b1f24;font:12px sans-serif}.title{font-weight:bold}.grid{stroke:#d8dee4;fill:none}\
+    .frame{stroke:#1b1f24;fill:none}.curve{stroke:#0b62c4;fill:none;stroke-width:2}.dot{fill:#0b62c4}\
+    .fit{stroke:#b4540a;fill:none;stroke-dasharray:5 4}text.said{fill:#b4540a}\
+    @media(prefers-color-scheme:dark){.ground{fill:#14171b}text{fill:#e6e9ed}.grid{stroke:#353b43}.frame{stroke:#e6e9ed}\
+    .curve{stroke:#6cb2ff}.dot{fill:#6cb2ff}.fit{stroke:#ffb066}text.said{fill:#ffb066}}";
 
 /// An axis from one power of ten to another.
 struct Axis {
     from: f64,
     to: f64,
     length: f64,
+    /// Its beginning stands for zero, which has no logarithm.
+    zero: bool,
 }
 
 impl Axis {
-    /// Around these values. What is zero has no logarithm: it stands at the beginning.
-    fn of(values: impl Iterator<Item = f64>, length: f64) -> Axis {
+    /// Around these values.
+    fn of(values: &[f64], length: f64) -> Axis {
+        let zero = values.contains(&0.0);
         let (least, most) = values
-            .filter(|v| *v > 0.0)
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), v| (least.min(v), most.max(v)));
+            .iter()
+            .filter(|v| **v > 0.0)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), v| (least.min(*v), most.max(*v)));
         if least > most {
-            return Axis { from: 0.0, to: 1.0, length };
+            return Axis { from: 0.0, to: 1.0, length, zero };
         }
         let (from, mut to) = ((least.log10() + 1e-9).floor(), (most.log10() - 1e-9).ceil());
         if to <= from {
             to = from + 1.0;
         }
-        Axis { from, to, length }
+        Axis { from: if zero { from - 1.0 } else { from }, to, length, zero }
     }
 
     fn place(&self, value: f64) -> f64 {
@@ -47,10 +51,14 @@ impl Axis {
         (log - self.from) / (self.to - self.from) * self.length
     }
 
-    /// The powers of ten on it.
-    fn marks(&self) -> impl Iterator<Item = f64> {
+    /// The powers of ten on it, and what stands there.
+    fn marks(&self) -> impl Iterator<Item = (f64, String)> {
         let (from, to) = (self.from as i32, self.to as i32);
-        (from..=to).map(|power| 10f64.powi(power))
+        let label = move |power: i32| {
+            let value = 10f64.powi(power);
+            (value, if self.zero && power == from { "0".to_owned() } else { short(value) })
+        };
+        (from..=to).map(label)
     }
 }
 
@@ -74,31 +82,31 @@ pub fn draw(title: &str, unit: &str, curves: &[Curve]) -> String {
 }
 
 fn panel(out: &mut String, unit: &str, curve: &Curve) {
-    let across = Axis::of(curve.points.iter().map(|p| p.0), WIDTH);
-    let up = Axis::of(curve.points.iter().map(|p| p.1), HEIGHT);
+    let across = Axis::of(&curve.points.iter().map(|p| p.0).collect::<Vec<_>>(), WIDTH);
+    let up = Axis::of(&curve.points.iter().map(|p| p.1).collect::<Vec<_>>(), HEIGHT);
     let place = |(x, y): (f64, f64)| (across.place(x), HEIGHT - up.place(y));
-    for mark in across.marks() {
+    for (mark, label) in across.marks() {
         let x = across.place(mark);
         let _ = write!(
             out,
             "<path class=\"grid\" d=\"M{x:.1} 0V{HEIGHT}\"/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             HEIGHT + 16.0,
-            short(mark)
+            label
         );
     }
-    for mark in up.marks() {
+    for (mark, label) in up.marks() {
         let y = HEIGHT - up.place(mark);
         let _ = write!(
             out,
             "<path class=\"grid\" d=\"M0 {y:.1}H{WIDTH}\"/><text x=\"-6\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             y + 4.0,
-            short(mark)
+            label
         );
     }
     let _ = write!(
         out,
         "<rect class=\"frame\" width=\"{WIDTH}\" height=\"{HEIGHT}\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
-         <text class=\"title\" x=\"0\" y=\"-8\">{}, {}</text>",
+         <text class=\"title\" x=\"0\" y=\"-24\">{}, {}</text>",
         WIDTH / 2.0,
         HEIGHT + 34.0,
         escaped(unit),
@@ -120,7 +128,7 @@ fn panel(out: &mut String, unit: &str, curve: &Curve) {
         }
         let _ = write!(
             out,
-            "<text class=\"said\" x=\"{WIDTH}\" y=\"-8\" text-anchor=\"end\">x^{:.2}, at the end x^{:.2}: {}</text>",
+            "<text class=\"said\" x=\"0\" y=\"-8\">grows as x^{:.2}, at the end as x^{:.2}: {}</text>",
             fit.exponent,
             fit.last,
             fit.word()

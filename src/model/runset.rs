@@ -29,6 +29,17 @@ impl RunSet {
         if first > last {
             return;
         }
+        // Nearly always numbers come in order: then only the last run is looked at.
+        if let Some((start, end)) = self.0.last_mut()
+            && first >= *start
+        {
+            if first <= end.saturating_add(1) {
+                *end = last.max(*end);
+            } else {
+                self.0.push((first, last));
+            }
+            return;
+        }
         // The runs that touch or neighbour the new one are merged into it.
         let from = self.0.partition_point(|(_, end)| end.saturating_add(1) < first);
         let to = self.0.partition_point(|(start, _)| *start <= last.saturating_add(1));

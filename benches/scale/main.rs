@@ -85,7 +85,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    let curves = told::curves(wanted.ladder, &points);
+    let curves = told::curves(&points);
     told::tail(&curves);
     if let Some(file) = &wanted.json {
         std::fs::write(file, format!("{:#}\n", told::json(wanted.ladder, &points, &curves))).unwrap();

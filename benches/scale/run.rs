@@ -109,9 +109,9 @@ pub fn run(step: &Step, settings: &Settings) -> Result<Point, String> {
         let last: Vec<&str> = talk.lines().rev().take(5).collect();
         return Err(format!("the engine ended with {status}: {}", last.join(" | ")));
     }
-    let stored = stored(&root);
-    if stored != messages {
-        return Err(format!("{stored} messages were stored, there are {messages}"));
+    let counted = counted(&root);
+    if counted != messages {
+        return Err(format!("{counted} copies are at the target, there are {messages} messages"));
     }
     Ok(Point {
         at: step.at,
@@ -186,9 +186,9 @@ fn config(step: &Step, settings: &Settings, source_port: u16, target: &str, root
     fs::write(root.join("mailboxes.csv"), list).unwrap();
 }
 
-/// Messages the run says it stored.
-fn stored(root: &Path) -> u64 {
-    let text = fs::read(root.join("mailwave-ledger/last-run.json")).unwrap_or_default();
-    let said: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    said["run"]["messages"]["stored"].as_u64().unwrap_or(0)
+/// Copies the target counted itself at the end of each mailbox's pass, as the run says.
+fn counted(root: &Path) -> u64 {
+    let text = fs::read_to_string(root.join("run.json")).unwrap_or_default();
+    let said = text.lines().rev().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    said.and_then(|said| said["copies"]["at_target"].as_u64()).unwrap_or(0)
 }

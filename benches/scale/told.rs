@@ -47,12 +47,11 @@ pub fn line(point: &Point) {
     );
 }
 
-pub fn curves(ladder: Ladder, points: &[Point]) -> Vec<Curve> {
+pub fn curves(points: &[Point]) -> Vec<Curve> {
     let curve = |name, unit, of: &dyn Fn(&Point) -> f64| {
         let points: Vec<(f64, f64)> = points.iter().map(|p| (p.at as f64, of(p))).collect();
         Curve { name, unit, fit: fit(&points), points }
     };
-    let _ = ladder;
     vec![
         curve("CPU", "s", &|p| p.cpu),
         curve("memory", "MiB", &|p| p.rss as f64 / MIB),

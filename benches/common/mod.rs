@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod proc;
+pub mod proxy;
 pub mod serve;
 
 /// The program itself.

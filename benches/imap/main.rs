@@ -11,6 +11,7 @@ mod extremes;
 mod lab;
 mod many;
 mod proc;
+#[path = "../common/proxy.rs"]
 mod proxy;
 mod reader;
 mod server;

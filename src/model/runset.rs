@@ -29,9 +29,15 @@ impl RunSet {
         if first > last {
             return;
         }
-        // Most sets are built from one end to the other.
-        if self.0.last().is_none_or(|(_, end)| end.saturating_add(1) < first) {
-            self.0.push((first, last));
+        // Nearly always numbers come in order: then only the last run is looked at.
+        if let Some((start, end)) = self.0.last_mut()
+            && first >= *start
+        {
+            if first <= end.saturating_add(1) {
+                *end = last.max(*end);
+            } else {
+                self.0.push((first, last));
+            }
             return;
         }
         // The runs that touch or neighbour the new one are merged into it.

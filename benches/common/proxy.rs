@@ -5,14 +5,12 @@
 //! TCP's own greeting does.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-use crate::Result;
 
 /// Octets read at once, and how many such pieces may be on the way in one direction: 64 MiB, more than any window.
 const PIECE: usize = 64 * 1024;
@@ -46,7 +44,7 @@ pub struct Seen {
 
 impl Proxy {
     /// One to `to` on loopback, with this round-trip time.
-    pub fn start(to: u16, round_trip: Duration) -> Result<Proxy> {
+    pub fn start(to: u16, round_trip: Duration) -> io::Result<Proxy> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();
         let (counts, over) = (Arc::new(Counts::default()), Arc::new(AtomicBool::new(false)));
@@ -87,7 +85,7 @@ impl Drop for Proxy {
     }
 }
 
-fn connect(client: TcpStream, to: u16, delay: Duration, counts: &Arc<Counts>) -> Result<()> {
+fn connect(client: TcpStream, to: u16, delay: Duration, counts: &Arc<Counts>) -> io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", to))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;

@@ -32,6 +32,9 @@ use crate::mock::service::shell::Heart;
 /// Of the form on disk.
 const VERSION: u32 = 1;
 
+/// So many requests apart, meters forget what is over.
+const REST: u64 = 16_384;
+
 /// Everything behind the one lock.
 pub(super) struct Core {
     pub(super) options: Arc<GraphOptions>,
@@ -118,6 +121,9 @@ impl Core {
     pub(super) fn enter(&mut self, head: &Head, body: &Bytes, now: i64) -> Entry {
         self.settle(now);
         self.counters.requests += 1;
+        if self.counters.requests.is_multiple_of(REST) {
+            self.meters.values_mut().for_each(|meter| meter.rest(&self.options, now));
+        }
         let upload = if head.uploads() { body.len() as u64 } else { 0 };
         self.counters.uploaded_bytes += upload;
         match self.admit(head, body, upload, now) {

@@ -192,6 +192,17 @@ impl Meter {
         Err(refusal)
     }
 
+    /// Forgets what no window reaches any more: mailboxes whose migration is over take no room.
+    pub(super) fn rest(&mut self, options: &GraphOptions, now: i64) {
+        let bounds = Bounds::of(options);
+        let longest = bounds.requests.1.ms.max(bounds.upload.1.ms);
+        // Every request is in this window, refused ones too.
+        if self.requests.entries.back().is_some_and(|(at, _)| now - at > longest) {
+            (self.requests, self.bytes, self.last) = (Window::default(), Window::default(), None);
+            self.ideal = Ideal::default();
+        }
+    }
+
     /// Notes that the app was told to wait.
     pub(super) fn tell(&mut self, now: i64, wait_seconds: u64) {
         let wait = i64::try_from(wait_seconds.saturating_mul(1000)).unwrap_or(i64::MAX / 4);
@@ -346,6 +357,26 @@ mod tests {
         assert!(meter.enter(&options, 10_600, 0).is_ok(), "reads are no matter of that window");
         assert!(meter.enter(&options, 10_700, 90).is_err());
         assert_eq!(meter.pace.kept, 1, "refused ones did not come");
+    }
+
+    #[test]
+    fn a_meter_at_rest_holds_nothing_and_counts_on() {
+        let limits =
+            Limits { upload_bytes: 100, upload_window_seconds: 10, window_seconds: 10, ..Limits::default() };
+        let options = of(Limits { concurrent: 99, ..limits });
+        let mut meter = Meter::default();
+        for now in [0, 10_001] {
+            assert!(meter.enter(&options, now, 90).is_ok());
+        }
+        let pace = meter.pace;
+        assert_eq!(pace.kept, 1);
+        meter.rest(&options, 20_001);
+        assert_eq!(meter.requests.entries.len(), 1, "a window still reaches it");
+        meter.rest(&options, 20_002);
+        assert!(meter.requests.entries.is_empty() && meter.bytes.entries.is_empty());
+        assert!(meter.enter(&options, 20_002, 90).is_ok());
+        assert!(meter.enter(&options, 20_003, 90).is_err());
+        assert_eq!(meter.pace, pace);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{Id, Ids, Immutable, Kind, OfFolder, OfMessage, print};
 use super::options::Language;
-use super::state::{Content, Item, is_named};
+use super::state::{Content, Item, Recipient, is_named};
 use super::well_known::{Known, WELL_KNOWN};
 use crate::mock::service::kept::Keepable;
 use crate::mock::service::tree::{self, Branch};
@@ -103,11 +103,21 @@ struct Index {
     folder_ids: BTreeSet<(u64, u32)>,
     ids: BTreeSet<(u64, u64)>,
     immutable: BTreeSet<(u64, u64)>,
-    /// Ids of extended properties, held once for all items.
-    properties: BTreeSet<Arc<str>>,
+    /// Ids of extended properties and media types, held once for all items.
+    words: BTreeSet<Arc<str>>,
+    /// Those whom messages are to, held once for all items.
+    people: BTreeSet<Arc<[Recipient]>>,
     /// Named property → (value, item).
     named: BTreeMap<Arc<str>, BTreeSet<(Arc<str>, u64)>>,
     bytes: u64,
+}
+
+/// Replaces what an item holds by an equal one that is known, or makes it known.
+fn share<T: ?Sized + Ord>(known: &mut BTreeSet<Arc<T>>, own: &mut Arc<T>) {
+    match known.get(own) {
+        Some(held) => *own = held.clone(),
+        None => drop(known.insert(own.clone())),
+    }
 }
 
 fn key<K: Kind>(id: &Id<K>) -> u64 {
@@ -196,12 +206,9 @@ impl Mailbox {
     }
 
     fn index_properties(&mut self, item: &mut Item) {
-        for id in item.properties.ids_mut() {
-            match self.index.properties.get(id) {
-                Some(known) => *id = known.clone(),
-                None => drop(self.index.properties.insert(id.clone())),
-            }
-        }
+        let media = item.attachments.iter_mut().filter_map(|a| a.content_type.as_mut());
+        item.properties.ids_mut().chain(media).for_each(|word| share(&mut self.index.words, word));
+        share(&mut self.index.people, &mut item.to);
         for (id, value) in item.properties.named() {
             let values = match self.index.named.get_mut(id) {
                 Some(values) => values,

@@ -74,7 +74,7 @@ impl Act<'_> {
             html: false,
             body: Content::default(),
             from: None,
-            to: Vec::new(),
+            to: [].into(),
             read: true,
             draft: how != How::Import,
             other_flags: 0,
@@ -354,7 +354,9 @@ fn sensitive(item: &mut Item, input: &MessageInput, body: Option<(bool, Content)
         let now = (item.from.as_deref().cloned(), item.sender().cloned());
         item.set_authors(input.from.clone().unwrap_or(now.0), input.sender.clone().unwrap_or(now.1));
     }
-    set!(item.to, input.to);
+    if let Some(to) = &input.to {
+        item.to = to.as_slice().into();
+    }
     set!(item.rare.cc, input.cc);
     set!(item.rare.bcc, input.bcc);
     set!(item.rare.reply_to, input.reply_to);

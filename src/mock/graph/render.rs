@@ -157,7 +157,7 @@ impl Show {
         };
         put("lastModifiedDateTime", &|| json!(date::write(a.modified)));
         put("name", &|| json!(a.name));
-        put("contentType", &|| json!(a.content_type));
+        put("contentType", &|| json!(a.content_type.as_deref()));
         put("size", &|| json!(a.content.length + self.attachment_overhead));
         put("isInline", &|| json!(a.inline));
         if a.file {

@@ -39,13 +39,33 @@ pub(super) struct Attachment {
     /// Else it is an attached item.
     pub(super) file: bool,
     pub(super) name: Box<str>,
-    pub(super) content_type: Option<Box<str>>,
+    #[serde(with = "shared")]
+    pub(super) content_type: Option<Arc<str>>,
     pub(super) inline: bool,
     /// What few have.
     #[serde(flatten)]
     links: Option<Box<Links>>,
     pub(super) modified: i64,
     pub(super) content: Content,
+}
+
+/// A text that others hold too, written as if it were its own.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[allow(clippy::ref_option)] // as serde calls it
+    pub(super) fn serialize<S: Serializer>(
+        text: &Option<Arc<str>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        text.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Arc<str>>, D::Error> {
+        Ok(Option::<String>::deserialize(d)?.map(Arc::from))
+    }
 }
 
 /// What a body refers to an attachment by.
@@ -68,7 +88,7 @@ impl Attachment {
             id,
             file: input.file,
             name: input.name.as_str().into(),
-            content_type: input.content_type.as_deref().map(Box::from),
+            content_type: input.content_type.as_deref().map(Arc::from),
             inline: input.inline,
             links: (links != Links::default()).then(|| Box::new(links)),
             modified,
@@ -106,7 +126,8 @@ pub(super) struct Item {
     pub(super) html: bool,
     pub(super) body: Content,
     pub(super) from: Option<Box<Recipient>>,
-    pub(super) to: Vec<Recipient>,
+    /// Shared with the other messages of the mailbox, as most are to the same.
+    pub(super) to: Arc<[Recipient]>,
     pub(super) read: bool,
     pub(super) draft: bool,
     /// The bits of 0x0E07 that nothing else says (submitted and others), as given at creation.
@@ -263,7 +284,6 @@ impl Item {
 
     /// Gives back the room that it does not need.
     pub(super) fn shrink(&mut self) {
-        self.to.shrink_to_fit();
         self.attachments.shrink_to_fit();
         self.properties.0.shrink_to_fit();
     }

@@ -4,7 +4,7 @@ use mail_parser::Address;
 use serde::{Deserialize, Serialize};
 
 /// A name and an address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in crate::mock) struct Recipient {
     pub(in crate::mock) name: Option<String>,
     pub(in crate::mock) address: Option<String>,

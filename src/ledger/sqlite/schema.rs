@@ -227,7 +227,7 @@ fn set_up(conn: &Connection) -> Result<()> {
     ] {
         conn.pragma_update(None, pragma, value).map_err(sql)?;
     }
-    keep_statements(&conn)
+    keep_statements(conn)
 }
 
 /// Statements are prepared once. Without QPSG those with a range or a bound parameter in an index are prepared anew whenever

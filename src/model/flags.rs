@@ -1,6 +1,7 @@
 //! Flags and keywords, and the compact map of what was last synced.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::packed::{Places, pack, unpack};
 use super::runset::{RunSet, put_varint, take_varint};
@@ -112,6 +113,14 @@ pub(crate) type ByFlags = Vec<(Flags, RunSet)>;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FlagMap(BTreeMap<Flags, RunSet>);
 
+/// The set of all numbers in these runs. In order: a run put between others would move all that are behind it.
+fn joined(mut runs: Vec<RangeInclusive<u64>>) -> RunSet {
+    runs.sort_unstable_by_key(|run| *run.start());
+    let mut all = RunSet::default();
+    runs.into_iter().for_each(|run| all.insert(*run.start(), *run.end()));
+    all
+}
+
 impl FlagMap {
     /// The flags last synced for message `number`, if any were.
     pub fn get(&self, number: u64) -> Option<&Flags> {
@@ -125,11 +134,7 @@ impl FlagMap {
 
     /// The messages with flags on record.
     pub fn numbers(&self) -> RunSet {
-        let mut runs: Vec<_> = self.0.values().flat_map(RunSet::runs).collect();
-        runs.sort_unstable_by_key(|run| *run.start());
-        let mut all = RunSet::default();
-        runs.into_iter().for_each(|run| all.insert(*run.start(), *run.end()));
-        all
+        joined(self.0.values().flat_map(RunSet::runs).collect())
     }
 
     /// Records the flags of message `number`.
@@ -206,12 +211,13 @@ impl FlagMap {
     pub(crate) fn together(all: &RunSet, usual: Flags, others: ByFlags) -> Option<FlagMap> {
         let places = Places::of(all);
         let mut map = BTreeMap::new();
-        let (mut taken, mut sum) = (RunSet::default(), 0u64);
+        let (mut runs, mut sum) = (Vec::new(), 0u64);
         for (flags, set) in others {
             sum = sum.checked_add(set.len())?;
-            set.runs().for_each(|run| taken.insert(*run.start(), *run.end()));
+            runs.extend(set.runs());
             map.insert(flags, places.numbers(&set)?);
         }
+        let taken = joined(runs);
         // Nobody has two combinations.
         if taken.len() != sum {
             return None;

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
-use super::answer::{Reply, id};
+use super::answer::{Fault, Reply, id};
 use super::folders::parent;
 use super::session::{Call, Session, query, segment, unreadable};
 use crate::env::Step;
-use crate::model::{Kind, Result, Scope, Stamp, StampPrefix};
+use crate::model::{Error, Kind, Result, Scope, Stamp, StampPrefix};
 use crate::target::dated::millis;
 use crate::target::{Copy, TargetFolderId};
 use crate::transform::graph::{extended, flags, props};
@@ -115,10 +115,58 @@ async fn copies(
     filter: &str,
     messages: Option<Vec<Value>>,
 ) -> Result<Vec<Copy>> {
-    let mut messages = match messages {
-        Some(messages) => messages,
-        None => list(session, &path(session, filter)).await?,
+    let (mut copies, mut odd) = (Vec::new(), Vec::new());
+    // Page by page: of a message as it is told there is ten times as much as of a copy, and there may be half a million.
+    let mut sort = |messages: Vec<Value>| {
+        for message in messages {
+            match told(prefix, &message) {
+                Told::Copy(copy) => copies.push(copy),
+                Told::Foreign => {}
+                Told::InPart => odd.push(message),
+            }
+        }
     };
+    match messages {
+        Some(messages) => sort(messages),
+        None => {
+            let path = path(session, filter);
+            session
+                .each_page_below(&path, Step::TargetFind, WHAT, &mut sort)
+                .await
+                .map_err(of_the_mailbox)?;
+        }
+    }
+    copies.extend(completed(session, prefix, filter, odd).await?);
+    Ok(copies)
+}
+
+/// What a listing tells of one message.
+enum Told {
+    Copy(Copy),
+    /// It carries no stamp of ours, or another mailbox's.
+    Foreign,
+    /// Fields are missing, the stamp may be one of them.
+    InPart,
+}
+
+fn told(prefix: &StampPrefix, message: &Value) -> Told {
+    let (Some(value), true) = (value(message), is_whole(message)) else { return Told::InPart };
+    // A value that is no stamp of ours is somebody else's business.
+    let Some((stamp, complete)) = props::parse_stamp_value(value) else { return Told::Foreign };
+    if !prefix.covers(&stamp) {
+        return Told::Foreign;
+    }
+    let (Some(id), Some(folder)) = (id(message), parent(message)) else { return Told::InPart };
+    Told::Copy(copy(message, (id, folder), stamp, complete))
+}
+
+/// The copies among messages of which a listing left something out: it is asked for.
+async fn completed(
+    session: &Session,
+    prefix: &StampPrefix,
+    filter: &str,
+    mut messages: Vec<Value>,
+) -> Result<Vec<Copy>> {
     let expand = query(&expand(session));
     if messages.iter().any(|m| !is_whole(m)) {
         let filter = query(filter);
@@ -153,23 +201,31 @@ async fn copies(
             continue;
         }
         let (Some(id), Some(folder)) = (id(&message), parent(&message)) else { return Err(unreadable(WHAT)) };
-        copies.push(Copy {
-            stamp,
-            id: id.to_owned(),
-            folder: TargetFolderId(folder.to_owned()),
-            complete,
-            flags: flags::read(&message),
-            made: message["createdDateTime"].as_str().and_then(millis).unwrap_or(0),
-        });
+        copies.push(copy(&message, (id, folder), stamp, complete));
     }
     Ok(copies)
 }
 
+fn copy(message: &Value, (id, folder): (&str, &str), stamp: Stamp, complete: bool) -> Copy {
+    Copy {
+        stamp,
+        id: id.to_owned(),
+        folder: TargetFolderId(folder.to_owned()),
+        complete,
+        flags: flags::read(message),
+        made: message["createdDateTime"].as_str().and_then(millis).unwrap_or(0),
+    }
+}
+
 async fn list(session: &Session, path: &str) -> Result<Vec<Value>> {
-    session.list(path, Step::TargetFind, WHAT).await.map_err(|fault| match fault.into_error() {
+    session.list(path, Step::TargetFind, WHAT).await.map_err(of_the_mailbox)
+}
+
+fn of_the_mailbox(fault: Fault) -> Error {
+    match fault.into_error() {
         e if e.scope < Scope::Mailbox => e.scoped(Scope::Mailbox),
         e => e,
-    })
+    }
 }
 
 pub(super) fn expand(session: &Session) -> String {

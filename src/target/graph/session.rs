@@ -340,19 +340,40 @@ impl Session {
     /// Reads every page of a listing. Complete or an error.
     pub(super) async fn list_url(
         &self,
-        mut url: String,
+        url: String,
         step: Step,
         what: &'static str,
     ) -> Result<Vec<Value>, Fault> {
         let mut all = Vec::new();
+        self.each_page(url, step, what, &mut |mut values| all.append(&mut values)).await.map(|()| all)
+    }
+
+    /// Reads every page of a listing below this mailbox and hands each over. Complete or an error.
+    pub(super) async fn each_page_below(
+        &self,
+        path: &str,
+        step: Step,
+        what: &'static str,
+        take: &mut (dyn FnMut(Vec<Value>) + Send),
+    ) -> Result<(), Fault> {
+        self.each_page(format!("{}{path}", self.user), step, what, take).await
+    }
+
+    async fn each_page(
+        &self,
+        mut url: String,
+        step: Step,
+        what: &'static str,
+        take: &mut (dyn FnMut(Vec<Value>) + Send),
+    ) -> Result<(), Fault> {
         for _ in 0..MAX_PAGES {
             let mut page = self.read_url(url.clone(), step, what).await?;
             let Some(values) = page.get_mut("value").and_then(Value::as_array_mut) else {
                 return Err(Fault::NotSent(unreadable(what)));
             };
-            all.append(values);
+            take(std::mem::take(values));
             match page["@odata.nextLink"].as_str() {
-                None => return Ok(all),
+                None => return Ok(()),
                 Some(next) if self.base.owns(next) && next != url => url = next.to_owned(),
                 Some(_) => {
                     let what = format!("{what}: the next page lies elsewhere");

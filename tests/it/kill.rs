@@ -211,7 +211,7 @@ fn killed_at_20_random_moments_it_ends_with_every_message_once() {
 fn an_interrupt_drains_says_how_to_go_on_and_the_next_run_completes() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
-    let made = Mailboxes::make(dir, 7, 6, 60);
+    let made = Mailboxes::make(dir, 7, 6, 240);
     let graph = GraphProcess::start(dir, &json!({ "latency": { "base_ms": 80 } }));
     configure(dir, &graph, 6);
 

@@ -108,7 +108,12 @@ impl Turns {
                 self.idle.insert((ends, owner));
             }
         }
+        let idles_first = self.idle.first().is_some_and(|(_, idle)| *idle == owner);
         self.advance(now, bounds, woken);
+        // Who is first in line may have seen nobody idle, and then waits for no time at all: it looks again, and learns when to.
+        if idles_first && woken.is_empty() {
+            self.wake_first(woken);
+        }
     }
 
     /// A waiter goes away; `false`: its turn had come, and must be left.
@@ -205,12 +210,30 @@ mod tests {
         turns.leave(1, SECOND, most(1), &mut woken);
         assert_eq!(turns.ask(1, 2 * SECOND, most(1)), Asked::Granted, "it goes on within its time");
         turns.leave(1, 3 * SECOND, most(1), &mut woken);
-        assert!(woken.is_empty(), "{woken:?}");
+        assert!(woken.iter().all(|id| *id == second), "it looks when its time comes: {woken:?}");
         let until = 3 * SECOND + GRACE;
         let looked = turns.look(2, second, 4 * SECOND, most(1), &mut woken);
         assert_eq!(looked, Asked::Waits(second, Some(until)), "the first in line knows when to look");
         assert_eq!(turns.look(2, second, until, most(1), &mut woken), Asked::Granted);
         assert!(!turns.is_on(1) && turns.is_on(2));
+    }
+
+    #[test]
+    fn who_began_to_wait_while_all_were_fetching_is_woken_by_the_first_that_stops_and_not_left_to_wait_for_ever()
+     {
+        let (mut turns, mut woken) = (Turns::default(), Vec::new());
+        assert_eq!(turns.ask(1, SECOND, most(1)), Asked::Granted);
+        let second = waits(turns.ask(2, SECOND, most(1)));
+        assert_eq!(
+            turns.look(2, second, SECOND, most(1), &mut woken),
+            Asked::Waits(second, None),
+            "no time to look at"
+        );
+        turns.leave(1, 2 * SECOND, most(1), &mut woken);
+        assert_eq!(woken, [second], "nothing else would ever tell it");
+        let until = 2 * SECOND + GRACE;
+        assert_eq!(turns.look(2, second, 2 * SECOND, most(1), &mut woken), Asked::Waits(second, Some(until)));
+        assert_eq!(turns.look(2, second, until, most(1), &mut woken), Asked::Granted);
     }
 
     #[test]

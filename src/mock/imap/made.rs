@@ -4,7 +4,7 @@
 //! The law in words: mailbox *n* (`u00000` is the first) has `folders_least` folders and some more (an exponential law,
 //! at most `folders_most`), `messages_least` messages and some more (another one), spread over the folders, INBOX first;
 //! sizes are log-normal, cut at both ends. One message in ten is unread, one in thirty flagged. Mail may change from one
-//! generation to the next ([`Law::drift`]). Whoever knows the law knows the truth: [`Law::told`].
+//! generation to the next (`Law::drift`). Whoever knows the law knows the truth: [`Law::told`].
 
 mod drift;
 mod octets;

@@ -388,7 +388,8 @@ mod tests {
         on_a_runtime(async {
             let mut places = places(1, 1);
             let first = log_in(&mut places, 1, SECOND);
-            places.turns.ask(1, SECOND, places.turn_bounds(SECOND));
+            let bounds = places.turn_bounds(SECOND);
+            places.turns.ask(1, SECOND, bounds, &mut Vec::new());
             places.leave(first, true, SECOND);
             let grace = places.grace;
             let later = SECOND + grace;
@@ -403,7 +404,8 @@ mod tests {
 
             let mut places = self::places(1, 1);
             let first = log_in(&mut places, 1, SECOND);
-            places.turns.ask(1, SECOND, places.turn_bounds(SECOND));
+            let bounds = places.turn_bounds(SECOND);
+            places.turns.ask(1, SECOND, bounds, &mut Vec::new());
             places.leave(first, true, SECOND);
             assert!(matches!(
                 places.call(2, later, true, Holds::Memory),

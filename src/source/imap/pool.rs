@@ -204,14 +204,20 @@ impl Pool {
 
     /// Waits until it is this mailbox's turn to fetch. Dropping the future leaves nothing behind.
     pub async fn turn(self: &Arc<Self>, owner: u64) -> Turn {
+        let mut woken = Vec::new();
         let asked = {
             let (mut places, now) = (self.places(), self.env.now());
             let bounds = places.turn_bounds(now);
-            places.turns.ask(owner, now, bounds)
+            let asked = places.turns.ask(owner, now, bounds, &mut woken);
+            // Before anybody else can come to it: who is woken must have a door.
+            if let Asked::Waits(id, _) = asked {
+                self.doors().insert(id, Arc::default());
+            }
+            asked
         };
+        self.open(&woken);
         let Asked::Waits(id, mut until) = asked else { return Turn { pool: self.clone(), owner } };
-        let door = Arc::new(Notify::new());
-        self.doors().insert(id, door.clone());
+        let door = self.doors().entry(id).or_default().clone();
         let mut waiting = Waiting { pool: self, owner, id, granted: false };
         loop {
             tokio::select! {

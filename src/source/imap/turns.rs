@@ -57,8 +57,8 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// A mailbox wants to fetch.
-    pub fn ask(&mut self, owner: u64, now: Tick, bounds: Bounds) -> Asked {
+    /// A mailbox wants to fetch. `woken`: others who must look now, for turns that are over end when somebody asks.
+    pub fn ask(&mut self, owner: u64, now: Tick, bounds: Bounds, woken: &mut Vec<Id>) -> Asked {
         let alone = self.line.is_empty();
         let free = self.holders.len() < bounds.most.max(1);
         match self.holders.get_mut(&owner) {
@@ -83,7 +83,7 @@ impl Turns {
             self.line.push_back(owner);
         }
         ids.push(id);
-        self.look(owner, id, now, bounds, &mut Vec::new())
+        self.look(owner, id, now, bounds, woken)
     }
 
     /// A waiter looks whether its turn has come. `woken`: others who must look now.
@@ -109,9 +109,10 @@ impl Turns {
             }
         }
         let idles_first = self.idle.first().is_some_and(|(_, idle)| *idle == owner);
+        let told = woken.len();
         self.advance(now, bounds, woken);
         // Who is first in line may have seen nobody idle, and then waits for no time at all: it looks again, and learns when to.
-        if idles_first && woken.is_empty() {
+        if idles_first && woken.len() == told {
             self.wake_first(woken);
         }
     }
@@ -205,10 +206,14 @@ mod tests {
     #[test]
     fn a_turn_lasts_while_the_mailbox_fetches_and_goes_to_the_next_when_it_fetches_nothing() {
         let (mut turns, mut woken) = (Turns::default(), Vec::new());
-        assert_eq!(turns.ask(1, SECOND, most(1)), Asked::Granted);
-        let second = waits(turns.ask(2, SECOND, most(1)));
+        assert_eq!(turns.ask(1, SECOND, most(1), &mut woken), Asked::Granted);
+        let second = waits(turns.ask(2, SECOND, most(1), &mut woken));
         turns.leave(1, SECOND, most(1), &mut woken);
-        assert_eq!(turns.ask(1, 2 * SECOND, most(1)), Asked::Granted, "it goes on within its time");
+        assert_eq!(
+            turns.ask(1, 2 * SECOND, most(1), &mut woken),
+            Asked::Granted,
+            "it goes on within its time"
+        );
         turns.leave(1, 3 * SECOND, most(1), &mut woken);
         assert!(woken.iter().all(|id| *id == second), "it looks when its time comes: {woken:?}");
         let until = 3 * SECOND + GRACE;
@@ -222,8 +227,8 @@ mod tests {
     fn who_began_to_wait_while_all_were_fetching_is_woken_by_the_first_that_stops_and_not_left_to_wait_for_ever()
      {
         let (mut turns, mut woken) = (Turns::default(), Vec::new());
-        assert_eq!(turns.ask(1, SECOND, most(1)), Asked::Granted);
-        let second = waits(turns.ask(2, SECOND, most(1)));
+        assert_eq!(turns.ask(1, SECOND, most(1), &mut woken), Asked::Granted);
+        let second = waits(turns.ask(2, SECOND, most(1), &mut woken));
         assert_eq!(
             turns.look(2, second, SECOND, most(1), &mut woken),
             Asked::Waits(second, None),
@@ -237,13 +242,27 @@ mod tests {
     }
 
     #[test]
+    fn who_gets_a_turn_because_another_asks_is_told_so_and_so_is_the_next_in_line() {
+        let (mut turns, mut woken) = (Turns::default(), Vec::new());
+        assert_eq!(turns.ask(1, SECOND, most(1), &mut woken), Asked::Granted);
+        let second = waits(turns.ask(2, SECOND, most(1), &mut woken));
+        let third = waits(turns.ask(3, SECOND, most(1), &mut woken));
+        turns.leave(1, SECOND, most(1), &mut woken);
+        woken.clear();
+        let fourth = waits(turns.ask(4, SECOND + GRACE, most(1), &mut woken));
+        assert_eq!(woken, [second, third], "the turn of the second has come, the third is first in line now");
+        assert_eq!(turns.look(2, second, SECOND + GRACE, most(1), &mut woken), Asked::Granted);
+        assert!(matches!(turns.look(4, fourth, SECOND + GRACE, most(1), &mut woken), Asked::Waits(..)));
+    }
+
+    #[test]
     fn a_turn_whose_time_is_over_ends_with_what_is_under_way_if_others_wait() {
         let (mut turns, mut woken) = (Turns::default(), Vec::new());
         let over = SECOND + LASTS;
-        assert_eq!(turns.ask(1, SECOND, most(1)), Asked::Granted);
-        assert_eq!(turns.ask(1, over + SECOND, most(1)), Asked::Granted, "nobody waits");
-        let second = waits(turns.ask(2, over, most(1)));
-        let again = waits(turns.ask(1, over, most(1)));
+        assert_eq!(turns.ask(1, SECOND, most(1), &mut woken), Asked::Granted);
+        assert_eq!(turns.ask(1, over + SECOND, most(1), &mut woken), Asked::Granted, "nobody waits");
+        let second = waits(turns.ask(2, over, most(1), &mut woken));
+        let again = waits(turns.ask(1, over, most(1), &mut woken));
         turns.leave(1, over, most(1), &mut woken);
         assert!(woken.is_empty(), "a fetch is under way still");
         turns.leave(1, over, most(1), &mut woken);
@@ -259,10 +278,10 @@ mod tests {
     fn whose_turn_goes_on_is_served_again_without_anybody_elses_place() {
         let (mut turns, mut woken) = (Turns::default(), Vec::new());
         let over = SECOND + LASTS;
-        assert_eq!(turns.ask(1, SECOND, most(2)), Asked::Granted);
-        assert_eq!(turns.ask(2, over, most(2)), Asked::Granted);
-        let third = waits(turns.ask(3, over, most(2)));
-        let first = waits(turns.ask(1, over, most(2)));
+        assert_eq!(turns.ask(1, SECOND, most(2), &mut woken), Asked::Granted);
+        assert_eq!(turns.ask(2, over, most(2), &mut woken), Asked::Granted);
+        let third = waits(turns.ask(3, over, most(2), &mut woken));
+        let first = waits(turns.ask(1, over, most(2), &mut woken));
         assert!(turns.cancel(3, third, &mut woken), "it had no turn yet");
         assert!(woken.contains(&first), "the next in line is the first now");
         assert_eq!(turns.look(1, first, over, most(2), &mut woken), Asked::Granted);
@@ -272,14 +291,42 @@ mod tests {
     #[test]
     fn a_mailbox_that_is_gone_leaves_its_turn_to_the_next() {
         let (mut turns, mut woken) = (Turns::default(), Vec::new());
-        assert_eq!(turns.ask(1, SECOND, most(1)), Asked::Granted);
-        let second = waits(turns.ask(2, SECOND, most(1)));
+        assert_eq!(turns.ask(1, SECOND, most(1), &mut woken), Asked::Granted);
+        let second = waits(turns.ask(2, SECOND, most(1), &mut woken));
         turns.leave(1, SECOND, most(1), &mut woken);
         turns.forget(1, SECOND, most(1), &mut woken);
         assert!(woken.contains(&second));
         assert_eq!(turns.look(2, second, SECOND, most(1), &mut woken), Asked::Granted);
         assert!(!turns.cancel(2, second, &mut woken), "granted already");
         assert!(turns.waiting.is_empty() && turns.line.is_empty() && turns.idle.is_empty());
+    }
+
+    /// Those who wait, as they really do: each looks when it is woken, or when the time comes that it was told.
+    #[derive(Default)]
+    struct Crowd {
+        waiting: Vec<(u64, Id, Option<Tick>)>,
+        woken: Vec<Id>,
+        fetching: Vec<u64>,
+    }
+
+    impl Crowd {
+        fn settle(&mut self, turns: &mut Turns, now: Tick, bounds: Bounds) {
+            loop {
+                let looks = |(_, id, until): &(u64, Id, Option<Tick>)| {
+                    self.woken.contains(id) || until.is_some_and(|until| until <= now)
+                };
+                let Some(at) = self.waiting.iter().position(looks) else { return };
+                let (owner, id, _) = self.waiting.swap_remove(at);
+                self.woken.retain(|woken| *woken != id);
+                match turns.look(owner, id, now, bounds, &mut self.woken) {
+                    Asked::Granted => self.fetching.push(owner),
+                    // It was told a time that has not come, or it is not first.
+                    Asked::Waits(id, until) => {
+                        self.waiting.push((owner, id, until.filter(|until| *until > now)))
+                    }
+                }
+            }
+        }
     }
 
     proptest! {
@@ -290,50 +337,43 @@ mod tests {
             steps in prop::collection::vec((0u64..8, 0u64..3, 0u64..8_000), 1..300),
         ) {
             let (mut turns, mut now) = (Turns::default(), SECOND);
-            let mut fetching: Vec<u64> = Vec::new();
-            let mut waiting: Vec<(u64, Id)> = Vec::new();
-            let settle = |turns: &mut Turns, now: Tick, waiting: &mut Vec<(u64, Id)>, fetching: &mut Vec<u64>| {
-                waiting.retain(|(owner, id)| {
-                    let granted = turns.look(*owner, *id, now, most(bound), &mut Vec::new()) == Asked::Granted;
-                    fetching.extend(granted.then_some(*owner));
-                    !granted
-                });
-            };
+            let mut crowd = Crowd::default();
             for (owner, what, later) in steps {
                 now += Duration::from_millis(later);
-                let at = fetching.iter().position(|one| *one == owner);
+                let at = crowd.fetching.iter().position(|one| *one == owner);
                 match (what, at) {
-                    (0, _) => match turns.ask(owner, now, most(bound)) {
-                        Asked::Granted => fetching.push(owner),
-                        Asked::Waits(id, _) => waiting.push((owner, id)),
+                    (0, _) => match turns.ask(owner, now, most(bound), &mut crowd.woken) {
+                        Asked::Granted => crowd.fetching.push(owner),
+                        Asked::Waits(id, until) => crowd.waiting.push((owner, id, until)),
                     },
                     (1, Some(at)) => {
-                        fetching.swap_remove(at);
-                        turns.leave(owner, now, most(bound), &mut Vec::new());
+                        crowd.fetching.swap_remove(at);
+                        turns.leave(owner, now, most(bound), &mut crowd.woken);
                     }
-                    (2, _) if !waiting.is_empty() => {
-                        let (owner, id) = waiting.swap_remove(usize::try_from(later).unwrap_or(0) % waiting.len());
-                        if !turns.cancel(owner, id, &mut Vec::new()) {
-                            turns.leave(owner, now, most(bound), &mut Vec::new());
+                    (2, _) if !crowd.waiting.is_empty() => {
+                        let at = usize::try_from(later).unwrap_or(0) % crowd.waiting.len();
+                        let (owner, id, _) = crowd.waiting.swap_remove(at);
+                        if !turns.cancel(owner, id, &mut crowd.woken) {
+                            turns.leave(owner, now, most(bound), &mut crowd.woken);
                         }
                     }
                     _ => {}
                 }
-                settle(&mut turns, now, &mut waiting, &mut fetching);
+                crowd.settle(&mut turns, now, most(bound));
                 prop_assert!(turns.holders.len() <= bound, "{:?}", turns);
-                for owner in &fetching {
+                for owner in &crowd.fetching {
                     prop_assert!(turns.is_on(*owner));
                 }
             }
             // Everybody who fetches ends at last; then all who wait have their turn.
             for _ in 0..1000 {
                 now += GRACE;
-                for owner in std::mem::take(&mut fetching) {
-                    turns.leave(owner, now, most(bound), &mut Vec::new());
+                for owner in std::mem::take(&mut crowd.fetching) {
+                    turns.leave(owner, now, most(bound), &mut crowd.woken);
                 }
-                settle(&mut turns, now, &mut waiting, &mut fetching);
+                crowd.settle(&mut turns, now, most(bound));
             }
-            prop_assert!(waiting.is_empty() && fetching.is_empty(), "{:?}", turns);
+            prop_assert!(crowd.waiting.is_empty() && crowd.fetching.is_empty(), "{:?}", turns);
             prop_assert!(turns.line.is_empty() && turns.waiting.is_empty());
         }
     }

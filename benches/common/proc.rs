@@ -1,7 +1,9 @@
 //! What processes use, from `/proc`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
 
 /// Connections of this machine to a port of its own.
 pub fn connections(port: u16) -> u64 {
@@ -44,6 +46,22 @@ impl std::ops::Sub for Cpu {
 
     fn sub(self, before: Cpu) -> Cpu {
         Cpu { user: self.user - before.user, system: self.system - before.system }
+    }
+}
+
+/// Waits until a child has ended, looking so often, and gives the CPU it used.
+pub fn spent(child: &Child, every: Duration) -> Cpu {
+    let place = PathBuf::from(format!("/proc/{}", child.id()));
+    let mut used = Cpu::default();
+    loop {
+        let (ended, cpu) = cpu(&place);
+        if cpu.seconds() > 0.0 {
+            used = cpu;
+        }
+        if ended {
+            return used;
+        }
+        std::thread::sleep(every);
     }
 }
 

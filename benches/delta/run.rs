@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::common::PROGRAM;
 use crate::common::ask::Asked;
-use crate::common::proc::{Cpu, cpu, files, machine, memory};
+use crate::common::proc::{Cpu, cpu, files, machine, memory, spent};
 use crate::common::serve::{Server, engine_in, port, serve};
 use crate::truth::{Found, compare};
 
@@ -273,18 +273,7 @@ fn hello(law: &Law, settings: &Settings, source: u16, root: &Path) -> f64 {
     ];
     let mut command = Command::new(std::env::current_exe().unwrap());
     let mut child = command.args(words).stdout(Stdio::null()).spawn().unwrap();
-    let place = PathBuf::from(format!("/proc/{}", child.id()));
-    let mut used = Cpu::default();
-    loop {
-        let (ended, cpu) = cpu(&place);
-        if cpu.seconds() > 0.0 {
-            used = cpu;
-        }
-        if ended {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let used = spent(&child, Duration::from_millis(10));
     assert!(child.wait().unwrap().success(), "logging in alone ended badly");
     used.seconds() / mailboxes as f64
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::common::PROGRAM;
 use crate::common::ask::Asked;
-use crate::common::proc::{Cpu, connections, cpu, files, machine, memory};
+use crate::common::proc::{Cpu, connections, cpu, files, machine, memory, spent};
 use crate::common::serve::{Server, engine_in, port, serve};
 use crate::floor;
 use crate::plan::Plan;
@@ -293,18 +293,7 @@ fn one(me: &str, told: &floor::Told) -> Floor {
         told.mailboxes.to_string(),
     ];
     let mut child = Command::new(me).args(&words).stdout(Stdio::piped()).spawn().unwrap();
-    let place = PathBuf::from(format!("/proc/{}", child.id()));
-    let mut used = Cpu::default();
-    loop {
-        let (ended, cpu) = cpu(&place);
-        if cpu.seconds() > 0.0 {
-            used = cpu;
-        }
-        if ended {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let used = spent(&child, Duration::from_millis(20));
     let mut text = String::new();
     std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut text).unwrap();
     assert!(child.wait().unwrap().success(), "the floor ({}) ended badly", told.way);
